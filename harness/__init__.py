@@ -1,0 +1,26 @@
+"""ReportCard: benchmark harness for chest X-ray report generation.
+
+>>> from harness import evaluate
+>>> pairs = [{"study_id": "s1", "candidate": "No effusion.", "reference": "No effusion."}]
+>>> round(evaluate(pairs, metrics=["rouge"])["metrics"]["rouge.rouge_l"]["value"], 6)
+1.0
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.evaluation import evaluate as evaluate
+
+__version__ = "0.1.0"
+__all__ = ["evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `reportcard --help` does not pay for the metrics' imports.
+    if name == "evaluate":
+        from harness.evaluation import evaluate
+
+        return evaluate
+    raise AttributeError(f"module 'harness' has no attribute {name!r}")

@@ -1,0 +1,139 @@
+"""Unique texts → annotators → notes, cached by content: what was read once is never read again.
+
+The key of a note is a digest of (annotator id, version, weights digest, item), so a new checkpoint
+or a new version of the code misses the cache by construction, and two models, metrics or runs that
+hold the same text share one note.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.api import Annotator, Json, Pair, ReportCardError
+from harness.store import canonical
+
+CHUNK = 1024  # items per call: a kill loses at most so many notes
+
+Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
+
+
+class Cache:
+    """Notes by content, in one SQLite file. It may hold report text, so only its owner reads it."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._db = sqlite3.connect(path, timeout=60)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS notes (key BLOB PRIMARY KEY, note BLOB)")
+        except sqlite3.DatabaseError as error:
+            raise ReportCardError(f"{path}: {error}. It is a cache: delete it.") from None
+        path.chmod(0o600)
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Json | None]:
+        found: dict[bytes, Json | None] = {}
+        for start in range(0, len(keys), 500):
+            part = keys[start : start + 500]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT key, note FROM notes WHERE key IN ({marks})"  # noqa: S608 (marks only)
+            for key, note in self._db.execute(query, part):
+                found[key] = json.loads(zlib.decompress(note))
+        return found
+
+    def put(self, notes: Iterable[tuple[bytes, Json]]) -> None:
+        with self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO notes VALUES (?, ?)",
+                ((key, zlib.compress(canonical(note).encode(), 1)) for key, note in notes),
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def note_key(annotator: Annotator, item: Any) -> bytes:
+    """Digest of everything that decides a note."""
+    parts = [annotator.id, annotator.version, annotator.weights, item]
+    return hashlib.sha256(canonical(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+def annotate(
+    annotator: Annotator, items: Iterable[Any], cache: Cache, progress: Progress
+) -> dict[Any, Json | None]:
+    """A note per unique item; only those that the cache does not hold are computed.
+
+    An item without a note (None) is not cached: the next run tries it again.
+    """
+    unique = list(dict.fromkeys(items))
+    keys = {item: note_key(annotator, item) for item in unique}
+    cached = cache.get(list(keys.values()))
+    notes = {item: cached[key] for item, key in keys.items() if key in cached}
+    new = sorted((i for i in unique if i not in notes), key=len_of)
+
+    def work() -> Iterable[list[Any]]:
+        for start in range(0, len(new), CHUNK):
+            part = new[start : start + CHUNK]
+            made = list(annotator.annotate(part))
+            if len(made) != len(part):
+                raise ReportCardError(
+                    f"annotator {annotator.id} gave {len(made)} notes for {len(part)} items."
+                )
+            cache.put((keys[i], n) for i, n in zip(part, made, strict=True) if n is not None)
+            notes.update(zip(part, made, strict=True))
+            yield part
+
+    if new:
+        for _ in progress(work(), len(new), annotator.id):
+            pass
+    return notes
+
+
+def len_of(item: Any) -> int:
+    """Items of like length stand together, so that batches need little padding."""
+    return len(item) if isinstance(item, str) else sum(len(part) for part in item)
+
+
+@dataclass
+class Annotations:
+    """The annotate stage for a set of pairs: one heavy annotator in memory at a time."""
+
+    annotators: Sequence[Annotator]
+    cache: Cache
+    progress: Progress
+    not_run: dict[str, str] = field(default_factory=dict)
+
+    def attach(self, draws: Sequence[Sequence[Pair]]) -> list[list[Pair]]:
+        """The same pairs with notes. Annotators that cannot run are listed in `not_run`."""
+        result = [list(pairs) for pairs in draws]
+        for annotator in self.annotators:
+            problem = annotator.missing()
+            if problem is not None:
+                self.not_run[annotator.id] = problem
+                continue
+            by_text = annotator.scope == "text"
+            every = (pair for pairs in result for pair in pairs)
+            items = (
+                (text for pair in every for text in (pair.candidate, pair.reference))
+                if by_text
+                else ((pair.candidate, pair.reference) for pair in every)
+            )
+            try:
+                notes = annotate(annotator, items, self.cache, self.progress)
+            finally:
+                annotator.close()
+            for pairs in result:
+                for i, pair in enumerate(pairs):
+                    found = (
+                        (notes[pair.candidate], notes[pair.reference])
+                        if by_text
+                        else (notes[pair.candidate, pair.reference], None)
+                    )
+                    pairs[i] = replace(pair, notes={**pair.notes, annotator.id: found})
+        return result

@@ -1,0 +1,335 @@
+"""The contract between the harness and its plugins: data that crosses a stage, and four protocols.
+
+A model adapter, a metric or a dataset imports this module and nothing else of the harness.
+Standard library and NumPy only, so that importing a plugin is cheap.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Json = dict[str, Any]
+Direction = Literal["higher", "lower"]
+Kind = Literal["model", "floor", "ceiling"]
+DataClass = Literal["open", "registered", "credentialed"]
+Task = Literal["findings", "findings+impression", "grounded_findings", "phrase_grounding"]
+Status = Literal["ok", "empty", "truncated", "refused", "failed"]
+
+
+class ReportCardError(Exception):
+    """Something the user can act on; the CLI prints the sentence and no traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in fractions of the original image: 0 ≤ min < max ≤ 1, origin top left."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.x_min < self.x_max <= 1 and 0 <= self.y_min < self.y_max <= 1):
+            raise ValueError(f"not a box in [0, 1]: {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """One finding in words, with the places it refers to (none when it is not localised)."""
+
+    text: str
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A radiology report by section. None: the section is absent. "": it is there and empty."""
+
+    findings: str | None = None
+    impression: str | None = None
+    phrases: tuple[Phrase, ...] = ()
+
+    def text(self, sections: Sequence[str] = ("findings",)) -> str:
+        """The named sections, joined by a blank; an absent section contributes nothing."""
+        parts = (getattr(self, name) or "" for name in sections)
+        return " ".join(part for part in parts if part.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One radiograph. `path` is None where only the reports are on this machine."""
+
+    image_id: str
+    view: str
+    path: Path | None = None
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """Grey values, shape (height, width), 0 black to 255 white.
+
+        Raises ReportCardError naming the image when it is absent or cannot be decoded.
+        """
+        from harness.datasets.images import read_grey
+
+        return read_grey(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The patient's previous study, as far as a model may see it."""
+
+    images: tuple[Image, ...] = ()
+    report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything a model may see of a study; the reference report is not part of it.
+
+    `draw` numbers repeated generations for the same study; a sampling model seeds with it.
+    """
+
+    study_id: str
+    images: tuple[Image, ...] = ()
+    prior: Prior | None = None
+    indication: str | None = None
+    technique: str | None = None
+    comparison: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    task: Task = "findings"
+    phrase: str | None = None
+    draw: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A request together with what is held back from the model."""
+
+    request: Request
+    reference: Report
+    patient_id: str
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def study_id(self) -> str:
+        return self.request.study_id
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model answered for one study (and one draw).
+
+    `raw` is the text before parsing. `used` names the inputs that reached the model.
+    `seconds` is wall time and stays out of the prediction file, which is byte-reproducible.
+    """
+
+    study_id: str
+    report: Report
+    raw: str = ""
+    status: Status = "ok"
+    used: tuple[str, ...] = ()
+    seconds: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    error: str | None = None
+    draw: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a reader must know of a system before reading its numbers.
+
+    kind           floor or ceiling for baselines that bound the scale; model otherwise
+    needs_train    the harness calls fit(train studies) before generate
+    sees_references the harness calls see_references(test studies): ceilings and controls only
+    needs_pixels   preflight refuses the model on a cohort without images
+    draws          generations per study; scores are means over draws
+    """
+
+    description: str
+    kind: Kind = "model"
+    inputs: tuple[str, ...] = ()
+    weights: str | None = None
+    revision: str | None = None
+    licence: str | None = None
+    trained_on: tuple[str, ...] = ()
+    url: str | None = None
+    needs_train: bool = False
+    sees_references: bool = False
+    needs_pixels: bool = False
+    draws: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCard:
+    """Where a dataset comes from and who may see it. An unknown class counts as credentialed."""
+
+    title: str
+    data_class: DataClass = "credentialed"
+    dua_id: str | None = None
+    licence: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the attrition table: what a filter was given and what it kept."""
+
+    rule: str
+    before: int
+    after: int
+
+    @property
+    def dropped(self) -> int:
+        return self.before - self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a dataset's selection policy leaves: test and train studies, and how it got there."""
+
+    test: tuple[Study, ...]
+    train: tuple[Study, ...]
+    attrition: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A candidate text beside its reference text, after the protocol's normalisation.
+
+    `notes` holds, per annotator that the metric's spec names, (candidate note, reference note) for
+    an annotator of texts, or (note, None) for an annotator of pairs. A note that is None could not
+    be made: the metric answers with a NaN row.
+    """
+
+    study_id: str
+    candidate: str
+    reference: str
+    notes: Mapping[str, tuple[Json | None, Json | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How to read one number: which way is better, its range, and its unit."""
+
+    direction: Direction = "higher"
+    low: float | None = 0.0
+    high: float | None = 1.0
+    unit: str = "fraction"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """What a metric computes. `signature` names the variant in the field's own terms."""
+
+    version: str
+    keys: Mapping[str, Key]
+    signature: str
+    annotators: tuple[str, ...] = ()
+
+
+class ModelAdapter(Protocol):
+    """A system under test. Constructed with the options of its YAML file as keyword arguments.
+
+    Where the card asks for it, the harness first calls `fit(train)` or `see_references(test)`,
+    each with a sequence of Study.
+    """
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def generate(self, requests: Sequence[Request]) -> Sequence[Prediction]:
+        """One batch in, one prediction per request out, in order; no files, no cache."""
+        ...
+
+
+@runtime_checkable
+class FittedAdapter(Protocol):
+    def fit(self, train: Sequence[Study]) -> None: ...
+
+
+@runtime_checkable
+class ReferenceAdapter(Protocol):
+    def see_references(self, test: Sequence[Study]) -> None: ...
+
+
+class Dataset(Protocol):
+    """A source of studies. Constructed with the options of its YAML file, `root` among them."""
+
+    @property
+    def card(self) -> DatasetCard: ...
+
+    def missing(self) -> str | None:
+        """None when the data is in place; else a sentence: what was expected where."""
+        ...
+
+    def select(self) -> Selection:
+        """Apply the named cohort's filters; deterministic, whatever the order of the files."""
+        ...
+
+
+class Annotator(Protocol):
+    """Expensive reading of a text ("text") or of (candidate, reference) ("pair"), made once.
+
+    Notes are JSON objects, cached by (id, version, weights, item). `version` changes whenever a
+    note would. `weights` is the sha256 of what was learnt, or None. Heavy imports and loading
+    happen in `annotate`; `close` frees the memory. An item that cannot be read gets None.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def scope(self) -> Literal["text", "pair"]: ...
+
+    @property
+    def weights(self) -> str | None: ...
+
+    def missing(self) -> str | None:
+        """None when it can run; else a sentence: what is missing, and what to do."""
+        ...
+
+    def annotate(self, items: Sequence[Any]) -> Sequence[Json | None]:
+        """One note per item, in order; items are texts, or (candidate, reference) tuples."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Metric(Protocol):
+    """A score that is a function of a sum.
+
+    `rows` maps n pairs to an (n, k) float64 matrix of additive numbers; a NaN row is *unscored*
+    and counted. `scores` maps summed rows (..., k) to one array (...) per key of the spec. A mean
+    carries its own denominator as a column, so that a sum over fewer rows stays a mean.
+    """
+
+    @property
+    def spec(self) -> MetricSpec: ...
+
+    def rows(self, pairs: Sequence[Pair]) -> Array: ...
+
+    def scores(self, total: Array) -> dict[str, Array]: ...
+
+
+def pack_floats(values: npt.ArrayLike) -> str:
+    """A vector as float32 base64 text, for notes: 4/3 of its bytes and exact."""
+    return b64encode(np.asarray(values, "<f4").tobytes()).decode("ascii")
+
+
+def unpack_floats(text: str) -> npt.NDArray[np.float32]:
+    """The inverse of pack_floats: shape (n,)."""
+    return np.frombuffer(b64decode(text), "<f4")

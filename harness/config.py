@@ -1,0 +1,289 @@
+"""Hydra compose → one frozen RunConfig. The only module that knows Hydra and OmegaConf.
+
+Models and datasets are looped over in our own code (harness/run.py): Hydra's --multirun keeps no
+state and could not resume. So a comma list in `model=` or `dataset=` is composed once per name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.api import Json, ReportCardError
+
+RESERVED = ("plugin", "name", "label")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin with its options. `label` is the row's name in tables and folders."""
+
+    plugin: str
+    label: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way of scoring: text normalisation, sections, and metric variants."""
+
+    name: str = "reportcard"
+    normalise: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sections: tuple[str, ...] = ("findings",)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The interval recipe: percentile bootstrap, `resamples` replicates, seeded."""
+
+    resamples: int = 500
+    seed: int = 0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise ReportCardError(f"stats.resamples must be at least 1, not {self.resamples}.")
+        if not 0 < self.confidence < 1:
+            raise ReportCardError(f"stats.confidence must be in (0, 1), not {self.confidence}.")
+        if not 0 <= self.seed < 2**32:
+            raise ReportCardError(f"stats.seed must be in [0, 2**32), not {self.seed}.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One invocation, whole: what runs, on what, how it is scored, where it goes."""
+
+    models: tuple[Plugin, ...]
+    datasets: tuple[Plugin, ...]
+    metrics: tuple[Plugin, ...]
+    protocol: Protocol
+    stats: Stats
+    results_dir: Path
+    batch_size: int = 64
+    limit: int | None = None
+    track: bool = True
+    tracking_uri: str | None = None
+    suite: str = "default"
+
+
+def conf_dir() -> Path:
+    """The Hydra groups: beside the package in a checkout, inside it in a wheel."""
+    here = Path(__file__).resolve().parent
+    for folder in (here.parent / "conf", here / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ReportCardError(f"No conf/ folder beside {here}; reinstall cxr-reportcard.")
+
+
+def names(group: str) -> list[str]:
+    """The options of a config group, by file stem."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def load(overrides: Sequence[str] = ()) -> RunConfig:
+    """Compose the configuration.
+
+    overrides: Hydra overrides (`key=value`); `model`, `dataset` and `metrics` may be comma lists.
+    Raises ReportCardError with a suggestion for an unknown name, key or value.
+    """
+    chosen, rest = _split_lists(overrides)
+    base = [o for o in rest if not _belongs(o, "model") and not _belongs(o, "dataset")]
+    node = _compose(base)
+    for path in node["plugins"]:
+        registry.add_plugin_file(Path(path))
+    suite = node["suite"]
+    protocol = _protocol(node["protocol"], _choice(rest, "protocol", "reportcard"))
+    wanted = {
+        group: chosen.get(group) or list(suite[f"{group.removesuffix('s')}s"])
+        for group in ("model", "dataset", "metrics")
+    }
+    plugins = _plugins(wanted, rest)
+    labels = [model.label for model in plugins["model"]]
+    if len(set(labels)) < len(labels):
+        raise ReportCardError(f"Two models share one label: {', '.join(labels)}. Set model.label=…")
+    limit = node["limit"]
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ReportCardError(f"limit must be a whole number of studies from 1 up, not {limit!r}.")
+    return RunConfig(
+        models=plugins["model"],
+        datasets=plugins["dataset"],
+        metrics=with_protocol(plugins["metrics"], protocol),
+        protocol=protocol,
+        stats=_stats(node["stats"]),
+        results_dir=Path(node["results_dir"]),
+        batch_size=int(node["engine"]["batch_size"]),
+        limit=limit,
+        track=bool(node["tracking"]["enabled"]),
+        tracking_uri=node["tracking"]["uri"],
+        suite=_choice(rest, "suite", "default"),
+    )
+
+
+def load_protocol(name: str) -> Protocol:
+    """A protocol of conf/protocol by name."""
+    return _protocol(_compose([f"protocol={name}"])["protocol"], name)
+
+
+def load_metrics(wanted: Sequence[str], protocol: Protocol) -> tuple[Plugin, ...]:
+    """Metrics by name, with the options that the protocol fixes."""
+    return with_protocol(_plugins({"metrics": wanted}, ())["metrics"], protocol)
+
+
+def with_protocol(metrics: Sequence[Plugin], protocol: Protocol) -> tuple[Plugin, ...]:
+    return tuple(
+        replace(m, options={**m.options, **protocol.metrics.get(m.label, {})}) for m in metrics
+    )
+
+
+def _protocol(node: Json, name: str) -> Protocol:
+    return Protocol(
+        name=name,
+        normalise=node["normalise"],
+        options=node.get("options", {}),
+        sections=tuple(node["sections"]),
+        metrics=node["metrics"],
+    )
+
+
+def _plugins(
+    wanted: Mapping[str, Sequence[str]], rest: Sequence[str]
+) -> dict[str, tuple[Plugin, ...]]:
+    """Every chosen option of the groups, each under a package of its own, in one composition.
+
+    `model.x=1` reaches each chosen model as `_model.<name>.x=1`.
+    """
+    overrides = [o for o in rest if o.startswith("data_dir=")]
+    for group, members in wanted.items():
+        for name in dict.fromkeys(members):
+            _check_known(group, name)
+            overrides.append(f"+{group}@_{group}.{name}={name}")
+            for override in rest:
+                if _belongs(override, group):
+                    sign = "++" if f"{group}.label=" in override else ""
+                    overrides.append(sign + override.replace(f"{group}.", f"_{group}.{name}.", 1))
+    node = _compose(overrides)
+    return {
+        group: tuple(_plugin(name, node[f"_{group}"][name]) for name in dict.fromkeys(members))
+        for group, members in wanted.items()
+    }
+
+
+def _plugin(name: str, node: Json) -> Plugin:
+    options = {k: v for k, v in node.items() if k not in RESERVED}
+    return Plugin(node.get("plugin", name), node.get("label") or node.get("name", name), options)
+
+
+def _check_known(group: str, name: str) -> None:
+    """A name is a YAML file of the group or a plugin; a plugin alone has no options."""
+    kind = group.removesuffix("s")
+    found: registry.Registry = getattr(registry, f"{kind}s")
+    if name in names(group):
+        return
+    if name not in found.names():
+        known = {*names(group), *found.names()}
+        raise ReportCardError(
+            f"Unknown {kind} '{name}'.{registry.did_you_mean(name, known)}"
+            f" (reportcard list {kind}s)"
+        )
+    _store_empty(group, name)
+
+
+def _belongs(override: str, group: str) -> bool:
+    return override.lstrip("+~").startswith(f"{group}.")
+
+
+def _store_empty(group: str, name: str) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(group=group, name=name, node={"plugin": name})
+
+
+def _compose(overrides: Sequence[str]) -> Json:
+    return _compose_cached(tuple(overrides))
+
+
+@cache
+def _compose_cached(overrides: tuple[str, ...]) -> Json:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            config = compose("config", overrides=list(overrides))
+            value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ReportCardError(_explain(error)) from None
+    assert isinstance(value, dict)
+    return {str(k): v for k, v in value.items()}
+
+
+def _explain(error: Exception) -> str:
+    """Hydra's messages in one line, with a suggestion where a name is close to a known one."""
+    message = " ".join(str(error).split())
+    if "Missing mandatory value" in message:
+        key = message.rsplit("Missing mandatory value:", 1)[1].split()[0]
+        if key.startswith("_"):
+            group, _, option = key.removeprefix("_").split(".", 2)
+            key = f"{group}.{option}"
+        return f"{key} is required and not set. Give it on the command line: {key}=…"
+    for group in ("suite", "protocol", "engine", "tracking", "dataset", "model"):
+        if f"'{group}/" in message:
+            bad = message.split(f"'{group}/", 1)[1].split("'", 1)[0]
+            hint = registry.did_you_mean(bad, names(group))
+            return f"Unknown {group} '{bad}'.{hint} Known: {', '.join(names(group))}."
+    if "Could not override" in message:
+        key = message.split("Could not override", 1)[1].split("'")[1]
+        group, _, tail = key.removeprefix("_").partition(".")
+        if key.startswith("_"):
+            name, _, option = tail.partition(".")
+            return f"{group} {name} has no option '{option}' (conf/{group}/{name}.yaml lists them)"
+        hint = registry.did_you_mean(key, _top_keys())
+        return f"Unknown setting '{key}'.{hint} (conf/config.yaml lists them)"
+    return f"Bad configuration: {message}"
+
+
+def _top_keys() -> list[str]:
+    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
+    return [line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()] + [
+        *("model", "dataset", "metrics", "suite", "protocol", "engine", "tracking"),
+        *("stats.resamples", "stats.seed", "stats.confidence", "engine.batch_size"),
+    ]
+
+
+def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Take `model=a,b`, `dataset=…`, `metrics=…` out of the overrides, as lists of names."""
+    chosen: dict[str, list[str]] = {}
+    rest = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ReportCardError(f"'{override}' is not an override; write key=value.")
+        if key in ("model", "dataset", "metrics"):
+            chosen[key] = [part for part in value.strip("[]").replace(" ", "").split(",") if part]
+        elif key in ("plugin", "plugins"):
+            rest.append(
+                "plugins=[" + ",".join(f"'{p}'" for p in value.strip("[]").split(",")) + "]"
+            )
+        else:
+            rest.append(override)
+    return chosen, rest
+
+
+def _choice(rest: Sequence[str], group: str, default: str) -> str:
+    picked = [o.split("=", 1)[1] for o in rest if o.startswith(f"{group}=")]
+    return picked[-1] if picked else default
+
+
+def _stats(node: Json) -> Stats:
+    try:
+        return Stats(int(node["resamples"]), int(node["seed"]), float(node["confidence"]))
+    except (TypeError, ValueError) as error:
+        raise ReportCardError(f"stats: {error}") from None

@@ -1,0 +1,231 @@
+"""Cohort × model → predictions.jsonl, resumable at every batch.
+
+predictions/<cohort>@<fp8>/<label>@<fp8>/
+    predictions.jsonl   one line per study and draw, in cohort order
+    card.json           the run card
+    timing.jsonl        wall time per session (not reproducible, so kept apart)
+    DONE                written last: sha256 of predictions.jsonl, and counts
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from harness import registry
+from harness.api import (
+    FittedAdapter,
+    Json,
+    ModelAdapter,
+    Phrase,
+    Prediction,
+    ReferenceAdapter,
+    Report,
+    ReportCardError,
+    Request,
+)
+from harness.card import environment
+from harness.cohort import Cohort
+from harness.config import Plugin
+from harness.engines import local
+from harness.store import (
+    JsonlLog,
+    RunLock,
+    canonical,
+    digest,
+    file_digest,
+    read_json,
+    read_jsonl,
+    write_atomic,
+    write_json,
+)
+
+Progress = Callable[[Iterable[list[Prediction]], int, str], Iterable[list[Prediction]]]
+
+
+@dataclass(frozen=True)
+class System:
+    """A constructed adapter with the name and fingerprint it runs under on one cohort."""
+
+    label: str
+    plugin: Plugin
+    adapter: ModelAdapter
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.label}@{self.fingerprint[:8]}"
+
+
+def open_model(plugin: Plugin, cohort: Cohort) -> System:
+    """Construct an adapter. Raises ReportCardError naming the option that does not fit."""
+    cls = registry.models.get(plugin.plugin)
+    try:
+        inspect.signature(cls).bind(**plugin.options)
+    except TypeError as error:
+        raise ReportCardError(f"model {plugin.label}: {error}") from None
+    adapter: ModelAdapter = cls(**plugin.options)
+    card = adapter.card
+    fingerprint = digest(
+        {
+            "plugin": plugin.plugin,
+            "code": file_digest(registry.source_file(cls)),
+            "options": dict(getattr(adapter, "identity", plugin.options)),
+            "weights": [card.weights, card.revision],
+            "draws": card.draws,
+            "train": cohort.train_fingerprint if card.needs_train else None,
+        }
+    )
+    return System(plugin.label, plugin, adapter, fingerprint)
+
+
+def problems(system: System, cohort: Cohort) -> list[str]:
+    """Preflight: every reason why this model cannot run on this cohort."""
+    card, found = system.adapter.card, []
+    if card.needs_pixels and not cohort.has_images:
+        found.append(f"{system.label} needs images and {cohort.name} is text only here")
+    if card.needs_train and not cohort.train:
+        found.append(f"{system.label} is fitted on a train part and {cohort.name} has none")
+    if card.needs_train and not isinstance(system.adapter, FittedAdapter):
+        found.append(f"{system.label} declares needs_train and has no fit()")
+    if card.sees_references and not isinstance(system.adapter, ReferenceAdapter):
+        found.append(f"{system.label} declares sees_references and has no see_references()")
+    return found
+
+
+def predictions_dir(results_dir: Path, cohort: Cohort, system: System) -> Path:
+    return results_dir / "predictions" / cohort.folder / system.folder
+
+
+def predict(
+    results_dir: Path, cohort: Cohort, system: System, batch_size: int, progress: Progress
+) -> tuple[Path, bool]:
+    """Generate what is not there yet. Returns the run folder and whether anything was generated.
+
+    Raises ReportCardError when preflight refuses, when another process writes the same run, or
+    when predictions.jsonl was changed after the run was complete.
+    """
+    folder = predictions_dir(results_dir, cohort, system)
+    if is_done(folder):
+        return folder, False
+    refused = problems(system, cohort)
+    if refused:
+        raise ReportCardError("; ".join(refused))
+    requests = [
+        replace(study.request, draw=draw)
+        for draw in range(system.adapter.card.draws)
+        for study in cohort.test
+    ]
+    with RunLock(folder):
+        if is_done(folder):  # the other process finished between the look and the lock
+            return folder, False
+        log = JsonlLog(folder / "predictions.jsonl")
+        try:
+            done = {(row["study_id"], row["draw"]) for row in log.rows()}
+            pending = [r for r in requests if (r.study_id, r.draw) not in done]
+            _make_ready(system, cohort, requests)
+            quote = cohort.card.data_class == "open"
+            batches = local.generate(system.adapter, pending, batch_size, quote)
+            seconds = 0.0
+            for batch in progress(batches, len(pending), system.label):
+                log.append(to_json(p) for p in batch)
+                seconds += sum(p.seconds or 0.0 for p in batch)
+        finally:
+            log.close()
+        _finish(folder, cohort, system, requests)
+        timing = JsonlLog(folder / "timing.jsonl")
+        timing.append([{"studies": len(pending), "seconds": round(seconds, 3)}])
+        timing.close()
+    return folder, True
+
+
+def _make_ready(system: System, cohort: Cohort, requests: Sequence[Request]) -> None:
+    adapter, card = system.adapter, system.adapter.card
+    if card.needs_train and isinstance(adapter, FittedAdapter):
+        adapter.fit(cohort.train)
+    if card.sees_references and isinstance(adapter, ReferenceAdapter):
+        adapter.see_references(cohort.test)
+    plan = getattr(adapter, "plan", None)
+    if plan is not None:
+        plan(requests)
+
+
+def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Request]) -> None:
+    """Put the lines in cohort order, write the card, and DONE last."""
+    path = folder / "predictions.jsonl"
+    rows = {(row["study_id"], row["draw"]): row for _, row in read_jsonl(path)}
+    wanted = [(r.study_id, r.draw) for r in requests]
+    if list(rows) != wanted:
+        write_atomic(path, "".join(canonical(rows[key]) + "\n" for key in wanted))
+    write_json(folder / "card.json", _card(cohort, system))
+    status = Counter(row["status"] for row in rows.values())
+    write_json(
+        folder / "DONE",
+        {
+            "predictions_sha256": file_digest(path),
+            "n": len(cohort.test),
+            "draws": system.adapter.card.draws,
+            "status": dict(sorted(status.items())),
+        },
+    )
+
+
+def _card(cohort: Cohort, system: System) -> Json:
+    return {
+        "model": system.label,
+        "model_fingerprint": system.fingerprint,
+        "plugin": system.plugin.plugin,
+        "options": dict(system.plugin.options),
+        "card": asdict(system.adapter.card),
+        "cohort": cohort.name,
+        "cohort_fingerprint": cohort.fingerprint,
+        "train_fingerprint": cohort.train_fingerprint,
+        "environment": environment(),
+    }
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run is complete and its predictions are the ones that DONE was written for."""
+    if not (folder / "DONE").is_file():
+        return False
+    path = folder / "predictions.jsonl"
+    if not path.is_file() or file_digest(path) != read_json(folder / "DONE")["predictions_sha256"]:
+        raise ReportCardError(
+            f"{path} is not the file that the run completed with. Delete {folder} to run it again,"
+            " or bring changed predictions in with model=replay."
+        )
+    return True
+
+
+def to_json(prediction: Prediction) -> Json:
+    """The stored line; absent fields are left out, wall time is never in it."""
+    report = prediction.report
+    row: Json = {
+        "study_id": prediction.study_id,
+        "draw": prediction.draw,
+        "status": prediction.status,
+        "findings": report.findings,
+        "impression": report.impression,
+        "phrases": [asdict(p) for p in report.phrases] or None,
+        "raw": prediction.raw if prediction.raw != (report.findings or "") else None,
+        "used": list(prediction.used) or None,
+        "tokens_in": prediction.tokens_in,
+        "tokens_out": prediction.tokens_out,
+        "error": prediction.error,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def read_reports(folder: Path) -> list[dict[str, tuple[Report, str]]]:
+    """Per draw: study_id → (report, status) of a finished run."""
+    draws: list[dict[str, tuple[Report, str]]] = []
+    for _, row in read_jsonl(folder / "predictions.jsonl"):
+        while len(draws) <= row["draw"]:
+            draws.append({})
+        phrases = tuple(Phrase(p["text"]) for p in row.get("phrases", ()))
+        report = Report(row.get("findings"), row.get("impression"), phrases)
+        draws[row["draw"]][row["study_id"]] = (report, row["status"])
+    return draws

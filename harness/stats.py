@@ -1,0 +1,216 @@
+"""Intervals and tests from summed rows; NumPy alone.
+
+Every score is a function of a sum of rows, so a bootstrap replicate is that function of `w @ rows`
+with integer weights w, and all replicates of all columns are one matrix product W @ rows
+(W: resamples × n). The same W serves every metric and every model of a cohort, which keeps
+comparisons paired.
+
+Recipes (agreement is tested):
+    scipy      indices RandomState(seed).randint(0, n, (resamples, n)), linear quantiles: equal to
+               scipy.stats.bootstrap(method="percentile", random_state=seed). The default.
+    sacrebleu  indices default_rng(seed).choice(n, (resamples, n)); half width between the sorted
+               replicates n//40 and n − n//40 − 1 around their mean, as sacreBLEU prints it.
+With several studies of one patient, patients are drawn instead of studies (cluster bootstrap).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.api import Array
+
+Scores = Callable[[Array], dict[str, Array]]
+Recipe = Literal["scipy", "sacrebleu"]
+BLOCK_BYTES = 64 * 2**20  # size of a block of W or of a swap mask
+KEEP_BYTES = 256 * 2**20  # a W up to this size is drawn once and kept
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """Bootstrap weights for n studies: drawn once, shared by metrics and models.
+
+    clusters: for each study the number of its patient, 0..c−1, or None for one study per patient.
+    """
+
+    n: int
+    resamples: int = 500
+    seed: int = 0
+    clusters: npt.NDArray[np.int64] | None = None
+    recipe: Recipe = "scipy"
+
+    @property
+    def unit(self) -> str:
+        return "study" if self.clusters is None else "patient"
+
+    def totals(self, rows: Array) -> Array:
+        """Replicate sums W @ rows: (n, k) → (resamples, k)."""
+        return np.concatenate([block @ rows for block in self._blocks()])
+
+    def _blocks(self) -> Iterator[Array]:
+        if self.resamples * self.n * 8 <= KEEP_BYTES:
+            yield self._kept
+        else:
+            yield from self._draw()
+
+    @cached_property
+    def _kept(self) -> Array:
+        return np.concatenate(list(self._draw()))
+
+    def _draw(self) -> Iterator[Array]:
+        """Blocks of W. Drawing block by block consumes the same random stream as one draw."""
+        units = self.n if self.clusters is None else int(self.clusters.max()) + 1
+        height = max(1, BLOCK_BYTES // (8 * self.n))
+        legacy = np.random.RandomState(self.seed)
+        modern = np.random.default_rng(self.seed)
+        for start in range(0, self.resamples, height):
+            b = min(height, self.resamples - start)
+            if self.recipe == "scipy":
+                drawn = legacy.randint(0, units, (b, units))
+            else:
+                drawn = modern.choice(units, (b, units))
+            drawn += np.arange(b)[:, None] * units
+            weights = np.bincount(drawn.ravel(), minlength=b * units).reshape(b, units)
+            if self.clusters is not None:
+                weights = weights[:, self.clusters]
+            yield weights.astype(np.float64)
+
+
+def clusters_of(patients: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Patient ids → cluster numbers in order of first appearance; None when all differ."""
+    numbers: dict[str, int] = {}
+    found = np.array([numbers.setdefault(p, len(numbers)) for p in patients], np.int64)
+    return None if len(numbers) == len(patients) else found
+
+
+def mask_unscored(rows: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Rows with a NaN are unscored: set to zero, and told apart. (…, k) → (…, k), (…)."""
+    unscored = np.isnan(rows).any(axis=-1)
+    return np.where(unscored[..., None], 0.0, rows), unscored
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score with its interval. `spread` is the standard deviation over draws, where several."""
+
+    value: float
+    low: float
+    high: float
+    spread: float | None = None
+
+
+def estimate(
+    rows: Array, scores: Scores, resampler: Resampler, confidence: float = 0.95
+) -> dict[str, Estimate]:
+    """Point scores and percentile intervals.
+
+    rows: (draws, n, k), unscored rows already zero. A score is the mean over draws; so is each
+    replicate. The point is the score of the data, not the median of the replicates.
+    """  # fmt: skip
+    points = scores(rows.sum(axis=1))
+    replicates = replicate_scores(rows, scores, resampler)
+    draws, tail = rows.shape[0], (1 - confidence) / 2
+    found = {}
+    for name, values in points.items():
+        low, high = np.quantile(replicates[name], [tail, 1 - tail])
+        spread = float(np.std(values, ddof=1)) if draws > 1 else None
+        found[name] = Estimate(float(np.mean(values)), float(low), float(high), spread)
+    return found
+
+
+def replicate_scores(rows: Array, scores: Scores, resampler: Resampler) -> dict[str, Array]:
+    """Bootstrap replicates per key, averaged over draws: (draws, n, k) → (resamples,) each."""
+    draws, n, k = rows.shape
+    flat = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(n, draws * k)
+    totals = resampler.totals(flat).reshape(-1, draws, k)
+    return {name: values.mean(axis=1) for name, values in scores(totals).items()}
+
+
+def sacrebleu_interval(replicates: Array) -> tuple[float, float]:
+    """(mean, half width) of replicates as sacreBLEU's BLEUScore prints them."""
+    n = len(replicates)
+    ordered = np.sort(replicates)
+    half = 0.5 * (ordered[n - n // 40 - 1] - ordered[n // 40])
+    return float(replicates.mean()), float(half)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A − B for one key: the difference, its paired bootstrap interval, and a p-value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def compare(
+    a: Array,
+    b: Array,
+    scores: Scores,
+    resampler: Resampler,
+    trials: int = 10_000,
+    confidence: float = 0.95,
+) -> dict[str, Difference]:
+    """Two systems on the same studies: paired bootstrap of A − B, and approximate randomisation.
+
+    a, b: (draws, n, k); a side with one draw is compared with each draw of the other.
+    p = (1 + #{|Δ*| ≥ |Δ|}) / (1 + trials), two-sided, where Δ* swaps the two systems' rows of a
+    random half of the studies (of the patients, where they are clusters). The +1 keeps p > 0.
+    Raises ValueError when the two matrices do not have the same studies and columns.
+    """
+    if a.shape[1:] != b.shape[1:]:
+        raise ValueError(f"not the same studies and columns: {a.shape} and {b.shape}")
+    draws = max(len(a), len(b))
+    a, b = (np.broadcast_to(x, (draws, *x.shape[1:])) for x in (a, b))
+    tail = (1 - confidence) / 2
+    ours, theirs = (replicate_scores(x, scores, resampler) for x in (a, b))
+    observed = _delta(a.sum(axis=1), b.sum(axis=1), scores)
+    extreme = dict.fromkeys(observed, 0)
+    for swapped_a, swapped_b in _swaps(a, b, resampler, trials):
+        for name, delta in _delta(swapped_a, swapped_b, scores).items():
+            extreme[name] += int((np.abs(delta) >= abs(observed[name]) - 1e-12).sum())
+    found = {}
+    for name, value in observed.items():
+        low, high = np.quantile(ours[name] - theirs[name], [tail, 1 - tail])
+        p = (1 + extreme[name]) / (1 + trials)
+        found[name] = Difference(float(value), float(low), float(high), p)
+    return found
+
+
+def _delta(a: Array, b: Array, scores: Scores) -> dict[str, Array]:
+    """Score of A less score of B, averaged over draws (the last axis of the totals but one)."""
+    left, right = scores(a), scores(b)
+    return {name: (left[name] - right[name]).mean(axis=-1) for name in left}
+
+
+def _swaps(a: Array, b: Array, resampler: Resampler, trials: int) -> Iterator[tuple[Array, Array]]:
+    """Totals of A and B after random swaps, in blocks: (block, draws, k) each."""
+    draws, n, k = a.shape
+    difference = np.ascontiguousarray((a - b).transpose(1, 0, 2)).reshape(n, draws * k)
+    total_a, total_b = a.sum(axis=1), b.sum(axis=1)
+    clusters = resampler.clusters
+    units = n if clusters is None else int(clusters.max()) + 1
+    rng = np.random.default_rng(resampler.seed)
+    height = max(1, BLOCK_BYTES // (8 * max(n, draws * k)))
+    for start in range(0, trials, height):
+        mask = rng.integers(0, 2, (min(height, trials - start), units), dtype=np.int8)
+        if clusters is not None:
+            mask = mask[:, clusters]
+        moved = (mask.astype(np.float64) @ difference).reshape(-1, draws, k)
+        yield total_a - moved, total_b + moved
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of a family of p-values, in the order given."""
+    m = len(p_values)
+    adjusted, running = [0.0] * m, 0.0
+    for rank, i in enumerate(sorted(range(m), key=lambda j: p_values[j])):
+        running = max(running, min(1.0, (m - rank) * p_values[i]))
+        adjusted[i] = running
+    return adjusted

@@ -1,0 +1,164 @@
+"""Where state lives: append-only JSONL, atomic files, and a lock per run folder.
+
+What a crash can do is bounded here and nowhere else. A batch is appended with one write and one
+fsync, so a kill loses at most the batch in flight; a torn last line is cut off when the file is
+opened again; everything else is written beside its place and renamed over it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from harness.api import Json, ReportCardError
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling per value: the input of every digest."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """sha256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file whole: after a crash either the old or the new content is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Json:
+    """Raises ReportCardError naming file and line when the file is not a JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReportCardError(f"No file at {path}.") from None
+    except UnicodeDecodeError as error:
+        raise ReportCardError(f"{path}: not UTF-8 at byte {error.start}.") from None
+    except json.JSONDecodeError as error:
+        raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
+    if not isinstance(value, dict):
+        raise ReportCardError(f"{path}: expected a JSON object, found a {type(value).__name__}.")
+    return value
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
+    """(line number, object) for each non-blank line; errors name file and line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ReportCardError(f"No file at {path}.") from None
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ReportCardError(
+            f"{path}:{line}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
+        ) from None
+    # Not splitlines(): U+2028 and friends may stand unescaped inside a JSON string.
+    for number, line_text in enumerate(text.split("\n"), start=1):
+        if not line_text.strip():
+            continue
+        try:
+            value = json.loads(line_text)
+        except json.JSONDecodeError as error:
+            raise ReportCardError(f"{path}:{number}: not JSON: {error.msg}.") from None
+        if not isinstance(value, dict):
+            raise ReportCardError(f"{path}:{number}: expected a JSON object on each line.")
+        yield number, value
+
+
+class JsonlLog:
+    """An append-only JSONL file with one writer; what it holds after a crash is whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            self._cut_torn_tail()
+        self._handle: IO[bytes] = path.open("ab")
+
+    def _cut_torn_tail(self) -> None:
+        """Drop what follows the last newline: the write that a crash interrupted."""
+        with self.path.open("r+b") as handle:
+            data = handle.read()
+            whole = data.rfind(b"\n") + 1
+            if whole != len(data):
+                handle.truncate(whole)
+                handle.flush()
+                os.fsync(handle.fileno())
+
+    def rows(self) -> Iterator[Json]:
+        for _, row in read_jsonl(self.path):
+            yield row
+
+    def append(self, rows: Iterable[Json]) -> None:
+        """One write, one fsync: when this returns, the rows survive a power cut."""
+        data = "".join(canonical(row) + "\n" for row in rows)
+        self._handle.write(data.encode("utf-8", "backslashreplace"))
+        self._handle.flush()
+        os.fsync(self._handle.fileno())
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+class RunLock:
+    """One writer per run folder. The kernel drops the lock with the process, even on kill -9."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+
+    def __enter__(self) -> RunLock:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = self.path.open("a+")
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._handle.seek(0)
+            holder = self._handle.read().strip() or "another process"
+            self._handle.close()
+            raise ReportCardError(
+                f"{self.path.parent} is being written by {holder}. Wait for it to end, or give"
+                " this run its own results_dir=…"
+            ) from None
+        self._handle.truncate(0)
+        self._handle.write(f"process {os.getpid()}")
+        self._handle.flush()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._handle.close()

@@ -1,0 +1,1 @@
+"""Annotators: expensive reading of texts that several metrics share."""

@@ -1,0 +1,65 @@
+"""Saved predictions as a model: `model=replay model.predictions=FILE model.label=NAME`.
+
+File: JSONL or CSV with `study_id` and one of candidate, prediction, findings, report; or ReXrank's
+JSON (an object by id with `model_prediction`: "Findings: … Impression: …"). The join on study_id
+is strict: ids without a prediction and duplicate ids are errors that list them by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
+from harness.tables import by_id, listed, read_records
+
+COLUMNS = ("candidate", "prediction", "model_prediction", "findings", "report")
+SECTIONS = re.compile(r"\s*findings\s*:(?P<findings>.*?)(?:\bimpression\s*:(?P<impression>.*))?$",
+                      re.IGNORECASE | re.DOTALL)  # fmt: skip
+
+
+class Replay:
+    """Answers with what a file says."""
+
+    def __init__(self, predictions: str) -> None:
+        path = Path(predictions)
+        self.path = path
+        self._records = by_id(read_records(path))
+        self._reports = {k: parse(r.text(*COLUMNS)) for k, r in self._records.items()}
+        sha = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.card = ModelCard(f"Predictions read from {path.name}", revision=f"sha256:{sha}")
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The file's bytes decide the output, and not where the file lies."""
+        return {"sha256": str(self.card.revision)}
+
+    def plan(self, requests: Sequence[Request]) -> None:
+        """Refuse before the first batch when a study has no prediction."""
+        missing = [r.study_id for r in requests if r.study_id not in self._reports]
+        if missing:
+            raise ReportCardError(
+                f"{self.path}: no prediction for {len(missing):,} of {len(requests):,} studies:"
+                f" {listed(missing)}"
+            )
+
+    def generate(self, requests: Sequence[Request]) -> list[Prediction]:
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Request) -> Prediction:
+        report = self._reports[request.study_id]
+        text = report.text(("findings", "impression"))
+        return Prediction(
+            request.study_id, report, raw=text, status="ok" if text.strip() else "empty"
+        )
+
+
+def parse(text: str) -> Report:
+    """A plain text is the findings; ReXrank's "Findings: … Impression: …" is split in two."""
+    match = SECTIONS.match(text)
+    if match is None:
+        return Report(findings=text)
+    impression = match["impression"]
+    return Report(match["findings"].strip(), None if impression is None else impression.strip())
