@@ -229,7 +229,7 @@ def _explain(error: Exception) -> str:
     """Hydra's messages in one line, with a suggestion where a name is close to a known one."""
     message = " ".join(str(error).split())
     if "Missing mandatory value" in message:
-        key = message.rsplit("Missing mandatory value:", 1)[1].split()[0]
+        key = message.rsplit("full_key:", 1)[-1].split()[0]
         if key.startswith("_"):
             group, _, option = key.removeprefix("_").split(".", 2)
             key = f"{group}.{option}"
@@ -267,7 +267,8 @@ def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[s
         if not equals:
             raise ReportCardError(f"'{override}' is not an override; write key=value.")
         if key in ("model", "dataset", "metrics"):
-            chosen[key] = [part for part in value.strip("[]").replace(" ", "").split(",") if part]
+            parts = value.strip("[]").replace(" ", "").split(",")
+            chosen[key] = [part for part in parts if part]
         elif key in ("plugin", "plugins"):
             rest.append(
                 "plugins=[" + ",".join(f"'{p}'" for p in value.strip("[]").split(",")) + "]"

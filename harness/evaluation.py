@@ -72,9 +72,11 @@ def evaluate(
 def _records(pairs: Pairs) -> list[Record]:
     if isinstance(pairs, str | Path):
         return read_records(Path(pairs))
-    if hasattr(pairs, "to_dict"):  # a pandas DataFrame
-        pairs = pairs.to_dict("records")
-    records = [Record(f"pairs[{i}]", dict(row)) for i, row in enumerate(pairs)]
+    # A pandas DataFrame gives its rows itself; it is no dependency of ours.
+    rows: Iterable[Mapping[str, Any]] = (
+        pairs.to_dict("records") if hasattr(pairs, "to_dict") else pairs
+    )
+    records = [Record(f"pairs[{i}]", dict(row)) for i, row in enumerate(rows)]
     if not records:
         raise ReportCardError("No pairs were given.")
     return records

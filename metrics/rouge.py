@@ -3,7 +3,7 @@
     rouge_score   Google's rouge_score: lower case, everything but a-z and 0-9 is a blank, F1 of
                   n-grams and of the LCS; `stem` applies NLTK's Porter stemmer to words longer
                   than three letters (off: LLaVA-Rad, Hugging Face; on: RadEval, vilmedic)
-    coco          pycocoevalcap Rouge: cut at single blanks, cased, LCS F with beta 1.2; ROUGE-L only
+    coco          pycocoevalcap Rouge: cut at single blanks, cased, LCS F with beta 1.2 (ROUGE-L)
 
 An empty side scores 0. Upstream's coco gives two empty texts 1.0; that would be a silent full mark.
 """

@@ -153,7 +153,7 @@ class IndicationRetrieval:
         self._reports = [study.reference for study in known]
         self._matrix: Any = None
         if known:
-            self._vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+            self._vectorizer = TfidfVectorizer(sublinear_tf=True)
             texts = [study.request.indication for study in known]
             self._matrix = self._vectorizer.fit_transform(texts)
 

@@ -13,6 +13,7 @@ Cohorts
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import tarfile
@@ -117,10 +118,8 @@ class OpenI:
             records, damaged = parse_reports(_archive_members(source))
             lines = [canonical(row) for row in ({"damaged": damaged}, *records)]
             # A read-only data root only costs the next run its two seconds.
-            try:
+            with contextlib.suppress(OSError):
                 write_atomic(index, "\n".join(lines) + "\n")
-            except OSError:
-                pass
             return records, damaged
         files = sorted(self._folder().glob("*.xml"))
         return parse_reports((path.name, path.read_bytes()) for path in files)
