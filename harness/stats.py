@@ -162,10 +162,13 @@ def compare(
     a, b: (draws, n, k); a side with one draw is compared with each draw of the other.
     p = (1 + #{|Δ*| ≥ |Δ|}) / (1 + trials), two-sided, where Δ* swaps the two systems' rows of a
     random half of the studies (of the patients, where they are clusters). The +1 keeps p > 0.
-    Raises ValueError when the two matrices do not have the same studies and columns.
+    A study that is unscored (NaN) on either side counts on neither. Raises ValueError when the two
+    matrices do not have the same studies and columns.
     """
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"not the same studies and columns: {a.shape} and {b.shape}")
+    unscored = np.asarray(np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2)))
+    a, b = (np.where(np.expand_dims(unscored, -1), 0.0, x) for x in (a, b))
     draws = max(len(a), len(b))
     a, b = (np.broadcast_to(x, (draws, *x.shape[1:])) for x in (a, b))
     tail = (1 - confidence) / 2

@@ -17,7 +17,8 @@ import contextlib
 import csv
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -34,10 +35,9 @@ from harness.api import (
     Step,
     Study,
 )
+from harness.fetch import ARCHIVE, fetch_openi
 from harness.store import canonical, file_digest, read_jsonl, write_atomic
 
-ARCHIVE = "NLMCXR_reports.tgz"
-ARCHIVE_SHA256 = "8fb6de7eec73d8c3665067ad4bb003ccd57f971ae316d2642e1627ac7268667a"
 FOLDER = "ecgen-radiology"
 INDEX_VERSION = 1
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # becomes part of a path
@@ -69,6 +69,10 @@ class OpenI:
             f"Open-I reports not found: expected {self._archive()} or {self._folder()}/*.xml."
             " Run: reportcard fetch openi"
         )
+
+    def fetch(self, say: Callable[[str], None]) -> None:
+        """Get the reports (no images), verified by hash."""
+        fetch_openi(self.root, say)
 
     def select(self) -> Selection:
         problem = self.missing()
@@ -171,14 +175,14 @@ def _r2gen_split() -> dict[str, str]:
 
 def _archive_members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 if member.isfile() and member.name.endswith(".xml"):
                     handle = archive.extractfile(member)
                     assert handle is not None
                     # One byte past the limit is enough to know that a member is too large.
                     yield member.name, handle.read(MAX_XML_BYTES + 1)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ReportCardError(
             f"{path} is damaged ({error}). Delete it and run: reportcard fetch openi"
         ) from error

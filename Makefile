@@ -1,0 +1,42 @@
+# The front door. Each target is one line that calls `reportcard` (or a tool); no logic lives here.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASET),dataset=$(DATASET)) \
+       $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup benchmark test lint bench dashboard doctor clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@echo "  variables: MODEL= DATASET= METRICS= LIMIT= SUITE= (comma lists), OVERRIDES='key=value …'"
+
+# The stamp is newer than what it was made from: an unchanged checkout sets up in no time.
+$(BIN)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ReportCard needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,dev]'
+	@touch $@
+
+setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
+
+benchmark: setup ## run the suite: predict, score, publish (MODEL= DATASET= METRICS= LIMIT= SUITE=)
+	@$(BIN)/reportcard run --fetch $(ARGS)
+
+test: setup ## run the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff, mypy --strict on harness/
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: setup ## the speed figures, as ratios from one run
+	@$(BIN)/python -m benchmarks
+
+dashboard: setup ## serve the MLflow runs on 127.0.0.1
+	@$(BIN)/reportcard dashboard
+
+doctor: setup ## what is here, what is missing
+	@$(BIN)/reportcard doctor $(ARGS)
+
+clean: ## remove .venv and caches; results and data stay
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,254 @@
+"""The `reportcard` command: thin verbs over the stages; each verb imports what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import __version__
+from harness.api import ReportCardError
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+
+OVERRIDES = """\
+overrides are Hydra's key=value; the common ones:
+  model=A,B            models (reportcard list models); default: those of the suite
+  dataset=A,B          cohorts (reportcard list datasets)
+  metrics=bleu,rouge   metrics (reportcard list metrics)
+  protocol=r2gen       how text is prepared and which variants score it
+  suite=NAME           a list of all three (conf/suite)
+  limit=200            the first 200 studies only: a smoke test, on a tab of its own
+  results_dir=DIR  data_dir=DIR  stats.resamples=1000  stats.seed=7  tracking=none
+  model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME
+  plugin=FILE.py       a model, metric or dataset of your own
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code. User errors are one sentence on stderr, code 2."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "verb"):
+        parser.print_help()
+        return 0
+    try:
+        code: int = arguments.verb(arguments)
+        sys.stdout.flush()
+        return code
+    except ReportCardError as error:
+        print(f"reportcard: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on where this one left off.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) closed early; the interpreter must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="reportcard",
+        description="Benchmark chest X-ray report generation: run models over fixed cohorts, score"
+        " the reports with intervals, publish a leaderboard whose numbers can be traced.",
+        epilog="Start with: reportcard run --fetch   (baselines on Open-I; no GPU, no account)",
+    )
+    top.add_argument("--version", action="version", version=f"reportcard {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB")
+
+    def verb(name: str, text: str, overrides: bool = True) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=OVERRIDES if overrides else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if overrides:
+            sub.add_argument("overrides", nargs="*", metavar="key=value")
+        sub.set_defaults(verb=globals()[f"_{name}"])
+        return sub
+
+    run = verb("run", "predict, score, publish and track: the whole path, resumable")
+    run.add_argument("--fetch", action="store_true", help="get open data that is missing")
+    verb("predict", "generate reports for a cohort, resuming where a run stopped")
+    verb("score", "score finished predictions")
+    board = verb("leaderboard", "rebuild the page, the JSON and the CSV from the score files")
+    board.add_argument("--all", action="store_true", help="older fingerprints of a model too")
+    _add_evaluate(verb("evaluate", "score your own candidate/reference pairs", overrides=False))
+    compare = verb("compare", "paired tests between two models that were run: A minus B")
+    compare.add_argument("a", metavar="A")
+    compare.add_argument("b", metavar="B")
+    compare.add_argument("--metric", help="one key or metric, e.g. bleu.bleu_4 or rouge")
+    compare.add_argument("--trials", type=int, default=10_000, help="randomisations (10000)")
+    fetch = verb("fetch", "get public data, verified by hash")
+    fetch.add_argument("what", choices=["openi"])
+    listing = verb("list", "what there is to choose from", overrides=False)
+    listing.add_argument("what", choices=["models", "datasets", "metrics", "protocols", "suites"])
+    verb("doctor", "check this machine and the configured run")
+    dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
+    dashboard.add_argument("--port", type=int, default=5000)
+    # argparse fills positionals greedily; overrides come after the verb's own.
+    return top
+
+
+def _add_evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "pairs",
+        type=Path,
+        help="JSONL or CSV with study_id, candidate, reference and optionally patient_id",
+    )
+    sub.add_argument("--metrics", default="bleu,rouge", help="comma list (bleu,rouge)")
+    sub.add_argument("--protocol", default="reportcard", help="see reportcard list protocols")
+    sub.add_argument("--resamples", type=int, default=500, help="bootstrap replicates (500)")
+    sub.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
+    sub.add_argument("--train", type=Path, help="train reports, for a protocol with a vocabulary")
+    sub.add_argument("--json", type=Path, metavar="OUT", help="write the result here ('-': stdout)")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _config(arguments: argparse.Namespace) -> RunConfig:
+    from harness import config
+
+    return config.load(arguments.overrides)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return _stages(arguments, "predict", "score", fetch=arguments.fetch, publish=True)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    return _stages(arguments, "predict")
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    return _stages(arguments, "score")
+
+
+def _stages(
+    arguments: argparse.Namespace, *stages: str, fetch: bool = False, publish: bool = False
+) -> int:
+    from harness.run import run
+
+    config = _config(arguments)
+    outcome = run(config, frozenset(stages), fetch, _say)
+    if publish and any(systems for _, systems in outcome.scored):
+        files = _publish(config, everything=False)
+        from harness.tracking import log, tracking_uri
+
+        logged = log(config, outcome.scored, files, _say)
+        _say("")
+        for path in files:
+            _say(f"  {path}")
+        if logged:
+            _say(f"  MLflow: {tracking_uri(config)} (make dashboard)")
+    fresh = outcome.generated or outcome.scores_written
+    _say("" if fresh else "  Everything was up to date; nothing was re-done.")
+    for failure in outcome.failures:
+        print(f"reportcard: not run: {failure}", file=sys.stderr)
+    return 2 if outcome.failures else 0
+
+
+def _publish(config: RunConfig, everything: bool) -> list[Path]:
+    """Write the leaderboard's files, show its tables, and return the paths."""
+    from harness.leaderboard.tables import collect, write
+    from harness.leaderboard.terminal import render
+
+    files = write(config.results_dir, everything)
+    render(collect(config.results_dir, everything))
+    return files
+
+
+def _leaderboard(arguments: argparse.Namespace) -> int:
+    for path in _publish(_config(arguments), arguments.all):
+        _say(f"  {path}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from harness.evaluation import evaluate
+    from harness.store import write_atomic
+
+    result = evaluate(
+        arguments.pairs,
+        metrics=[name for name in arguments.metrics.split(",") if name],
+        protocol=arguments.protocol,
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        train=arguments.train,
+    )
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if arguments.json == Path("-"):
+        print(text, end="")
+        return 0
+    if arguments.json is not None:
+        write_atomic(arguments.json, text)
+    from harness.terminal import scores_table
+
+    scores_table(result)
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from harness import config
+    from harness.cohort import load_cohort
+    from harness.comparison import compare_systems
+    from harness.predict import open_model
+    from harness.score import open_metrics
+    from harness.terminal import comparison_table
+
+    names = (arguments.a, arguments.b)
+    chosen = config.load([*arguments.overrides, f"model={','.join(names)}"])
+    scorers = open_metrics(chosen.metrics)
+    for plugin in chosen.datasets:
+        cohort = load_cohort(plugin, chosen.limit)
+        a, b = (open_model(model, cohort) for model in chosen.models)
+        rows = compare_systems(chosen, cohort, (a, b), scorers, arguments.metric, arguments.trials)
+        comparison_table(cohort.folder, names, rows)
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from harness.cohort import open_dataset
+
+    config = _config(arguments)
+    datasets = [open_dataset(plugin) for plugin in config.datasets if plugin.plugin == "openi"]
+    datasets[0].fetch(_say)  # type: ignore[attr-defined]
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from harness.listing import entries
+    from harness.terminal import list_table
+
+    list_table(arguments.what, entries(arguments.what))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from harness.doctor import report
+    from harness.terminal import doctor_table
+
+    lines, able = report(_config(arguments))
+    doctor_table(lines)
+    return 0 if able else 2
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from harness.tracking import serve
+
+    return serve(_config(arguments), arguments.port, _say)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

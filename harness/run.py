@@ -1,0 +1,165 @@
+"""One invocation: models × datasets through the stages, each resumable, in a plain loop.
+
+A model that cannot run is reported and the others go on; the invocation then ends with an error.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.api import ReportCardError
+from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
+from harness.config import Plugin, RunConfig
+from harness.predict import System, open_model, predict, problems
+from harness.progress import track
+from harness.score import Scorer, Scoring, open_metrics
+from harness.store import read_json, write_json
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Outcome:
+    """What an invocation did, per cohort, and what went wrong."""
+
+    scored: list[tuple[Cohort, list[System]]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    generated: int = 0
+    scores_written: int = 0
+
+
+def run(config: RunConfig, stages: frozenset[str], fetch: bool, say: Say) -> Outcome:
+    """The stages "predict" and "score" over every model and dataset of the configuration.
+
+    fetch: get missing open data where the dataset knows how. Raises ReportCardError when nothing
+    can run at all: unknown names, missing data, every preflight problem in one message.
+    """
+    scorers = open_metrics(config.metrics)
+    cohorts = [_load(plugin, config.limit, fetch, say) for plugin in config.datasets]
+    outcome = Outcome()
+    plan = [(cohort, _open_models(config.models, cohort, outcome)) for cohort in cohorts]
+    if not any(systems for _, systems in plan):
+        raise ReportCardError("Nothing can run:\n  " + "\n  ".join(outcome.failures))
+    for cohort, systems in plan:
+        _describe(cohort, say)
+        cohort.save(config.results_dir)
+        finished = systems
+        if "predict" in stages:
+            finished = [s for s in systems if _predict(config, cohort, s, outcome, say)]
+        if "score" in stages:
+            finished = _score(config, cohort, finished, scorers, outcome, say)
+        outcome.scored.append((cohort, finished))
+    if "score" in stages:
+        remember(config.results_dir, outcome, config.protocol.name)
+    return outcome
+
+
+def _load(plugin: Plugin, limit: int | None, fetch: bool, say: Say) -> Cohort:
+    dataset = open_dataset(plugin)
+    get = getattr(dataset, "fetch", None)
+    if fetch and get is not None and dataset.missing():
+        get(say)
+    return load_cohort(plugin, limit)
+
+
+def _open_models(plugins: tuple[Plugin, ...], cohort: Cohort, outcome: Outcome) -> list[System]:
+    """Preflight: every model that cannot run on this cohort becomes a failure, all at once."""
+    systems = []
+    for plugin in plugins:
+        try:
+            system = open_model(plugin, cohort)
+        except ReportCardError as error:
+            outcome.failures.append(f"{cohort.name}: {error}")
+            continue
+        refused = problems(system, cohort)
+        outcome.failures += [f"{cohort.name}: {problem}" for problem in refused]
+        if not refused:
+            systems.append(system)
+    return systems
+
+
+def _describe(cohort: Cohort, say: Say) -> None:
+    overlap = cohort.overlap
+    say(f"{cohort.folder}: {len(cohort.test):,} studies, {cohort.n_images():,} images")
+    say(f"  {attrition_text(cohort.attrition)}")
+    if cohort.train:
+        patients = overlap["test_studies_with_train_patient"]
+        say(
+            f"  train part: {len(cohort.train):,} studies;"
+            f" {overlap['test_reports_verbatim_in_train']:,} of {len(cohort.test):,} test reports"
+            f" stand word for word in it, {patients:,} test studies share a patient with it"
+        )
+    for note in cohort.notes:
+        say(f"  {note}")
+
+
+def _predict(config: RunConfig, cohort: Cohort, system: System, outcome: Outcome, say: Say) -> bool:
+    try:
+        _, new = predict(config.results_dir, cohort, system, config.batch_size, track)
+    except ReportCardError as error:
+        outcome.failures.append(f"{cohort.name}, {system.label}: {error}")
+        return False
+    outcome.generated += new
+    if new:
+        say(f"  predicted {system.folder}")
+    return True
+
+
+def _score(
+    config: RunConfig,
+    cohort: Cohort,
+    systems: list[System],
+    scorers: list[Scorer],
+    outcome: Outcome,
+    say: Say,
+) -> list[System]:
+    scoring = Scoring(config.results_dir, cohort, config.protocol, config.stats, scorers)
+    finished = []
+    for system in systems:
+        began = time.perf_counter()
+        try:
+            written = scoring.run(system)
+        except ReportCardError as error:
+            outcome.failures.append(f"{cohort.name}, {system.label}: {error}")
+            continue
+        outcome.scores_written += written
+        finished.append(system)
+        if written:
+            say(f"  scored {system.folder} in {time.perf_counter() - began:.1f} s")
+    return finished
+
+
+def remember(results_dir: Path, outcome: Outcome, protocol: str) -> None:
+    """`current.json`: which fingerprint of each (cohort, model, protocol) the tables show.
+
+    An older fingerprint stays on disk and leaves the tables: `leaderboard --all` shows it.
+    """
+    path = results_dir / "current.json"
+    with _locked(path):
+        runs = read_json(path)["runs"] if path.is_file() else []
+        latest = {_identity(run): run for run in runs}
+        for cohort, systems in outcome.scored:
+            for system in systems:
+                run = {"cohort": cohort.folder, "model": system.folder, "protocol": protocol}
+                latest[_identity(run)] = run
+        merged = [latest[key] for key in sorted(latest)]
+        if merged != runs:
+            write_json(path, {"runs": merged})
+
+
+def _identity(run: dict[str, str]) -> tuple[str, str, str]:
+    """Names without fingerprints: what a newer run of the same thing replaces."""
+    return run["cohort"].rsplit("@", 1)[0], run["model"].rsplit("@", 1)[0], run["protocol"]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

