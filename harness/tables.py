@@ -117,7 +117,7 @@ def _csv(path: Path) -> Iterator[Record]:
                 )
             yield Record(where, dict(row))
     except csv.Error as error:
-        raise ReportCardError(f"{path}:{reader.line_num}: not CSV: {error}.") from None
+        raise ReportCardError(f"{path}:{reader.reader.line_num}: not CSV: {error}.") from None
 
 
 def _json(path: Path) -> Iterator[Record]:
