@@ -45,12 +45,19 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = count
+    environment.filters |= {"count": count, "breakable": breakable}
     environment.globals.update(
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         js=(HERE / "page.js").read_text(encoding="utf-8"),
     )
     return environment.get_template("page.html.j2")
+
+
+def breakable(label: str) -> Any:
+    """A label as markup that may break after `_`, `-`, `/` and `.`; all of it escaped."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(re.split(r"(?<=[_/.-])", label))
 
 
 def count(number: int | None) -> str:
@@ -89,8 +96,9 @@ def _board(board: Json, boards: Sequence[Json], taken: set[str]) -> Json:
         "columns": columns,
         "groups": _groups(columns),
         "confidence": _confidence(board),
-        "unknown_ties": sorted({f"{c['metric']}: {c['ties_unknown']}" for c in columns
-                                if c["ties_unknown"]}),
+        "unknown_ties": sorted(
+            {f"{c['metric']}: {c['ties_unknown']}" for c in columns if c["ties_unknown"]}
+        ),
         "rows": rows,
         "other_version": any(cell["other_version"] for row in rows for cell in row["cells"]),
         "draws": any((row["draws"] or 1) > 1 for row in rows),
@@ -100,8 +108,9 @@ def _board(board: Json, boards: Sequence[Json], taken: set[str]) -> Json:
 def _title(board: Json, others: Sequence[Json]) -> str:
     """The shortest name that no other tab has: cohort, then its fingerprint, then protocol."""
     name = board["cohort"]["name"]
-    if any(b["cohort"]["name"] == name and b["cohort_folder"] != board["cohort_folder"]
-           for b in others):
+    if any(
+        b["cohort"]["name"] == name and b["cohort_folder"] != board["cohort_folder"] for b in others
+    ):
         name = board["cohort_folder"]
     same = any(b["cohort_folder"] == board["cohort_folder"] for b in others)
     return f"{name} · {board['protocol']}" if same else str(name)
@@ -253,8 +262,12 @@ def _position(value: float, scale: tuple[float, float]) -> str:
 
 def _confidence(board: Json) -> str:
     """'95 %', or every level where the rows were scored apart."""
-    stats = [file["stats"] for row in board["rows"] for file in row["score_files"].values()
-             if "stats" in file]
+    stats = [
+        file["stats"]
+        for row in board["rows"]
+        for file in row["score_files"].values()
+        if "stats" in file
+    ]
     levels = sorted({f"{s['confidence']:.0%}".replace("%", " %") for s in stats})
     return " or ".join(levels) or MISSING
 

@@ -7,6 +7,7 @@ that says why, and the order of the rows is computed from the values on every bu
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ COUNTS = (
     *("cohort", "excluded_empty_reference", "evaluated", "failed", "empty_candidates"),
     "unique_candidates",
 )
+RUN_FIELDS = ("cohort", "protocol", "model")
+SAFE_NAME = re.compile(r"(?!\.\.?$)[^/\\\0]+")
 NUMBERS = ("value", "ci_low", "ci_high", "spread")
 
 
@@ -40,9 +43,7 @@ class Run:
     model: str
 
 
-def collect(
-    results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()
-) -> Json:
+def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()) -> Json:
     """{"version", "boards": [{"id", "cohort", "protocol", "primary", "columns", "rows"}, …]}.
 
     everything: every score folder on disk, not only the runs that `current.json` lists.
@@ -78,13 +79,12 @@ def _listed(path: Path) -> Iterator[Run]:
     if not isinstance(runs, list):
         raise ReportCardError(f"{path}: no list 'runs'. Delete it to show every run on disk.")
     for run in runs:
-        parts = [run.get(k) if isinstance(run, dict) else None for k in ("cohort", "model")]
-        parts.append(run.get("protocol") if isinstance(run, dict) else None)
-        for part in parts:
-            # A name becomes part of a path: it must not lead out of the results folder.
-            if not isinstance(part, str) or part in ("", ".", "..") or set(part) & set("/\\\0"):
-                raise ReportCardError(f"{path}: not a run: {run}. Run: reportcard score")
-        yield Run(parts[0], parts[2], parts[1])
+        names = [run.get(k) if isinstance(run, dict) else None for k in RUN_FIELDS]
+        # A name becomes part of a path: it must not lead out of the results folder.
+        safe = [n for n in names if isinstance(n, str) and SAFE_NAME.fullmatch(n)]
+        if len(safe) < len(RUN_FIELDS):
+            raise ReportCardError(f"{path}: not a run: {run}. Run: reportcard score")
+        yield Run(*safe)
 
 
 def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str]) -> Json:
@@ -228,7 +228,7 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
 
 def _counted(files: dict[str, Json]) -> Json:
     """What became of the studies. It is a property of the predictions: any score file tells it."""
-    counts = next((f["counts"] for f in files.values() if f.get("counts")), {})
+    counts: Json = next((f["counts"] for f in files.values() if f.get("counts")), {})
     return {"counts": {name: counts.get(name) for name in COUNTS}}
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from harness import config
 from harness.api import Array, Json, ReportCardError
@@ -25,8 +26,6 @@ from harness.store import canonical, digest, file_digest, read_json
 CACHE = Path("leaderboard") / "leaderboard.json"
 # Two systems with the same answers differ by rounding at most; that is a tie, not a difference.
 ROUNDING = 1e-12
-
-Intervals = dict[str, Json]  # model folder → {"low", "high"} of (row − best)
 
 
 def mark_ties(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = ()) -> None:
@@ -80,9 +79,7 @@ def best_row(rows: Sequence[Json], column: Json) -> Json | None:
 
 def _competes(row: Json, column: Json) -> bool:
     cell = row["cells"][column["key"]]
-    return (
-        row["kind"] != "ceiling" and cell["value"] is not None and not cell.get("other_version")
-    )
+    return row["kind"] != "ceiling" and cell["value"] is not None and not cell.get("other_version")
 
 
 def _metric_ties(
@@ -113,7 +110,7 @@ def _metric_ties(
             "best": {key: row and row["model"] for key, row in best.items()},
         }
     )
-    known = saved.get(board["id"], {}).get(metric, {})
+    known: Json = saved.get(board["id"], {}).get(metric, {})
     if known.get("inputs") == inputs and set(known.get("keys", {})) >= set(best):
         return known
     scorer = _scorer(metric, fingerprint, board["protocol"], scorers)
@@ -162,7 +159,7 @@ class Samplers:
     def __init__(self) -> None:
         self._made: dict[tuple[int, int, int, bytes], Resampler] = {}
 
-    def get(self, n: int, stats: Json, clusters: np.ndarray | None) -> Resampler:
+    def get(self, n: int, stats: Json, clusters: npt.NDArray[np.int64] | None) -> Resampler:
         groups = b"" if clusters is None else clusters.tobytes()
         key = (n, stats["resamples"], stats["seed"], groups)
         if key not in self._made:
@@ -188,7 +185,9 @@ def _scorer(
 
 
 def _folder(results_dir: Path, board: Json, model: str, metric: str) -> Path:
-    return results_dir / "scores" / board["cohort_folder"] / model / board["protocol"] / metric
+    cohort: str = board["cohort_folder"]
+    protocol: str = board["protocol"]
+    return results_dir / "scores" / cohort / model / protocol / metric
 
 
 def _check_rows_file(folder: Path, sha256: str) -> None:
@@ -200,7 +199,7 @@ def _check_rows_file(folder: Path, sha256: str) -> None:
         )
 
 
-def _load(folder: Path) -> tuple[list[str], Array, np.ndarray | None]:
+def _load(folder: Path) -> tuple[list[str], Array, npt.NDArray[np.int64] | None]:
     """ids, rows (draws, n, k), and the patient number of each study where the file has it."""
     try:
         with np.load(folder / "rows.npz", allow_pickle=False) as file:
