@@ -1,0 +1,257 @@
+"""Score files → one JSON-able model: a board per (cohort, protocol), its columns and its rows.
+
+Nothing is typed by hand and nothing is dropped: a metric that did not run for a model is a cell
+that says why, and the order of the rows is computed from the values on every build.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.api import Json, ReportCardError
+from harness.leaderboard.ties import mark_ties
+from harness.score import Scorer
+from harness.store import read_json
+
+MODEL_VERSION = 1
+COHORT_FIELDS = (
+    *("dataset", "data_class", "licence", "unit", "n_studies", "n_patients", "n_images"),
+    *("views", "attrition", "overlap", "notes"),
+)
+CARD_FIELDS = ("description", "inputs", "trained_on", "sees_references", "needs_train", "draws")
+COUNTS = (
+    *("cohort", "excluded_empty_reference", "evaluated", "failed", "empty_candidates"),
+    "unique_candidates",
+)
+RUN_FIELDS = ("cohort", "protocol", "model")
+SAFE_NAME = re.compile(r"(?!\.\.?$)[^/\\\0]+")
+NUMBERS = ("value", "ci_low", "ci_high", "spread")
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """A model on a cohort under a protocol, by the names of its folders."""
+
+    cohort: str
+    protocol: str
+    model: str
+
+
+def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()) -> Json:
+    """{"version", "boards": [{"id", "cohort", "protocol", "primary", "columns", "rows"}, …]}.
+
+    everything: every score folder on disk, not only the runs that `current.json` lists.
+    scorers: metrics that are open already; others are opened by name when ties need them.
+    Raises ReportCardError naming the file when one is damaged, or when there are no scores.
+    """
+    listed = results_dir / "current.json"
+    if everything or not listed.is_file():
+        runs: Iterable[Run] = _on_disk(results_dir)
+    else:
+        runs = _listed(listed)
+    boards: dict[tuple[str, str], list[str]] = {}
+    for run in sorted(set(runs)):
+        boards.setdefault((run.cohort, run.protocol), []).append(run.model)
+    if not boards:
+        raise ReportCardError(f"No scores in {results_dir / 'scores'}. Run: reportcard run")
+    built = [
+        _board(results_dir, cohort, protocol, models)
+        for (cohort, protocol), models in boards.items()
+    ]
+    mark_ties(results_dir, built, scorers)
+    return {"version": MODEL_VERSION, "boards": built}
+
+
+def _on_disk(results_dir: Path) -> Iterator[Run]:
+    for path in (results_dir / "scores").glob("*/*/*/*/scores.json"):
+        cohort, model, protocol, _, _ = path.parts[-5:]
+        yield Run(cohort, protocol, model)
+
+
+def _listed(path: Path) -> Iterator[Run]:
+    runs = read_json(path).get("runs")
+    if not isinstance(runs, list):
+        raise ReportCardError(f"{path}: no list 'runs'. Delete it to show every run on disk.")
+    for run in runs:
+        names = [run.get(k) if isinstance(run, dict) else None for k in RUN_FIELDS]
+        # A name becomes part of a path: it must not lead out of the results folder.
+        safe = [n for n in names if isinstance(n, str) and SAFE_NAME.fullmatch(n)]
+        if len(safe) < len(RUN_FIELDS):
+            raise ReportCardError(f"{path}: not a run: {run}. Run: reportcard score")
+        yield Run(*safe)
+
+
+def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str]) -> Json:
+    found = {model: _score_files(results_dir, cohort, model, protocol) for model in models}
+    columns = _columns(list(found.values()))
+    labels = Counter(model.rpartition("@")[0] for model in models)
+    rows = []
+    for model, files in found.items():
+        label, _, fp8 = model.rpartition("@")
+        card = _card(results_dir / "predictions" / cohort / model / "card.json")
+        rows.append(
+            {
+                "label": model if labels[label] > 1 else label,
+                "model": model,
+                "fingerprint": fp8,
+                **card,
+                **_counted(files),
+                "cells": {c["key"]: _cell(files, c, label) for c in columns},
+                "score_files": {
+                    m: {k: f[k] for k in ("rows_sha256", "stats", "metric_fingerprint") if k in f}
+                    for m, f in files.items()
+                },
+            }
+        )
+        rows[-1]["status"] = _status(rows[-1])
+    primary = columns[0] if columns else None
+    return {
+        "id": f"{cohort}/{protocol}",
+        "cohort_folder": cohort,
+        "cohort": _cohort(results_dir, cohort),
+        "protocol": protocol,
+        "primary": primary and primary["key"],
+        "columns": columns,
+        "rows": sorted(rows, key=lambda row: rank_key(row, primary)),
+    }
+
+
+def rank_key(row: Json, column: Json | None) -> tuple[bool, bool, float, str]:
+    """Ceilings first, then best first; a row without a value goes last, equals by name."""
+    value = row["cells"][column["key"]]["value"] if column else None
+    sign = -1 if column and column["direction"] == "higher" else 1
+    return (
+        row["kind"] != "ceiling",
+        value is None,
+        0.0 if value is None else sign * value,
+        row["model"],
+    )
+
+
+def _score_files(results_dir: Path, cohort: str, model: str, protocol: str) -> dict[str, Json]:
+    """Metric label → content of scores.json, in the order of the labels."""
+    folder = results_dir / "scores" / cohort / model / protocol
+    return {
+        path.parent.name: _score_file(path, cohort, model)
+        for path in sorted(folder.glob("*/scores.json"))
+    }
+
+
+def _score_file(path: Path, cohort: str, model: str) -> Json:
+    saved = read_json(path)
+    try:
+        for kind, folder in (("cohort", cohort), ("model", model)):
+            if f"{saved[kind]}@{saved[f'{kind}_fingerprint'][:8]}" != folder:
+                raise ValueError(f"it belongs to another {kind}")
+        for key, entry in saved["keys"].items():
+            for name in NUMBERS:
+                number = entry.get(name)
+                if not (number is None or _is_finite(number)):
+                    raise ValueError(f"{key}.{name} is not a finite number")
+            if "not_run" not in saved:
+                _require(entry, ("value", "n", "unscored", "direction", "signature"), key)
+        if "not_run" not in saved:
+            _require(saved, ("metric_fingerprint", "rows_sha256", "stats", "counts"), "the file")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ReportCardError(
+            f"{path} is damaged ({what}). Delete it and run: reportcard score"
+        ) from None
+    return saved
+
+
+def _is_finite(number: Any) -> bool:
+    return (
+        isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    )
+
+
+def _require(value: Json, names: Iterable[str], where: str) -> None:
+    for name in names:
+        if name not in value:
+            raise ValueError(f"{where} has no {name}")
+
+
+def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
+    """Metrics by name, their keys in the metric's own order.
+
+    Where rows come from several versions of a metric, the column is the version that most rows
+    have; `_cell` marks the others, which are not comparable with it.
+    """
+    columns = []
+    for metric in sorted({metric for files in found for metric in files}):
+        files = [f[metric] for f in found if metric in f]
+        prints = Counter(f["metric_fingerprint"] for f in files if "not_run" not in f)
+        chosen = min(prints, key=lambda p: (-prints[p], p)) if prints else None
+        first = next((f for f in files if f.get("metric_fingerprint") == chosen), files[0])
+        for key, entry in first["keys"].items():
+            stem = [p for p in entry.get("signature", "").split("|") if not p.startswith("n:")]
+            columns.append(
+                {
+                    "key": key,
+                    "metric": metric,
+                    "name": key.removeprefix(f"{metric}."),
+                    "direction": entry.get("direction", "higher"),
+                    "unit": entry.get("unit", "fraction"),
+                    "range": entry.get("range", [None, None]),
+                    "version": stem[1] if len(stem) > 1 else None,
+                    "signature": "|".join(stem) or None,
+                    "metric_fingerprint": chosen,
+                }
+            )
+    return columns
+
+
+def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
+    """value, ci_low, ci_high, n, unscored, signature; `not_run` is a sentence where it applies."""
+    metric, key = column["metric"], column["key"]
+    saved = files.get(metric, {})
+    entry = saved.get("keys", {}).get(key, {})
+    names = ("value", "ci_low", "ci_high", "n", "unscored", "draws", "spread", "signature")
+    cell = {name: entry.get(name) for name in names if name in entry or name in NUMBERS[:3]}
+    if "not_run" in saved:
+        cell |= {"value": None, "ci_low": None, "ci_high": None, "not_run": str(saved["not_run"])}
+    elif not entry:
+        cell["not_run"] = (
+            f"{label} has no score for {key}. Run: reportcard score model={label} metrics={metric}"
+        )
+    elif saved["metric_fingerprint"] != column["metric_fingerprint"]:
+        cell["other_version"] = True
+    return cell
+
+
+def _counted(files: dict[str, Json]) -> Json:
+    """What became of the studies. It is a property of the predictions: any score file tells it."""
+    counts: Json = next((f["counts"] for f in files.values() if f.get("counts")), {})
+    return {"counts": {name: counts.get(name) for name in COUNTS}}
+
+
+def _status(row: Json) -> str:
+    values = [cell["value"] is not None for cell in row["cells"].values()]
+    if not any(values):
+        return "not run"
+    whole = all(values) and not row["counts"]["failed"]
+    whole = whole and not any(cell.get("unscored") for cell in row["cells"].values())
+    return "complete" if whole else "incomplete"
+
+
+def _card(path: Path) -> Json:
+    """What the model says of itself. Scores alone (a release, say) come without a card."""
+    card = read_json(path).get("card") if path.is_file() else {}
+    if not isinstance(card, dict):
+        raise ReportCardError(f"{path} is damaged (no 'card'). Run: reportcard predict")
+    return {"kind": card.get("kind", "model"), **{name: card.get(name) for name in CARD_FIELDS}}
+
+
+def _cohort(results_dir: Path, folder: str) -> Json:
+    path = results_dir / "cohorts" / f"{folder}.json"
+    saved = read_json(path) if path.is_file() else {}
+    name, _, fp8 = folder.rpartition("@")
+    summary = {field: saved.get(field) for field in COHORT_FIELDS}
+    return {"name": name, "fingerprint": saved.get("fingerprint", fp8), **summary}

@@ -1,0 +1,121 @@
+"""The boards as rich tables: what `reportcard leaderboard` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.api import Json
+from harness.leaderboard.page import count, decimals, number, overlap_sentence
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+SYSTEM_WIDTH = 34  # label, kind mark and n, with the table's own padding
+CELL_WIDTH = 23  # '≈ 0.376 [0.370, 0.382]' with padding
+MARKS = {"ceiling": "▲", "floor": "▼"}
+
+
+def render(model: Json, console: Console) -> None:
+    """One table per board, with as many columns as fit; the rest is named below it."""
+    for board in model["boards"]:
+        _board(board, console)
+
+
+def main_columns(board: Json, room: int) -> list[Json]:
+    """At most `room` columns: the primary one, then the last of each metric, then the others.
+
+    The last key of BLEU and ROUGE (BLEU-4, ROUGE-L) is the one that papers print.
+    """
+    columns = board["columns"]
+    last = {column["metric"]: column["key"] for column in columns}
+    order = sorted(
+        columns,
+        key=lambda c: (c["key"] != board["primary"], c["key"] != last[c["metric"]]),
+    )
+    kept = {column["key"] for column in order[: max(room, 1)]}
+    return [column for column in columns if column["key"] in kept]
+
+
+def _board(board: Json, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = main_columns(board, (console.width - SYSTEM_WIDTH) // CELL_WIDTH)
+    title = f"{board['cohort_folder']} · protocol {board['protocol']}"
+    table = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
+    table.add_column("system", overflow="fold")
+    table.add_column("n", justify="right")
+    for column in columns:
+        arrow = "↑" if column["direction"] == "higher" else "↓"
+        table.add_column(Text(f"{column['key']} {arrow}"), justify="right", no_wrap=True)
+    for row in board["rows"]:
+        mark = MARKS.get(row["kind"], " ")
+        # Text, not str: a label may hold what rich would read as markup.
+        cells = [_cell(row["cells"][c["key"]], _places(c, board["rows"])) for c in columns]
+        table.add_row(
+            Text(f"{mark} {plain(row['label'])}"), count(row["counts"]["evaluated"]), *cells
+        )
+    console.print(table)
+    for line in _footnotes(board, columns):
+        console.print(Text(plain(line), style="dim"))
+    console.print()
+
+
+def plain(text: str) -> str:
+    """Without what a terminal would obey: escape sequences, line feeds, direction overrides."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _places(column: Json, rows: Sequence[Json]) -> int:
+    values = [row["cells"][column["key"]]["value"] for row in rows]
+    return decimals(column, [value for value in values if value is not None])
+
+
+def _cell(cell: Json, places: int) -> Text:
+    from rich.text import Text
+
+    if cell["value"] is None:
+        return Text("not run" if cell.get("not_run") else "unscored", style="italic")
+    low, high = (number(cell[name], places) for name in ("ci_low", "ci_high"))
+    best, tied = cell.get("best"), cell.get("tied_with_best")
+    text = Text("≈ " if tied and not best else "")
+    text.append(number(cell["value"], places), style="bold" if best else "")
+    text.append(" †" if cell.get("other_version") else "")
+    text.append(f" [{low}, {high}]", style="dim")
+    if tied:
+        text.stylize("green")
+    return text
+
+
+def _footnotes(board: Json, columns: Sequence[Json]) -> list[str]:
+    rows = board["rows"]
+    marks = "▲ ceiling, ▼ floor"
+    lines = [f"{marks}; bold: best measured row, ≈ not told apart from it (paired bootstrap)"]
+    lines += [line for line in (overlap_sentence(board["cohort"]),) if line]
+    for row in rows:
+        counts = row["counts"]
+        unscored = max((c.get("unscored") or 0 for c in row["cells"].values()), default=0)
+        told = {
+            "unscored": unscored,
+            "failed": counts["failed"],
+            "empty": counts["empty_candidates"],
+            "excluded (empty reference)": counts["excluded_empty_reference"],
+        }
+        parts = [f"{number:,} {name}" for name, number in told.items() if number]
+        if parts:
+            lines.append(f"{row['label']}: {', '.join(parts)}")
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        for cell in row["cells"].values():
+            if cell.get("not_run"):
+                reasons.setdefault(cell["not_run"], []).append(row["label"])
+    lines += [
+        f"not run ({', '.join(dict.fromkeys(labels))}): {why}" for why, labels in reasons.items()
+    ]
+    shown = {column["key"] for column in columns}
+    hidden = [column["key"] for column in board["columns"] if column["key"] not in shown]
+    if hidden:
+        lines.append(f"more columns on the page: {', '.join(hidden)}")
+    return lines

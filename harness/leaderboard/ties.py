@@ -1,0 +1,221 @@
+"""Which rows of a column cannot be told apart from its best row.
+
+The best row is the best measured one that is not a ceiling. Another row is tied with it when the
+paired bootstrap interval of their difference (the same resampled studies for both) contains 0.
+Overlap of the two rows' own intervals would be the wrong test: it ignores that both were scored
+on the same studies.
+
+The intervals go into leaderboard.json under a digest of everything that they depend on, so that a
+second build with the same rows resamples nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness import config
+from harness.api import Array, Json, ReportCardError
+from harness.score import Scorer, open_metrics
+from harness.stats import Resampler, mask_unscored, replicate_scores
+from harness.store import canonical, digest, file_digest, read_json
+
+CACHE = Path("leaderboard") / "leaderboard.json"
+# Two systems with the same answers differ by rounding at most; that is a tie, not a difference.
+ROUNDING = 1e-12
+
+
+def mark_ties(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = ()) -> None:
+    """Add `best`, `tied_with_best` and `difference` to cells, `ties` to boards.
+
+    difference: [low, high] of this row less the best one. A column whose ties cannot be computed
+    gets `ties_unknown`, a sentence. Raises ReportCardError for rows that are not those scored.
+    """
+    saved = _saved(results_dir)
+    for board in boards:
+        samplers = Samplers()
+        board["ties"] = {}
+        for metric in dict.fromkeys(column["metric"] for column in board["columns"]):
+            columns = [c for c in board["columns"] if c["metric"] == metric]
+            entry = _metric_ties(results_dir, board, columns, saved, scorers, samplers)
+            if isinstance(entry, str):
+                for column in columns:
+                    column["ties_unknown"] = entry
+            else:
+                board["ties"][metric] = entry
+                _mark(board, columns, entry["keys"])
+
+
+def _mark(board: Json, columns: Sequence[Json], keys: Mapping[str, Json]) -> None:
+    for column in columns:
+        found = keys[column["key"]]
+        for row in board["rows"]:
+            cell = row["cells"][column["key"]]
+            cell["best"] = row["model"] == found["best"]
+            interval = found["intervals"].get(row["model"])
+            cell["tied_with_best"] = cell["best"] or bool(interval and _contains_zero(interval))
+            if interval and not cell["best"]:
+                cell["difference"] = interval
+
+
+def _contains_zero(interval: Sequence[float]) -> bool:
+    low, high = interval
+    return low <= ROUNDING and high >= -ROUNDING
+
+
+def best_row(rows: Sequence[Json], column: Json) -> Json | None:
+    """The best measured row that is not a ceiling; between equals the first by name."""
+    rows = [row for row in rows if _competes(row, column)]
+    sign = -1 if column["direction"] == "higher" else 1
+    return min(
+        rows,
+        key=lambda row: (sign * row["cells"][column["key"]]["value"], row["model"]),
+        default=None,
+    )
+
+
+def _competes(row: Json, column: Json) -> bool:
+    cell = row["cells"][column["key"]]
+    return row["kind"] != "ceiling" and cell["value"] is not None and not cell.get("other_version")
+
+
+def _metric_ties(
+    results_dir: Path,
+    board: Json,
+    columns: Sequence[Json],
+    saved: Mapping[str, Json],
+    scorers: Sequence[Scorer],
+    samplers: Samplers,
+) -> Json | str:
+    """{"inputs", "keys": {key: {"best", "intervals"}}}, or a sentence why it cannot be had."""
+    metric, fingerprint = columns[0]["metric"], columns[0]["metric_fingerprint"]
+    rows = [row for row in board["rows"] if any(_competes(row, c) for c in columns)]
+    best = {c["key"]: best_row(board["rows"], c) for c in columns}
+    if len(rows) < 2:
+        keys = {k: {"best": row and row["model"], "intervals": {}} for k, row in best.items()}
+        return {"inputs": None, "keys": keys}
+    files = {row["model"]: row["score_files"][metric] for row in rows}
+    for model, file in files.items():
+        _check_rows_file(_folder(results_dir, board, model, metric), file["rows_sha256"])
+    # Intervals of one column come from one set of weights, also where runs were scored apart.
+    stats = max((f["stats"] for f in files.values()), key=lambda s: (s["resamples"], canonical(s)))
+    inputs = digest(
+        {
+            "metric": fingerprint,
+            "stats": stats,
+            "rows": {model: file["rows_sha256"] for model, file in files.items()},
+            "best": {key: row and row["model"] for key, row in best.items()},
+        }
+    )
+    known: Json = saved.get(board["id"], {}).get(metric, {})
+    if known.get("inputs") == inputs and set(known.get("keys", {})) >= set(best):
+        return known
+    scorer = _scorer(metric, fingerprint, board["protocol"], scorers)
+    if isinstance(scorer, str):
+        return scorer
+    replicates: dict[str, dict[str, Array]] = {}
+    first: list[str] | None = None
+    for model in files:
+        folder = _folder(results_dir, board, model, metric)
+        ids, matrix, clusters = _load(folder)
+        first = first or ids
+        if ids != first:
+            raise ReportCardError(f"{folder / 'rows.npz'} has other studies than its board.")
+        if clusters is None and stats["unit"] != "study":
+            return "its studies are grouped by patient and rows.npz does not say how"
+        sampler = samplers.get(len(ids), stats, clusters)
+        replicates[model] = replicate_scores(
+            mask_unscored(matrix)[0], scorer.metric.scores, sampler
+        )
+    keys = {}
+    for column in columns:
+        top = best[column["key"]]
+        intervals = {
+            row["model"]: _interval(replicates, row["model"], top["model"], column, stats)
+            for row in rows
+            if top is not None and _competes(row, column)
+        }
+        keys[column["key"]] = {"best": top and top["model"], "intervals": intervals}
+    return {"inputs": inputs, "keys": keys}
+
+
+def _interval(
+    replicates: Mapping[str, Mapping[str, Array]], a: str, b: str, column: Json, stats: Json
+) -> list[float] | None:
+    name, tail = column["name"], (1 - stats["confidence"]) / 2
+    difference = replicates[a][name] - replicates[b][name]
+    if not np.isfinite(difference).all():
+        return None
+    low, high = np.quantile(difference, [tail, 1 - tail])
+    return [float(low), float(high)]
+
+
+class Samplers:
+    """Bootstrap weights of a board, drawn once per (n, recipe) and shared by its metrics."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int, int, bytes], Resampler] = {}
+
+    def get(self, n: int, stats: Json, clusters: npt.NDArray[np.int64] | None) -> Resampler:
+        groups = b"" if clusters is None else clusters.tobytes()
+        key = (n, stats["resamples"], stats["seed"], groups)
+        if key not in self._made:
+            self._made[key] = Resampler(n, stats["resamples"], stats["seed"], clusters)
+        return self._made[key]
+
+
+def _scorer(
+    metric: str, fingerprint: str, protocol: str, scorers: Sequence[Scorer]
+) -> Scorer | str:
+    """The metric that made these rows: only its own `scores` may read their columns."""
+    for scorer in scorers:
+        if scorer.fingerprint == fingerprint:
+            return scorer
+    try:
+        plugins = config.load_metrics([metric], config.load_protocol(protocol))
+        found = open_metrics(plugins)[0]
+    except ReportCardError as error:
+        return str(error)
+    if found.fingerprint != fingerprint:
+        return f"{metric} has changed since these rows were scored"
+    return found
+
+
+def _folder(results_dir: Path, board: Json, model: str, metric: str) -> Path:
+    cohort: str = board["cohort_folder"]
+    protocol: str = board["protocol"]
+    return results_dir / "scores" / cohort / model / protocol / metric
+
+
+def _check_rows_file(folder: Path, sha256: str) -> None:
+    path = folder / "rows.npz"
+    if not path.is_file() or file_digest(path) != sha256:
+        raise ReportCardError(
+            f"{path} is not the file that {folder / 'scores.json'} was written for."
+            " Run: reportcard score"
+        )
+
+
+def _load(folder: Path) -> tuple[list[str], Array, npt.NDArray[np.int64] | None]:
+    """ids, rows (draws, n, k), and the patient number of each study where the file has it."""
+    try:
+        with np.load(folder / "rows.npz", allow_pickle=False) as file:
+            clusters = file["clusters"] if "clusters" in file.files else None
+            return file["ids"].tolist(), file["rows"], clusters
+    except (OSError, ValueError, KeyError) as error:
+        raise ReportCardError(
+            f"{folder / 'rows.npz'} cannot be read ({error}). Run: reportcard score"
+        ) from error
+
+
+def _saved(results_dir: Path) -> dict[str, Json]:
+    """Board id → the ties of the last build; nothing where that file is absent or damaged."""
+    path = results_dir / CACHE
+    try:
+        boards = read_json(path)["boards"] if path.is_file() else []
+        return {board["id"]: board["ties"] for board in boards}
+    except (ReportCardError, KeyError, TypeError):
+        return {}  # a cache: the rows that it was made from are still there
