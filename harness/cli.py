@@ -33,7 +33,12 @@ overrides are Hydra's key=value; the common ones:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. User errors are one sentence on stderr, code 2."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse fills an open-ended positional once; overrides may also stand after an option.
+    if rest and all("=" in word and word[0] != "-" for word in rest):
+        arguments.overrides = [*getattr(arguments, "overrides", []), *rest]
+    elif rest:
+        parser.error(f"unrecognised: {' '.join(rest)} (reportcard VERB --help)")
     if not hasattr(arguments, "verb"):
         parser.print_help()
         return 0
@@ -62,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"reportcard {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB")
+    with_overrides: list[argparse.ArgumentParser] = []
 
     def verb(name: str, text: str, overrides: bool = True) -> argparse.ArgumentParser:
         sub = verbs.add_parser(
@@ -72,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if overrides:
-            sub.add_argument("overrides", nargs="*", metavar="key=value")
+            with_overrides.append(sub)
         sub.set_defaults(verb=globals()[f"_{name}"])
         return sub
 
@@ -95,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("doctor", "check this machine and the configured run")
     dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=5000)
-    # argparse fills positionals greedily; overrides come after the verb's own.
+    for sub in with_overrides:  # last, behind the verb's own positionals
+        sub.add_argument("overrides", nargs="*", metavar="key=value")
     return top
 
 
@@ -161,11 +168,14 @@ def _stages(
 
 def _publish(config: RunConfig, everything: bool) -> list[Path]:
     """Write the leaderboard's files, show its tables, and return the paths."""
-    from harness.leaderboard.tables import collect, write
+    from harness.leaderboard.publish import write_model
+    from harness.leaderboard.tables import collect
     from harness.leaderboard.terminal import render
+    from harness.terminal import console
 
-    files = write(config.results_dir, everything)
-    render(collect(config.results_dir, everything))
+    model = collect(config.results_dir, everything)
+    files = write_model(model, config.results_dir)
+    render(model, console())
     return files
 
 

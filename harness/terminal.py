@@ -14,10 +14,10 @@ from harness.comparison import Row
 ARROW = {"higher": "↑", "lower": "↓"}
 
 
-def _console() -> Console:
+def console() -> Console:
     # Off a terminal rich would fold to 80 columns and cut names.
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=160)
 
 
 def number(value: float | None) -> str:
@@ -42,9 +42,9 @@ def scores_table(result: Json) -> None:
             f"{entry['n']:,}",
             f"{entry['unscored']:,}",
         )
-    console = _console()
-    console.print(table)
-    console.print(
+    out = console()
+    out.print(table)
+    out.print(
         f"{result['empty_candidates']:,} empty candidates (scored as empty),"
         f" {result['excluded_empty_reference']:,} pairs left out for an empty reference"
     )
@@ -68,14 +68,14 @@ def comparison_table(cohort: str, names: tuple[str, str], rows: Sequence[Row]) -
             f"{d.p:.4f}",
             f"{row.p_holm:.4f}",
         )
-    _console().print(table)
+    console().print(table)
 
 
 def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
     table = Table(title=title, title_justify="left", show_header=False)
     for name, line in entries:
         table.add_row(Text(name), Text(line))
-    _console().print(table)
+    console().print(table)
 
 
 def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
@@ -83,4 +83,4 @@ def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
     for area, state, text in lines:
         style = {"ok": "green", "missing": "red"}.get(state, "dim")
         table.add_row(Text(area), Text(state, style=style), Text(text))
-    _console().print(table)
+    console().print(table)

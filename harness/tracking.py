@@ -90,10 +90,10 @@ class _Store:
     """An MLflow client that updates runs in place: the same run is found again by its tag."""
 
     def __init__(self, uri: str, config: RunConfig) -> None:
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         import mlflow
 
+        for name in ("mlflow", "alembic"):  # they set their own level when imported
+            logging.getLogger(name).setLevel(logging.ERROR)
         self.config = config
         self.local = uri.startswith("sqlite:")
         if self.local:

@@ -72,9 +72,7 @@ def test_intervals_are_scipys(real_texts: list[str]) -> None:
     from metrics.rouge import Rouge
 
     texts = list(zip(real_texts[:150], real_texts[7:157], strict=True))
-    rows = [
-        {"study_id": str(i), "candidate": a, "reference": b} for i, (a, b) in enumerate(texts)
-    ]
+    rows = [{"study_id": str(i), "candidate": a, "reference": b} for i, (a, b) in enumerate(texts)]
     values = Rouge().rows([Pair("", a, b) for a, b in texts])[:, 2]
     theirs = bootstrap(
         (values,), np.mean, n_resamples=300, method="percentile", random_state=9
@@ -209,9 +207,7 @@ def test_train_files(tmp_path: Path, suffix: str) -> None:
     )
 
 
-def test_cli_writes_what_python_returns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cli_writes_what_python_returns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs, out = write(tmp_path / "p.jsonl", ROWS), tmp_path / "sub" / "out.json"
     arguments = ["evaluate", str(pairs), "--metrics", "bleu,rouge", "--resamples", "60"]
     assert main([*arguments, "--seed", "4", "--json", str(out)]) == 0

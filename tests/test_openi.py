@@ -108,9 +108,7 @@ def test_images_do_not_change_the_fingerprint(mini_data: Path, mini_cohort: Coho
         ("huge", b" " * 999_999 + b"<eCitation/>", "more than"),
     ],
 )
-def test_damaged_files_are_named_counted_and_not_fatal(
-    name: str, data: bytes, reason: str
-) -> None:
+def test_damaged_files_are_named_counted_and_not_fatal(name: str, data: bytes, reason: str) -> None:
     good = report_xml(*STUDIES[0]).encode()
     records, damaged = parse_reports([("1.xml", good), (f"{name}.xml", data)])
     assert [record["id"] for record in records] == ["CXR1"]

@@ -18,9 +18,7 @@ TEXT = st.one_of(ODD, st.text(max_size=40))
 
 
 def pairs_of(candidates: list[str], references: list[str]) -> list[Pair]:
-    return [
-        Pair(str(i), c, r) for i, (c, r) in enumerate(zip(candidates, references, strict=True))
-    ]
+    return [Pair(str(i), c, r) for i, (c, r) in enumerate(zip(candidates, references, strict=True))]
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +120,7 @@ def test_single_pairs_equal_their_packages(real_pairs: list[Pair]) -> None:
         )
         assert single[i] == pytest.approx(nltk_bleu2(pair), abs=1e-9)
         if pair.candidate:
-            assert corpus(coco, [pair])["bleu_4"] == pytest.approx(
-                coco_scores([pair])[3], abs=1e-9
-            )
+            assert corpus(coco, [pair])["bleu_4"] == pytest.approx(coco_scores([pair])[3], abs=1e-9)
 
 
 @settings(max_examples=300, deadline=None)
@@ -173,9 +169,7 @@ def test_identical_three_words_score_as_metrics_md_says(variant: str, expected: 
     assert corpus(Bleu(variant), [pair])["bleu_4"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_chunks_do_not_change_rows(
-    real_pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_do_not_change_rows(real_pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Bleu().rows(real_pairs)
     monkeypatch.setattr("metrics.ngrams.CHUNK", 100)
     assert np.array_equal(Bleu().rows(real_pairs), whole)

@@ -14,9 +14,9 @@ from metrics.rouge import Rouge
 
 TEXT = st.one_of(
     st.text(alphabet="ab AB.,-01 \n'", max_size=60),
-    st.lists(st.sampled_from(["clear", "lungs", "effusions", "The", "heart-size"]), max_size=12).map(
-        " ".join
-    ),
+    st.lists(
+        st.sampled_from(["clear", "lungs", "effusions", "The", "heart-size"]), max_size=12
+    ).map(" ".join),
     st.text(max_size=40),
 )
 
@@ -26,9 +26,7 @@ def real_pairs(real_texts: list[str]) -> list[Pair]:
     candidates = real_texts[:]
     random.Random(1).shuffle(candidates)
     candidates[:10] = [""] * 10
-    return [
-        Pair(str(i), c, r) for i, (c, r) in enumerate(zip(candidates, real_texts, strict=True))
-    ]
+    return [Pair(str(i), c, r) for i, (c, r) in enumerate(zip(candidates, real_texts, strict=True))]
 
 
 def google(pairs: list[Pair], stem: bool) -> Array:
@@ -36,9 +34,7 @@ def google(pairs: list[Pair], stem: bool) -> Array:
 
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=stem)
     scores = [scorer.score(p.reference, p.candidate) for p in pairs]
-    return np.array(
-        [[s[key].fmeasure for key in ("rouge1", "rouge2", "rougeL")] for s in scores]
-    )
+    return np.array([[s[key].fmeasure for key in ("rouge1", "rouge2", "rougeL")] for s in scores])
 
 
 def coco(pair: Pair) -> float:

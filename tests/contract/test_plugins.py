@@ -1,0 +1,125 @@
+"""Every registered model, metric and dataset keeps the contract, whoever wrote it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import config, registry
+from harness.api import Dataset, Pair, Request
+from harness.cohort import Cohort
+from harness.config import Plugin
+from harness.predict import _make_ready, open_model
+from harness.score import open_metrics
+
+MODELS = [m for m in config.names("model") if m != "replay"]
+METRICS = [
+    scorer
+    for scorer in open_metrics(
+        config.load_metrics(config.names("metrics"), config.load_protocol("reportcard"))
+    )
+    if not scorer.metric.spec.annotators
+]
+PAIRS = [
+    Pair("1", "The lungs are clear.", "Lungs are clear."),
+    Pair("2", "Small left effusion.", "Small right effusion."),
+    Pair("3", "", "Heart size is normal."),
+    Pair("4", "XXXX ___ 🫁 \x07", "A  b\nc ."),
+    Pair("5", "The lungs are clear.", "The lungs are clear."),
+]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_answer_each_request_alike_in_any_batch(name: str, mini_cohort: Cohort) -> None:
+    plugin = config.load([f"model={name}"]).models[0]
+    system = open_model(plugin, mini_cohort)
+    if system.adapter.card.needs_pixels:
+        pytest.skip("needs pixels; the miniature Open-I has none")
+    requests = [study.request for study in mini_cohort.test]
+    _make_ready(system, mini_cohort, requests)
+    together = list(system.adapter.generate(requests))
+    assert [p.study_id for p in together] == [r.study_id for r in requests]
+    alone = [system.adapter.generate([r])[0] for r in reversed(requests)][::-1]
+    assert alone == together
+    assert list(system.adapter.generate([])) == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_reference_reaches_a_model_that_does_not_declare_it(
+    name: str, mini_cohort: Cohort
+) -> None:
+    """With every test reference changed, the answers of an honest model stay the same."""
+    plugin = config.load([f"model={name}"]).models[0]
+    system = open_model(plugin, mini_cohort)
+    if system.adapter.card.sees_references or system.adapter.card.needs_pixels:
+        pytest.skip("declares that it sees references, or needs pixels")
+    requests = [study.request for study in mini_cohort.test]
+    _make_ready(system, mini_cohort, requests)
+    before = list(system.adapter.generate(requests))
+    changed = tuple(
+        dataclasses.replace(s, reference=dataclasses.replace(s.reference, findings="Changed."))
+        for s in mini_cohort.test
+    )
+    other = open_model(plugin, mini_cohort)
+    _make_ready(other, dataclasses.replace(mini_cohort, test=changed), requests)
+    assert list(other.adapter.generate(requests)) == before
+
+
+def test_a_request_has_no_field_for_a_reference() -> None:
+    assert "reference" not in {field.name for field in dataclasses.fields(Request)}
+
+
+@pytest.mark.parametrize("scorer", METRICS, ids=[s.label for s in METRICS])
+def test_metrics_are_functions_of_sums(scorer: object) -> None:
+    metric = scorer.metric  # type: ignore[attr-defined]
+    rows = metric.rows(PAIRS)
+    assert rows.dtype == np.float64
+    assert len(rows) == len(PAIRS)
+    assert np.array_equal(rows, metric.rows(PAIRS), equal_nan=True)
+    split = np.concatenate([metric.rows(PAIRS[:2]), metric.rows(PAIRS[2:])])
+    if not getattr(metric, "corpus_level_rows", False):
+        assert np.array_equal(rows, split, equal_nan=True)
+    total = np.nan_to_num(rows).sum(axis=0)
+    scores = metric.scores(total)
+    assert set(scores) == set(metric.spec.keys)
+    stacked = metric.scores(np.stack([total, total * 2, np.zeros_like(total)]).reshape(3, 1, -1))
+    for name, key in metric.spec.keys.items():
+        assert stacked[name].shape == (3, 1)
+        assert stacked[name][0, 0] == pytest.approx(float(scores[name]))
+        low = -np.inf if key.low is None else key.low
+        high = np.inf if key.high is None else key.high
+        assert low - 1e-9 <= float(scores[name]) <= high + 1e-9
+        assert key.direction in ("higher", "lower")
+
+
+@pytest.mark.parametrize("scorer", METRICS, ids=[s.label for s in METRICS])
+def test_metrics_put_the_reference_first(scorer: object) -> None:
+    """No candidate scores better than the reference itself."""
+    metric = scorer.metric  # type: ignore[attr-defined]
+    perfect = [Pair(p.study_id, p.reference, p.reference) for p in PAIRS]
+    best = metric.scores(metric.rows(perfect).sum(axis=0))
+    other = metric.scores(metric.rows(PAIRS).sum(axis=0))
+    for name, key in metric.spec.keys.items():
+        sign = 1 if key.direction == "higher" else -1
+        assert sign * best[name] >= sign * other[name] - 1e-9
+
+
+@pytest.mark.parametrize("name", registry.datasets.names())
+def test_datasets_say_what_is_missing(name: str, tmp_path: Path) -> None:
+    dataset: Dataset = registry.datasets.get(name)(root=str(tmp_path))  # type: ignore[call-arg]
+    problem = dataset.missing()
+    assert problem is None or str(tmp_path) in problem
+    assert dataset.card.data_class in ("open", "registered", "credentialed")
+
+
+def test_every_yaml_names_a_plugin_that_exists() -> None:
+    for group, kind in (("model", registry.models), ("metrics", registry.metrics)):
+        for name in config.names(group):
+            if name == "replay":
+                continue
+            run = config.load([f"{group}={name}"])
+            plugins: tuple[Plugin, ...] = run.models if group == "model" else run.metrics
+            assert kind.get(plugins[0].plugin)

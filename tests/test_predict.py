@@ -1,0 +1,242 @@
+"""The predict stage: failures cost one study, resumes cost nothing, kills lose nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import registry
+from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
+from harness.cohort import Cohort
+from harness.config import Plugin, Stats, load_metrics, load_protocol
+from harness.predict import System, is_done, open_model, predict, read_reports
+from harness.score import Scoring, open_metrics
+
+CALLS: list[list[str]] = []
+
+
+def progress(batches: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+    return batches
+
+
+class Fake:
+    """An adapter of the test: raises on the studies that it is told to."""
+
+    def __init__(self, bad: Sequence[str] = (), short: bool = False, pixels: bool = False) -> None:
+        self.card = ModelCard("fake", needs_pixels=pixels)
+        self.bad, self.short = bad, short
+
+    def generate(self, requests: Sequence[Request]) -> list[Prediction]:
+        CALLS.append([r.study_id for r in requests])
+        for request in requests:
+            if request.study_id in self.bad:
+                raise RuntimeError(f"CUDA error on {request.study_id}")
+        answers = [Prediction(r.study_id, Report(f"Seen {r.study_id}.")) for r in requests]
+        return answers[:-1] if self.short and len(requests) > 1 else answers
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    CALLS.clear()
+
+
+def fake(cohort: Cohort, **options: Any) -> System:
+    return System("fake", Plugin("fake", "fake", options), Fake(**options), "f" * 64)
+
+
+def test_a_failing_study_costs_its_own_answer_only(tmp_path: Path, mini_cohort: Cohort) -> None:
+    folder, new = predict(tmp_path, mini_cohort, fake(mini_cohort, bad=["CXR3"]), 2, progress)
+    assert new
+    (draw,) = read_reports(folder)
+    assert draw["CXR3"] == (Report(), "failed")
+    assert draw["CXR4"][0].findings == "Seen CXR4."
+    done = json.loads((folder / "DONE").read_text())
+    assert done["status"] == {"failed": 1, "ok": 4}
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").open()]
+    assert rows[2]["error"] == "RuntimeError: CUDA error on CXR3"
+
+
+def test_errors_of_closed_data_are_not_quoted(tmp_path: Path, mini_cohort: Cohort) -> None:
+    import dataclasses
+
+    card = dataclasses.replace(mini_cohort.card, data_class="credentialed")
+    closed = dataclasses.replace(mini_cohort, card=card)
+    folder, _ = predict(tmp_path, closed, fake(closed, bad=["CXR3"]), 2, progress)
+    assert "CUDA error" not in (folder / "predictions.jsonl").read_text()
+
+
+def test_a_model_that_answers_too_few_is_caught(tmp_path: Path, mini_cohort: Cohort) -> None:
+    folder, _ = predict(tmp_path, mini_cohort, fake(mini_cohort, short=True), 5, progress)
+    assert len(read_reports(folder)[0]) == 5
+    assert CALLS[0] == ["CXR1", "CXR2", "CXR3", "CXR4", "CXR5"]
+    assert all(len(call) == 1 for call in CALLS[1:])
+
+
+def test_a_failed_study_is_scored_as_empty(tmp_path: Path, mini_cohort: Cohort) -> None:
+    system = fake(mini_cohort, bad=["CXR3"])
+    predict(tmp_path, mini_cohort, system, 2, progress)
+    protocol = load_protocol("reportcard")
+    scorers = open_metrics(load_metrics(["rouge"], protocol))
+    scoring = Scoring(tmp_path, mini_cohort, protocol, Stats(50), scorers)
+    assert scoring.run(system) == 1
+    assert scoring.run(system) == 0  # up to date
+    saved = json.loads(next(tmp_path.glob("scores/**/scores.json")).read_text())
+    assert saved["counts"] == {
+        "cohort": 5,
+        "excluded_empty_reference": 0,
+        "evaluated": 5,
+        "failed": 1,
+        "empty_candidates": 1,
+        "unique_candidates": 5,
+        "draws": 1,
+    }
+    assert saved["keys"]["rouge.rouge_l"]["n"] == 5
+
+
+def test_a_finished_run_generates_nothing(tmp_path: Path, mini_cohort: Cohort) -> None:
+    predict(tmp_path, mini_cohort, fake(mini_cohort), 2, progress)
+    CALLS.clear()
+    _, new = predict(tmp_path, mini_cohort, fake(mini_cohort), 2, progress)
+    assert not new
+    assert CALLS == []
+
+
+def test_a_stopped_run_generates_the_rest_only(tmp_path: Path, mini_cohort: Cohort) -> None:
+    def stop_after_two(batches: Iterable[Any], total: int, label: str) -> Iterable[Any]:
+        for number, batch in enumerate(batches):
+            yield batch
+            if number == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(tmp_path, mini_cohort, fake(mini_cohort), 2, stop_after_two)
+    CALLS.clear()
+    folder, new = predict(tmp_path, mini_cohort, fake(mini_cohort), 2, progress)
+    assert new
+    assert CALLS == [["CXR5"]]
+    assert is_done(folder)
+
+
+def test_predictions_changed_afterwards_are_noticed(tmp_path: Path, mini_cohort: Cohort) -> None:
+    folder, _ = predict(tmp_path, mini_cohort, fake(mini_cohort), 2, progress)
+    path = folder / "predictions.jsonl"
+    path.write_text(path.read_text().replace("Seen", "Saw"))
+    with pytest.raises(ReportCardError, match="not the file that the run completed with"):
+        predict(tmp_path, mini_cohort, fake(mini_cohort), 2, progress)
+
+
+def test_lines_out_of_order_are_put_in_cohort_order(tmp_path: Path, mini_cohort: Cohort) -> None:
+    folder, _ = predict(tmp_path, mini_cohort, fake(mini_cohort), 2, progress)
+    path = folder / "predictions.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[::-1]))
+    (folder / "DONE").unlink()
+    predict(tmp_path, mini_cohort, fake(mini_cohort), 2, progress)
+    assert path.read_bytes() == whole
+
+
+def test_preflight_refuses_pixels_on_a_text_only_cohort(
+    tmp_path: Path, mini_cohort: Cohort
+) -> None:
+    with pytest.raises(ReportCardError, match="needs images and mini is text only"):
+        predict(tmp_path, mini_cohort, fake(mini_cohort, pixels=True), 2, progress)
+    assert not list(tmp_path.glob("predictions/**/*.jsonl"))
+
+
+def test_fingerprint_follows_what_decides_the_output(mini_cohort: Cohort) -> None:
+    def of(**options: Any) -> str:
+        plugin = Plugin("random_train_report", "r", options)
+        return open_model(plugin, mini_cohort).fingerprint
+
+    assert of(seed=0) == of(seed=0) != of(seed=1)
+    assert of(draws=3) != of(draws=4)
+
+
+def test_unknown_option_is_named(mini_cohort: Cohort) -> None:
+    with pytest.raises(ReportCardError, match="model r: .*sed"):
+        open_model(Plugin("random_train_report", "r", {"sed": 1}), mini_cohort)
+
+
+SLOW_MODEL = '''
+import time
+
+from harness.api import ModelCard, Prediction, Report
+
+
+class Slow:
+    """Answers after a moment, so that a kill can hit it anywhere."""
+
+    card = ModelCard("slow", draws=2)
+
+    def generate(self, requests):
+        time.sleep(0.02)
+        return [
+            Prediction(r.study_id, Report(f"Report of {r.study_id}, draw {r.draw}."), draw=r.draw)
+            for r in requests
+        ]
+'''
+
+
+def final_files(results: Path) -> dict[str, bytes]:
+    """What must not depend on how often a run was killed: predictions, cards, scores, page."""
+    names = {"predictions.jsonl", "card.json", "DONE", "rows.npz", "scores.json", "current.json"}
+    names |= {"index.html", "leaderboard.json", "leaderboard.csv"}
+    return {
+        str(path.relative_to(results)): path.read_bytes()
+        for path in sorted(results.rglob("*"))
+        if path.name in names
+    }
+
+
+@pytest.mark.slow
+def test_ten_kills_end_in_the_same_files(tmp_path: Path, mini_data: Path) -> None:
+    """kill -9 of the whole command at ten random moments, then one run to the end."""
+    (tmp_path / "slow.py").write_text(SLOW_MODEL)
+
+    def command(results: Path) -> list[str]:
+        return [
+            *(sys.executable, "-m", "harness.cli", "run", f"plugin={tmp_path / 'slow.py'}"),
+            *("model=slow,empty_report", "dataset=openi_findings", f"data_dir={mini_data}"),
+            *(f"results_dir={results}", "engine.batch_size=1", "tracking=none"),
+            "stats.resamples=50",
+        ]
+
+    calm = tmp_path / "calm"
+    began = time.monotonic()
+    subprocess.run(command(calm), check=True, capture_output=True)
+    duration = time.monotonic() - began
+    undisturbed = final_files(calm)
+    assert len(undisturbed) == 2 * 3 + 2 * 2 * 2 + 4
+
+    rng, shaken, killed = random.Random(0), tmp_path / "shaken", 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            command(shaken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        # Half of the kills in the part where predictions are written.
+        time.sleep(duration * rng.uniform(0.4, 1.0))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+    subprocess.run(command(shaken), check=True, capture_output=True)
+    assert killed >= 3
+    assert final_files(shaken) == undisturbed
+
+
+def test_registry_sees_the_plugin_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.models, "_files", {})
+    (tmp_path / "slow.py").write_text(SLOW_MODEL)
+    registry.add_plugin_file(tmp_path / "slow.py")
+    assert registry.models.get("slow")().card.draws == 2
