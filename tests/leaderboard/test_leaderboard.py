@@ -8,6 +8,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from harness.leaderboard.terminal import render
 from harness.predict import System, predict
 from harness.score import Scoring, load_rows, open_metrics
 from harness.stats import Resampler, compare
-from harness.store import digest
+from harness.store import digest, file_digest
 
 WORDS = "heart lungs clear effusion none small left right normal size pleural no acute"
 HOSTILE = (
@@ -312,6 +313,30 @@ def test_current_runs_or_everything(bench: Bench) -> None:
     assert {row["label"] for row in every} == {old.folder, new.folder}
     (bench.results_dir / "current.json").unlink()
     assert len(collect(bench.results_dir)["boards"][0]["rows"]) == 2
+
+
+def test_studies_of_one_patient_are_drawn_together_or_no_ties_are_shown(bench: Bench) -> None:
+    test = tuple(replace(s, patient_id=f"p{i // 3}") for i, s in enumerate(bench.cohort.test))
+    bench.cohort = replace(bench.cohort, test=test)
+    systems = [bench.add("a", 0.3, seed=1), bench.add("b", 0.31, seed=2)]
+    columns = collect(bench.results_dir)["boards"][0]["columns"]
+    assert all("grouped by patient" in column["ties_unknown"] for column in columns)
+    clusters = np.arange(60) // 3
+    for system in systems:
+        for metric in ("bleu", "rouge"):
+            path = bench.scores(system, metric)
+            ids, rows = load_rows(path.parent)
+            np.savez(path.parent / "rows.npz", ids=np.array(ids), rows=rows, clusters=clusters)
+            sha256 = file_digest(path.parent / "rows.npz")
+            edit(path, lambda saved, sha256=sha256: saved.update(rows_sha256=sha256))
+    rows = {r["label"]: r["cells"] for r in collect(bench.results_dir)["boards"][0]["rows"]}
+    matrices = [load_rows(bench.scores(system).parent)[1] for system in systems]
+    if rows["a"]["bleu.bleu_1"]["best"]:
+        matrices.reverse()
+    resampler = Resampler(60, 200, 0, clusters)
+    expected = compare(*matrices, bench.scorers[0].metric.scores, resampler, trials=1)["bleu_1"]
+    found = next(c["bleu.bleu_1"] for c in rows.values() if "difference" in c["bleu.bleu_1"])
+    assert found["difference"] == pytest.approx([expected.low, expected.high])
 
 
 def test_rows_of_another_metric_version_are_marked_and_never_tied(bench: Bench) -> None:
