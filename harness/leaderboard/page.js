@@ -18,6 +18,8 @@
     show(Math.max(index, 0));
     const run = index < 0 ? null : target.closest("details.run");
     if (run) { run.open = true; target.scrollIntoView(); }
+    // A board is a tab here: its title and the tabs above it are what one came for.
+    else if (index >= 0) requestAnimationFrame(() => scrollTo(0, 0));
   };
 
   if (boards.length > 1) {
