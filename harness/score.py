@@ -183,7 +183,7 @@ class Scoring:
                 reports = read_reports(source)
                 draws, counts = self._pairs(reports), self._counts(reports)
             rows, entries = score(scorer, draws, self.resampler, self.setting)
-            write_atomic(folder / "rows.npz", _npz(self.ids, rows))
+            write_atomic(folder / "rows.npz", _npz(self.ids, rows, self.resampler))
             write_json(
                 folder / "scores.json",
                 {
@@ -257,9 +257,10 @@ def _is_current(folder: Path, inputs: str) -> bool:
     )
 
 
-def _npz(ids: Sequence[str], rows: Array) -> bytes:
+def _npz(ids: Sequence[str], rows: Array, resampler: Resampler) -> bytes:
+    clusters: Json = {} if resampler.clusters is None else {"clusters": resampler.clusters}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, ids=np.array(ids), rows=rows)
+    np.savez_compressed(buffer, ids=np.array(ids), rows=rows, **clusters)
     return buffer.getvalue()
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,10 +46,16 @@ def tokens_13a(text: str) -> list[str]:
     if "&" in text:
         for entity, character in (("quot", '"'), ("amp", "&"), ("lt", "<"), ("gt", ">")):
             text = text.replace(f"&{entity};", character)
-    text = f" {text} "
+    return [token for word in text.split() for token in _split_13a(word)]
+
+
+@lru_cache(maxsize=2**18)
+def _split_13a(word: str) -> list[str]:
+    """The rules within one word: they look at most at one neighbour, and a blank is no digit."""
+    word = f" {word} "
     for pattern, replacement in _RULES_13A:
-        text = pattern.sub(replacement, text)
-    return text.split()
+        word = pattern.sub(replacement, word)
+    return word.split()
 
 
 def tokens_radcliq(text: str) -> list[str]:

@@ -7,6 +7,7 @@ a search. Exact: no hashing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,8 @@ class Encoder:
     def __init__(self, tokenise: Callable[[str], list[str]]) -> None:
         self._tokenise = tokenise
         self._texts: dict[str, Ints] = {}
-        self.vocabulary: dict[str, int] = {}
+        self.vocabulary: defaultdict[str, int] = defaultdict()
+        self.vocabulary.default_factory = self.vocabulary.__len__  # a new token gets the next id
 
     def encode(self, texts: Sequence[str]) -> Texts:
         if len(self._texts) > self.MOST_TEXTS:
@@ -48,9 +50,8 @@ class Encoder:
     def _encode(self, text: str) -> Ints:
         known = self._texts.get(text)
         if known is None:
-            vocabulary = self.vocabulary
-            ids = [vocabulary.setdefault(t, len(vocabulary)) for t in self._tokenise(text)]
-            known = self._texts[text] = np.array(ids, np.int64)
+            ids = map(self.vocabulary.__getitem__, self._tokenise(text))
+            known = self._texts[text] = np.array(list(ids), np.int64)
         return known
 
 

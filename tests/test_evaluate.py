@@ -58,7 +58,7 @@ def test_formats_agree(tmp_path: Path) -> None:
 def test_rows_in_another_order_give_the_same_values(real_texts: list[str]) -> None:
     rows = [
         {"study_id": str(i), "candidate": a, "reference": b}
-        for i, (a, b) in enumerate(zip(real_texts[:200], real_texts[1:201], strict=True))
+        for i, (a, b) in enumerate(zip(real_texts[:200], real_texts[5:205], strict=True))
     ]
     first, second = evaluate(rows), evaluate(rows[::-1])
     for key, entry in first["metrics"].items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tarfile
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_no_study_is_in_train_and_test(openi_findings: Cohort, openi_r2gen: Coho
 
 def test_kept_and_dropped_add_up(openi_findings: Cohort) -> None:
     steps = openi_findings.attrition
-    assert all(a.after == b.before for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a.after == b.before for a, b in itertools.pairwise(steps))
     assert steps[0].before == steps[-1].after + sum(step.dropped for step in steps)
 
 

@@ -164,7 +164,7 @@ def test_fingerprint_follows_what_decides_the_output(mini_cohort: Cohort) -> Non
 
 
 def test_unknown_option_is_named(mini_cohort: Cohort) -> None:
-    with pytest.raises(ReportCardError, match="model r: .*sed"):
+    with pytest.raises(ReportCardError, match=r"model r: .*sed"):
         open_model(Plugin("random_train_report", "r", {"sed": 1}), mini_cohort)
 
 

@@ -83,6 +83,10 @@ def test_unknown_name_gets_a_suggestion(models: Registry) -> None:
 def test_bad_plugin_files(tmp_path: Path, models: Registry, source: str, message: str) -> None:
     path = tmp_path / "bad.py"
     path.write_text(source)
-    with pytest.raises(ReportCardError, match=message):
+
+    def load() -> None:
         registry.add_plugin_file(path)
         models.get("bad")
+
+    with pytest.raises(ReportCardError, match=message):
+        load()

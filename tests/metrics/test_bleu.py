@@ -58,7 +58,8 @@ def hf_score(pairs: list[Pair], order: int) -> float:
         lengths[0] += len(c)
         lengths[1] += len(r)
         for n in range(1, order + 1):
-            a, b = (Counter(tuple(x[i : i + n]) for i in range(len(x) - n + 1)) for x in (c, r))
+            a = Counter(tuple(c[i : i + n]) for i in range(len(c) - n + 1))
+            b = Counter(tuple(r[i : i + n]) for i in range(len(r) - n + 1))
             match[n - 1] += sum((a & b).values())
             possible[n - 1] += max(0, len(c) - n + 1)
     if min(match) == 0:
@@ -77,7 +78,7 @@ def coco_scores(pairs: list[Pair]) -> list[float]:
 
 
 def nltk_bleu2(pair: Pair) -> float:
-    """NLTK with smoothing method 1 is what fast_bleu re-implements; tokens as RadCliQ makes them."""
+    """NLTK with smoothing method 1 is what fast_bleu re-implements; RadCliQ tokens."""
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
     def tokens(text: str) -> list[str]:

@@ -1,0 +1,18 @@
+"""A second identical benchmark command: under 5 s, and nothing re-done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "harness.cli", "run", "--fetch", f"results_dir={folder}"]
+        for name in ("first ", "second"):
+            began = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds = time.perf_counter() - began
+            print(f"{name} run {seconds:6.1f} s   {done.stdout.strip().splitlines()[-1].strip()}")
