@@ -42,6 +42,7 @@ NEGATED, UNSURE = "chexpert_rules_negated", "chexpert_rules_unsure"
 _TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!]")
 _PARAGRAPH = re.compile(r"\n\s*\n|\n\s*[-*•]")
 _STOPS = frozenset(".;?!")
+_LONGEST = 100  # words of a sentence; NegEx takes the square of it, and nobody writes more
 # States compete with each other for a part; the longest phrase at a place wins.
 _STATES = {"abnormal": POSITIVE, "borderline": UNCERTAIN, "normal": NEGATIVE}
 
@@ -79,18 +80,35 @@ def words(text: str) -> list[str]:
     return _TOKEN.findall(_PARAGRAPH.sub(" . ", text).lower())
 
 
+def sentences(text: str) -> Iterator[list[str]]:
+    """Words by sentence. One without a stop is cut after 100 words.
+
+    >>> list(sentences("No effusion. Clear"))
+    [['no', 'effusion', '.'], ['clear']]
+    """
+    current: list[str] = []
+    for word in words(text):
+        current.append(word)
+        if word in _STOPS or len(current) == _LONGEST:
+            yield current
+            current = []
+    if current:
+        yield current
+
+
 class _Tokenizer:
-    """spaCy's tokenizer interface over `words`, with sentences that end at . ; ? and !"""
+    """spaCy's tokenizer interface over `words`: a phrase or a sentence is one Doc."""
 
     def __init__(self, vocab: Vocab) -> None:
         self.vocab = vocab
 
-    def __call__(self, text: str) -> Doc:
+    def doc(self, found: list[str]) -> Doc:
         from spacy.tokens import Doc
 
-        found = words(text)
-        starts = [i == 0 or found[i - 1] in _STOPS for i in range(len(found))]
-        return Doc(self.vocab, words=found, sent_starts=starts)
+        return Doc(self.vocab, words=found, sent_starts=[i == 0 for i in range(len(found))])
+
+    def __call__(self, text: str) -> Doc:
+        return self.doc(words(text))
 
     def pipe(self, texts: Iterable[str]) -> Iterator[Doc]:
         return map(self, texts)
@@ -116,33 +134,35 @@ class _Engine:
     names: dict[int, tuple[int, str]]
 
     def labels(self, text: str) -> list[int]:
-        doc = self.tokenizer(text)
-        mentions = list(self._mentions(doc)) if len(doc) else []
-        asserted = [m for m in mentions if m.code in (POSITIVE, UNCERTAIN)]
-        spans = [doc[m.start : m.end] for m in asserted]
-        if spans:
-            doc.spans["mentions"] = spans
-            for context in self.contexts:
-                context(doc)
         codes = [set[int]() for _ in LABELS]
-        for m in mentions:
-            if m.code == NEGATIVE:
-                codes[m.label].add(NEGATIVE)
-        for m, span in zip(asserted, spans, strict=True):
-            codes[m.label].add(_in_context(m.code, span))
+        for sentence in sentences(text):
+            for label, code in self._read(self.tokenizer.doc(sentence)):
+                codes[label].add(code)
         found = [aggregate(c) for c in codes]
         pathology = (c for name, c in zip(LABELS, found, strict=True) if name != "Support Devices")
         found[-1] = int(not any(c in (POSITIVE, UNCERTAIN) for c in pathology))
         return found
+
+    def _read(self, doc: Doc) -> Iterator[tuple[int, int]]:
+        """(label, code in context) per mention of a sentence."""
+        mentions = list(self._mentions(doc))
+        # What a phrase denies by itself stays denied: "not clear" is no rule of ours.
+        yield from ((m.label, m.code) for m in mentions if m.code == NEGATIVE)
+        asserted = [m for m in mentions if m.code != NEGATIVE]
+        if not asserted:
+            return
+        spans = [doc[m.start : m.end] for m in asserted]
+        doc.spans["mentions"] = spans
+        for context in self.contexts:
+            context(doc)
+        for mention, span in zip(asserted, spans, strict=True):
+            yield mention.label, _in_context(mention.code, span)
 
     def _mentions(self, doc: Doc) -> Iterator[_Mention]:
         by_label: dict[int, list[tuple[str, int, int]]] = {}
         for key, start, end in self.matcher(doc):
             label, kind = self.names[key]
             by_label.setdefault(label, []).append((kind, start, end))
-        if not by_label:
-            return
-        sentence = _sentence_numbers(doc)
         for label, hits in by_label.items():
             kept = _longest(hits)
             states = [hit for hit in kept if hit[0] in _STATES]
@@ -152,8 +172,7 @@ class _Engine:
                 elif kind == "denied":
                     yield _Mention(label, start, end, NEGATIVE)
                 elif kind == "parts":
-                    near = [s for s in states if sentence[s[1]] == sentence[start]]
-                    state = _nearest(start, end, near)
+                    state = _nearest(start, end, states)
                     if state:
                         yield _Mention(label, state[1], state[2], _STATES[state[0]])
 
@@ -167,14 +186,6 @@ def _in_context(code: int, span: Span) -> int:
 def aggregate(codes: set[int]) -> int:
     """One code for all mentions: positive, else uncertain, else negative, else blank."""
     return next((code for code in (POSITIVE, UNCERTAIN, NEGATIVE) if code in codes), BLANK)
-
-
-def _sentence_numbers(doc: Doc) -> list[int]:
-    numbers, current = [], -1
-    for token in doc:
-        current += bool(token.is_sent_start)
-        numbers.append(current)
-    return numbers
 
 
 def _longest(hits: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
