@@ -101,6 +101,23 @@ class OpenI:
             notes.append(f"text only: no images under {self.root} (models that need pixels refuse)")
         return Selection(tuple(test), tuple(train), tuple(steps), tuple(notes))
 
+    def mesh_tags(self) -> dict[str, tuple[str, ...]]:
+        """Study id → the human MeSH tags of its report, as "Term/qualifier/…"; all studies.
+
+        Raises ReportCardError when the reports are not in place.
+        """
+        return {record["id"]: tuple(record["mesh"]) for record in self._all()}
+
+    def reports(self) -> dict[str, Report]:
+        """Study id → report, for every report of the collection, whatever the cohort."""
+        return {r["id"]: Report(r["findings"], r["impression"]) for r in self._all()}
+
+    def _all(self) -> list[Json]:
+        problem = self.missing()
+        if problem:
+            raise ReportCardError(problem)
+        return self._records()[0]
+
     def _archive(self) -> Path:
         return self.root / ARCHIVE
 

@@ -1,0 +1,291 @@
+"""The 14 CheXpert observations of a report by rules: no weights, no network.
+
+mention → negation → uncertainty → aggregation, the scheme of the CheXpert labeler (Irvin et al.,
+AAAI 2019). Negation is negspacy's NegEx (Chapman et al., J Biomed Inform 2001); a second NegEx
+with our own cues finds uncertainty. All phrases are ours: chexpert_rules.yaml beside this file.
+
+A mention is a phrase that names the finding ("effusion"), a phrase that denies it ("lungs are
+clear"), or anatomy with its nearest state in the sentence ("heart size … normal"; "enlarged …
+cardiac silhouette"). Over the mentions of one observation positive wins, then uncertain, then
+negative. No Finding is 1 when nothing but Support Devices is positive or uncertain, as CheXpert
+defines it, and so also for a text that says nothing: an empty report earns No Finding.
+
+Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Order: metrics.label_f1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.api import Json
+from metrics.label_f1 import BLANK, LABELS, NEGATIVE, POSITIVE, UNCERTAIN
+
+if TYPE_CHECKING:
+    from spacy.matcher import PhraseMatcher
+    from spacy.tokens import Doc, Span
+    from spacy.vocab import Vocab
+
+PHRASES = Path(__file__).with_suffix(".yaml")
+PACKAGES = ("spacy", "negspacy")
+REACH_BEFORE = 4  # tokens between a state and the anatomy after it: "enlarged … silhouette"
+REACH_AFTER = 14  # tokens between anatomy and the state after it: "heart … is … enlarged"
+NEGATED, UNSURE = "chexpert_rules_negated", "chexpert_rules_unsure"
+
+_TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!]")
+_PARAGRAPH = re.compile(r"\n\s*\n|\n\s*[-*•]")
+_STOPS = frozenset(".;?!")
+_LONGEST = 100  # words of a sentence; NegEx takes the square of it, and nobody writes more
+# States compete with each other for a part; the longest phrase at a place wins.
+_STATES = {"abnormal": POSITIVE, "borderline": UNCERTAIN, "normal": NEGATIVE}
+
+
+def expand(phrase: str) -> list[str]:
+    """All readings of a phrase with {a|b|} alternatives, which may be nested.
+
+    >>> expand("{small |}effusion{|s}")
+    ['small effusion', 'small effusions', 'effusion', 'effusions']
+    """
+    readings = _alternatives(iter(re.findall(r"[{}|]|[^{}|]+", phrase)))
+    return [" ".join(reading.split()) for reading in readings]
+
+
+def _alternatives(pieces: Iterator[str]) -> list[str]:
+    """Readings up to the closing brace of this level, or the end."""
+    done, current = [], [""]
+    for piece in pieces:
+        if piece == "}":
+            break
+        if piece == "|":
+            done, current = done + current, [""]
+        else:
+            tails = _alternatives(pieces) if piece == "{" else [piece]
+            current = [head + tail for head in current for tail in tails]
+    return done + current
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words, numbers and stops. All other characters separate words.
+
+    >>> words("Follow-up:\\x00 no effusion.")
+    ['follow', 'up', ':', 'no', 'effusion', '.']
+    """
+    return _TOKEN.findall(_PARAGRAPH.sub(" . ", text).lower())
+
+
+def sentences(text: str) -> Iterator[list[str]]:
+    """Words by sentence. One without a stop is cut after 100 words.
+
+    >>> list(sentences("No effusion. Clear"))
+    [['no', 'effusion', '.'], ['clear']]
+    """
+    current: list[str] = []
+    for word in words(text):
+        current.append(word)
+        if word in _STOPS or len(current) == _LONGEST:
+            yield current
+            current = []
+    if current:
+        yield current
+
+
+class _Tokenizer:
+    """spaCy's tokenizer interface over `words`: a phrase or a sentence is one Doc."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        self.vocab = vocab
+
+    def doc(self, found: list[str]) -> Doc:
+        from spacy.tokens import Doc
+
+        return Doc(self.vocab, words=found, sent_starts=[i == 0 for i in range(len(found))])
+
+    def __call__(self, text: str) -> Doc:
+        return self.doc(words(text))
+
+    def pipe(self, texts: Iterable[str]) -> Iterator[Doc]:
+        return map(self, texts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mention:
+    """Tokens start..end that speak of a label, and the code they have before context."""
+
+    label: int
+    start: int
+    end: int
+    code: int
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What is built once from the phrase file."""
+
+    tokenizer: _Tokenizer
+    matcher: PhraseMatcher
+    contexts: tuple[Callable[[Doc], Doc], ...]
+    names: dict[int, tuple[int, str]]
+
+    def labels(self, text: str) -> list[int]:
+        codes = [set[int]() for _ in LABELS]
+        for sentence in sentences(text):
+            for label, code in self._read(self.tokenizer.doc(sentence)):
+                codes[label].add(code)
+        found = [aggregate(c) for c in codes]
+        pathology = (c for name, c in zip(LABELS, found, strict=True) if name != "Support Devices")
+        found[-1] = int(not any(c in (POSITIVE, UNCERTAIN) for c in pathology))
+        return found
+
+    def _read(self, doc: Doc) -> Iterator[tuple[int, int]]:
+        """(label, code in context) per mention of a sentence."""
+        mentions = list(self._mentions(doc))
+        # What a phrase denies by itself stays denied: "not clear" is no rule of ours.
+        yield from ((m.label, m.code) for m in mentions if m.code == NEGATIVE)
+        asserted = [m for m in mentions if m.code != NEGATIVE]
+        if not asserted:
+            return
+        spans = [doc[m.start : m.end] for m in asserted]
+        doc.spans["mentions"] = spans
+        for context in self.contexts:
+            context(doc)
+        for mention, span in zip(asserted, spans, strict=True):
+            yield mention.label, _in_context(mention.code, span)
+
+    def _mentions(self, doc: Doc) -> Iterator[_Mention]:
+        by_label: dict[int, list[tuple[str, int, int]]] = {}
+        for key, start, end in self.matcher(doc):
+            label, kind = self.names[key]
+            by_label.setdefault(label, []).append((kind, start, end))
+        for label, hits in by_label.items():
+            kept = _longest(hits)
+            states = [hit for hit in kept if hit[0] in _STATES]
+            for kind, start, end in kept:
+                if kind == "found":
+                    yield _Mention(label, start, end, POSITIVE)
+                elif kind == "denied":
+                    yield _Mention(label, start, end, NEGATIVE)
+                elif kind == "parts":
+                    state = _nearest(start, end, states)
+                    if state:
+                        yield _Mention(label, state[1], state[2], _STATES[state[0]])
+
+
+def _in_context(code: int, span: Span) -> int:
+    if span._.get(NEGATED):
+        return NEGATIVE
+    return UNCERTAIN if span._.get(UNSURE) else code
+
+
+def aggregate(codes: set[int]) -> int:
+    """One code for all mentions: positive, else uncertain, else negative, else blank."""
+    return next((code for code in (POSITIVE, UNCERTAIN, NEGATIVE) if code in codes), BLANK)
+
+
+def _longest(hits: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Hits that no longer hit overlaps: "pericardial effusion" hides the "effusion" in it."""
+    kept: list[tuple[str, int, int]] = []
+    taken: set[int] = set()
+    for hit in sorted(hits, key=lambda h: (h[1] - h[2], h[1])):
+        place = range(hit[1], hit[2])
+        if taken.isdisjoint(place):
+            taken.update(place)
+            kept.append(hit)
+    return kept
+
+
+def _nearest(
+    start: int, end: int, states: list[tuple[str, int, int]]
+) -> tuple[str, int, int] | None:
+    """The state that judges the anatomy at start..end: just before it, else the next after it."""
+    before = [s for s in states if 0 <= start - s[2] < REACH_BEFORE]
+    after = [s for s in states if 0 <= s[1] - end < REACH_AFTER]
+    adjacent = [s for s in before if s[2] == start]
+    if adjacent:
+        return adjacent[0]
+    if after:
+        return min(after, key=lambda s: s[1])
+    return max(before, key=lambda s: s[1], default=None)
+
+
+def _phrases(entries: Iterable[str]) -> list[str]:
+    return sorted({reading for entry in entries for reading in expand(entry) if reading})
+
+
+def _build() -> _Engine:
+    import spacy
+    import yaml
+    from negspacy.negation import Negex
+    from spacy.matcher import PhraseMatcher
+
+    data = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+    nlp = spacy.blank("en")
+    nlp.tokenizer = _Tokenizer(nlp.vocab)
+    matcher = PhraseMatcher(nlp.vocab, attr="ORTH")
+    names = {}
+    for name, kinds in data["observations"].items():
+        for kind, entries in kinds.items():
+            key = f"{kind}:{name}"
+            if entries:
+                matcher.add(key, [nlp.tokenizer(p) for p in _phrases(entries)])
+            names[nlp.vocab.strings.add(key)] = (LABELS.index(name), kind)
+    contexts = tuple(
+        Negex(nlp, extension, _termset(data[section]), None, extension, None, ["mentions"])
+        for section, extension in (("negation", NEGATED), ("uncertainty", UNSURE))
+    )
+    return _Engine(nlp.tokenizer, matcher, contexts, names)
+
+
+def _termset(cues: Json) -> dict[str, list[str]]:
+    return {
+        "pseudo_negations": _phrases(cues["unless"]),
+        "preceding_negations": _phrases(cues["before"]),
+        "following_negations": _phrases(cues["after"]),
+        "termination": _phrases(cues["until"]),
+    }
+
+
+class CheXpertRules:
+    """Text → {"labels": [14 codes]}."""
+
+    id = "chexpert_rules"
+    scope: Literal["text"] = "text"
+    weights = None
+
+    def __init__(self) -> None:
+        self._engine: _Engine | None = None
+
+    @cached_property
+    def version(self) -> str:
+        """Changes with the rules, the phrases and the engine, so that no stale note is read."""
+        code = Path(__file__).read_bytes() + PHRASES.read_bytes()
+        engine = "+".join(f"{name}{_installed(name)}" for name in PACKAGES)
+        return f"1+{hashlib.sha256(code).hexdigest()[:12]}+{engine}"
+
+    def missing(self) -> str | None:
+        absent = [name for name in PACKAGES if not _installed(name)]
+        if not absent:
+            return None
+        return f"{', '.join(absent)} not installed. Run: pip install negspacy"
+
+    def annotate(self, items: Sequence[Any]) -> Sequence[Json | None]:
+        if self._engine is None:
+            self._engine = _build()
+        engine = self._engine
+        return [{"labels": engine.labels(text)} for text in items]
+
+    def close(self) -> None:
+        self._engine = None
+
+
+def _installed(package: str) -> str:
+    try:
+        return installed(package)
+    except PackageNotFoundError:
+        return ""

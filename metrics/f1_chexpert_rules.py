@@ -1,0 +1,31 @@
+"""F1-CheXpert-rules: label agreement by our weight-free rules labeler.
+
+Not F1-CheXbert: the labels come from phrase rules (metrics/annotators/chexpert_rules.py), so the
+numbers are not comparable with papers. Averages and keys as in metrics/label_f1.py; how well the
+labels hold against human tags is in docs/metrics/chexpert_rules.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.api import Array, Pair
+from metrics.label_f1 import LabelF1
+
+
+class F1CheXpertRules(LabelF1):
+    """F1 = 2 tp / (2 tp + fp + fn) over the rules labeler's 14 labels.
+
+    >>> blank = {"labels": [0] * 14}
+    >>> note = {"labels": [0, 1] + [0] * 12}
+    >>> metric = F1CheXpertRules()
+    >>> pairs = [Pair("a", "", "", {"chexpert_rules": (note, note)})]
+    >>> float(metric.scores(metric.rows(pairs).sum(0))["cardiomegaly.f1"])
+    1.0
+    """
+
+    def __init__(self, uncertain: str = "neg") -> None:
+        super().__init__("chexpert_rules", uncertain)
+
+    def rows(self, pairs: Sequence[Pair]) -> Array:
+        return self.label_rows(pairs)

@@ -1,0 +1,179 @@
+"""F1 over the 14 CheXpert observations, from additive counts; shared by all labelers.
+
+A note of a labeling annotator is {"labels": [14 codes]}, in the order of LABELS, with codes
+0 blank, 1 positive, 2 negative, 3 uncertain. A code becomes present/absent by one of two policies:
+
+    neg   positive is present; uncertain is absent (LLaVA-Rad's unsuffixed scores, MAIRA-2)
+    pos   positive and uncertain are present (f1chexbert 0.0.2 "rrg", RadEval, LLaVA-Rad "+")
+
+Per class l, with tp, fp, fn, tn over studies:
+
+    precision = tp / (tp + fp)              recall (sensitivity) = tp / (tp + fn)
+    F1 = 2 tp / (2 tp + fp + fn)            specificity = tn / (tn + fp)
+
+    micro     F1 of the pooled counts
+    macro     unweighted mean of F1 over the classes
+    weighted  mean of F1 weighted by support, tp + fn
+    samples   mean over studies of 2 |C ∩ R| / (|C| + |R|); a study empty on both sides gives 0
+    exact     share of studies on which all labels agree
+
+A ratio with denominator 0 is 0, as scikit-learn's zero_division=0. `_14` is all observations, No
+Finding among them; `_5` is Cardiomegaly, Edema, Consolidation, Atelectasis and Pleural Effusion.
+f1chexbert's "accuracy" is exact_match_5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.api import Array, Json, Key, MetricSpec, Pair, ReportCardError
+
+LABELS = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+    "No Finding",
+)
+FIVE = (1, 4, 5, 7, 9)  # CheXpert's competition tasks, in the order of LABELS
+BLANK, POSITIVE, NEGATIVE, UNCERTAIN = range(4)
+POLICIES = {"neg": (POSITIVE,), "pos": (POSITIVE, UNCERTAIN)}
+
+
+def snake(label: str) -> str:
+    """The label as it appears in keys.
+
+    >>> snake("Pleural Effusion")
+    'pleural_effusion'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", label.lower())
+
+
+CLASSES = tuple(snake(label) for label in LABELS)
+_N = len(LABELS)
+_SUBSETS = (("14", tuple(range(_N))), ("5", FIVE))
+_COLUMNS = 4 * _N + 2 * len(_SUBSETS) + 1
+
+
+def present(labels: npt.ArrayLike, uncertain: str = "neg") -> npt.NDArray[np.bool_]:
+    """Codes of any shape → whether the observation counts as present under the policy."""
+    return np.isin(np.asarray(labels), POLICIES[uncertain])
+
+
+def counts(candidate: npt.NDArray[np.bool_], reference: npt.NDArray[np.bool_]) -> Array:
+    """(n, 14) present/absent on both sides → rows (n, 61).
+
+    Columns: tp, fp, fn and tn of the 14 classes; F1 of the study over 14 and over 5 labels;
+    exact match of 14 and of 5; and a 1.
+    """
+    c, r = candidate, reference
+    cells = [c & r, c & ~r, ~c & r, ~c & ~r]
+    f1, exact = [], []
+    for _, classes in _SUBSETS:
+        a, b = c[:, classes], r[:, classes]
+        f1.append(ratio(2.0 * (a & b).sum(1), (a.sum(1) + b.sum(1)).astype(np.float64)))
+        exact.append((a == b).all(1))
+    return np.column_stack([*cells, *f1, *exact, np.ones(len(c))]).astype(np.float64)
+
+
+def ratio(numerator: Array, denominator: Array) -> Array:
+    """numerator / denominator, and 0 where the denominator is 0."""
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    return np.divide(numerator, denominator, out=np.zeros(shape), where=denominator > 0)
+
+
+def label_scores(total: Array) -> dict[str, Array]:
+    """Summed rows of `counts` (..., 61) → every key, shape (...)."""
+    tp, fp, fn, tn = (total[..., i * _N : (i + 1) * _N] for i in range(4))
+    f1 = ratio(2 * tp, 2 * tp + fp + fn)
+    support = tp + fn
+    n = total[..., -1]
+    found: dict[str, Array] = {}
+    for i, (name, classes) in enumerate(_SUBSETS):
+        part = list(classes)
+        pooled = tp[..., part].sum(-1)
+        wrong = (fp + fn)[..., part].sum(-1)
+        found[f"micro_f1_{name}"] = ratio(2 * pooled, 2 * pooled + wrong)
+        found[f"macro_f1_{name}"] = f1[..., part].mean(-1)
+        weighted = (f1 * support)[..., part].sum(-1)
+        found[f"weighted_f1_{name}"] = ratio(weighted, support[..., part].sum(-1))
+        found[f"samples_f1_{name}"] = _mean(total[..., 4 * _N + i], n)
+        found[f"exact_match_{name}"] = _mean(total[..., 4 * _N + len(_SUBSETS) + i], n)
+    per_class = {
+        "f1": f1,
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, support),
+        "specificity": ratio(tn, tn + fp),
+        "support": support,
+    }
+    for i, label in enumerate(CLASSES):
+        found |= {f"{label}.{key}": values[..., i] for key, values in per_class.items()}
+    return found
+
+
+def _mean(total: Array, n: Array) -> Array:
+    """A mean over no study is unknown, not 0."""
+    return np.divide(total, n, out=np.full_like(n, np.nan), where=n > 0)
+
+
+def _keys() -> dict[str, Key]:
+    support = Key(high=None, unit="studies")
+    names = label_scores(np.zeros(_COLUMNS))
+    return {name: support if name.endswith(".support") else Key() for name in names}
+
+
+class LabelF1:
+    """Label agreement by one annotator's notes under one policy; metric plugins derive from it."""
+
+    def __init__(self, annotator: str, uncertain: str = "neg", version: str = "1") -> None:
+        if uncertain not in POLICIES:
+            raise ReportCardError(
+                f"There is no uncertain policy '{uncertain}'; {', '.join(POLICIES)}."
+            )
+        self.annotator = annotator
+        self.uncertain = uncertain
+        self.spec = MetricSpec(
+            version=version,
+            keys=_keys(),
+            signature=f"{annotator}|uncertain:{uncertain}|zero_division:0",
+            annotators=(annotator,),
+        )
+
+    def label_rows(self, pairs: Sequence[Pair]) -> Array:
+        """tp/fp/fn/tn per class and what the means need; NaN where a text has no labels."""
+        found = np.full((len(pairs), _COLUMNS), np.nan)
+        notes = [pair.notes.get(self.annotator, (None, None)) for pair in pairs]
+        scored = [i for i, (c, r) in enumerate(notes) if c is not None and r is not None]
+        if scored:
+            sides = [
+                present(_codes([notes[i][side] for i in scored]), self.uncertain) for side in (0, 1)
+            ]
+            found[scored] = counts(*sides)
+        return found
+
+    # An alias, not a def: the registry takes a file that defines rows() for a plugin, and this
+    # base is none. A plugin file defines rows() and calls label_rows().
+    rows = label_rows
+
+    def scores(self, total: Array) -> dict[str, Array]:
+        return label_scores(total)
+
+
+def _codes(notes: Sequence[Json | None]) -> npt.NDArray[np.int64]:
+    table = np.array([note["labels"] for note in notes if note is not None], np.int64)
+    if table.shape != (len(notes), _N) or table.min() < BLANK or table.max() > UNCERTAIN:
+        raise ReportCardError(f"A label note must hold {_N} codes 0..3; shape {table.shape}.")
+    return table
