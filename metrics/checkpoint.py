@@ -52,6 +52,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     for pattern, what in _NOT_WEIGHTS:
         if pattern.match(head):
             raise _refused(path, what)
+    if not head.startswith((b"PK", b"\x80")):
+        raise _refused(path, "it is neither a zip archive nor a pickle")
     # Files of torch >= 1.6 are zip archives and can be mapped, so that an optimizer's state (two
     # thirds of the published chexbert.pth) is never read. Older ones are a plain pickle stream.
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):
@@ -65,7 +67,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if code:
             what = f"it holds code ({code.group(1)}), which is never run"
         elif "weights_only" in str(error):
-            what = "it holds objects other than tensors, or no pickle at all"
+            what = "it holds objects other than tensors"
         else:
             what = f"it cannot be unpickled: {_line(error)}"
         raise _refused(path, what) from None

@@ -335,7 +335,7 @@ def test_files_that_are_no_checkpoint_are_refused(
         "damaged or cut off": legacy.read_bytes()[:200_000],
         "holds code": code.read_bytes(),
         "holds code ": pickle.dumps(_Code(), protocol=2),
-        "no pickle at all": b"hello, I am text",
+        "nor a pickle": b"hello, I am text",
         "no model_state_dict in it, only a": None,
         "a Tensor, not a dict": None,
     }
