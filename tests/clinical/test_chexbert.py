@@ -27,6 +27,7 @@ from chexbert_fixtures import (  # noqa: E402
     write_checkpoint,
 )
 
+from harness.annotate import Annotations, Cache  # noqa: E402
 from harness.api import Pair, ReportCardError, unpack_floats  # noqa: E402
 from metrics.annotators.chexbert import Chexbert, checked_state  # noqa: E402
 from metrics.f1_chexbert import F1CheXbert  # noqa: E402
@@ -378,3 +379,28 @@ def test_half_precision_on_cuda_gives_nearly_the_same(
         u, v = unpack_floats(a["cls"]), unpack_floats(b["cls"])
         assert u @ v / np.linalg.norm(u) / np.linalg.norm(v) > 0.999
     on_gpu.close()
+
+
+def test_a_second_model_pays_for_its_own_new_texts_only(
+    annotator: Chexbert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    annotate = annotator.annotate
+    monkeypatch.setattr(
+        annotator, "annotate", lambda items: (seen.extend(items), annotate(items))[1]
+    )
+    cache = Cache(tmp_path / "notes.sqlite")
+    stage = Annotations([annotator], cache, lambda parts, total, name: parts)
+    references = ["Clear lungs.", "Heart enlarged.", "Clear lungs."]
+
+    def run(candidates: list[str]) -> np.ndarray:
+        pairs = [Pair(str(i), c, references[i]) for i, c in enumerate(candidates)]
+        (found,) = stage.attach([pairs])
+        return F1CheXbert().rows(found)
+
+    assert np.isfinite(run(["Clear lungs.", "Normal.", ""])).all()
+    assert sorted(seen) == ["", "Clear lungs.", "Heart enlarged.", "Normal."]
+    seen.clear()
+    run(["Normal.", "Effusion.", "Clear lungs."])
+    assert seen == ["Effusion."]
+    cache.close()
