@@ -1,0 +1,38 @@
+"""F1-CheXbert: agreement of CheXbert's labels for candidate and reference.
+
+The formulas, the averages and the two policies for "uncertain" are those of metrics/label_f1.py;
+this metric gives them the labels of the `chexbert` annotator.
+
+    uncertain=neg   LLaVA-Rad's unsuffixed columns, MAIRA-2
+    uncertain=pos   f1chexbert 0.0.2, RadEval, LLaVA-Rad's "+" columns
+
+The two are different numbers and must not share a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.api import Array, Pair
+from metrics.label_f1 import LabelF1
+
+
+class F1CheXbert(LabelF1):
+    """F1-CheXbert under one policy. Higher is better; 0 to 1.
+
+    >>> from harness.api import Pair
+    >>> sick, well = {"labels": [0, 1] + [0] * 12}, {"labels": [0] * 13 + [1]}
+    >>> metric = F1CheXbert()
+    >>> rows = metric.rows([Pair("1", "", "", {"chexbert": (sick, sick)}),
+    ...                     Pair("2", "", "", {"chexbert": (well, sick)})])
+    >>> round(float(metric.scores(rows.sum(axis=0))["micro_f1_14"]), 3)
+    0.5
+    """
+
+    def __init__(self, uncertain: str = "neg") -> None:
+        super().__init__("chexbert", uncertain)
+
+    # Stated here because a plugin file is found by its `def rows(`.
+    def rows(self, pairs: Sequence[Pair]) -> Array:
+        """(n, 61) additive counts; a NaN row where a text could not be labelled."""
+        return self.label_rows(pairs)
