@@ -25,7 +25,7 @@ v1 of an identical pair into 9.37 (metrics/annotators/idf.py) cannot be asked fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,21 @@ def cosine(a: Array, b: Array) -> float:
     return float(a @ b) / norm if norm > 0 else 0.0
 
 
+def family_2(candidate: Json, reference: Json) -> float:
+    """Mean of entity F1 and relation F1 of two graphs of the radgraph annotator."""
+    from metrics.f1_radgraph import KEYS, graph_f1
+
+    return graph_f1(candidate, reference)[KEYS.index("entity_relation_f1")]
+
+
 class RadCliQ:
     """RadCliQ. Rows are [v0, v1, rg, bs, semb, bleu2, 1].
 
-    radgraph_f1 maps (candidate graph, reference graph) to the family-2 F1 of the pair.
+    radgraph_f1   (candidate graph, reference graph) → family-2 F1; None: metrics/f1_radgraph.py
     """
 
     def __init__(self, radgraph_f1: RadGraphF1 | None = None) -> None:
-        self._radgraph_f1 = radgraph_f1
+        self._radgraph_f1 = radgraph_f1 or family_2
         self._bleu = Bleu(variant="radcliq")
         lower = Key(direction="lower", low=None, high=None, unit="score")
         self.spec = MetricSpec(
@@ -130,16 +137,17 @@ class RadCliQ:
         }
 
     def _rg(self, pair: Pair) -> float:
-        if not _both(pair.notes, RADGRAPH):
-            return np.nan
         # The extractor reads the word "None" in an empty text; an empty report has no graph.
         if not pair.candidate.strip() or not pair.reference.strip():
             return 0.0
-        return (self._radgraph_f1 or _family_2())(*pair.notes[RADGRAPH])  # type: ignore[arg-type]
+        candidate, reference = pair.notes[RADGRAPH]
+        if candidate is None or reference is None:
+            return np.nan
+        return self._radgraph_f1(candidate, reference)
 
     def _semb(self, pair: Pair) -> float:
         """CheXbert embeds an empty text too, as [CLS][SEP]."""
-        if not _both(pair.notes, CHEXBERT):
+        if any(note is None for note in pair.notes[CHEXBERT]):
             return np.nan
         candidate, reference = (
             unpack_floats(note["cls"]).astype(np.float64)
@@ -147,15 +155,3 @@ class RadCliQ:
             if note is not None
         )
         return cosine(candidate, reference)
-
-
-def _both(notes: Mapping[str, tuple[Json | None, Json | None]], annotator: str) -> bool:
-    return all(note is not None for note in notes[annotator])
-
-
-@cache
-def _family_2() -> RadGraphF1:
-    from metrics.f1_radgraph import family_2
-
-    found: RadGraphF1 = family_2
-    return found

@@ -1,9 +1,9 @@
 """METEOR of a pair as NLTK and Hugging Face `evaluate` compute it: a note is {"meteor"}.
 
-Words of `word_tokenize` in lower case, matched exactly, by Porter stem and by WordNet synonym; alpha
-0.9, beta 3, gamma 0.5. It does not compare with the METEOR of meteor-1.5.jar. An annotator, because
-WordNet may be absent (then the metric is not run, with the reason) and because it is slow enough to
-be worth keeping.
+Words of `word_tokenize` in lower case, matched exactly, by Porter stem and by WordNet synonym;
+alpha 0.9, beta 3, gamma 0.5. It does not compare with the METEOR of meteor-1.5.jar. An annotator,
+because WordNet may be absent (then the metric is not run, with the reason) and because it is slow
+enough to be worth keeping.
 """
 
 from __future__ import annotations

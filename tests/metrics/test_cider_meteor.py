@@ -1,4 +1,4 @@
-"""CIDEr-D against pycocoevalcap; METEOR of NLTK where WordNet is there, and its reason elsewhere."""
+"""CIDEr-D against pycocoevalcap; METEOR of NLTK, or the reason why it is not run."""
 
 from __future__ import annotations
 

@@ -135,6 +135,23 @@ def test_a_report_that_one_annotator_could_not_read_is_unscored(notes):
     assert np.isnan(rows[1]).all()
 
 
+def test_the_radgraph_feature_is_the_family_2_f1_of_f1_radgraph():
+    module = pytest.importorskip("metrics.f1_radgraph", reason="F1-RadGraph is not merged yet")
+    graph = {
+        "entities": [
+            ["effusion", "OBS-DA", 1, 1, [["located_at", 1]]],
+            ["left", "ANAT-DP", 3, 3, []],
+        ]
+    }
+    alone = {"entities": [["effusion", "OBS-DA", 1, 1, []]]}
+    pair = make_pair()
+    for reference, expected in ((graph, 1.0), (alone, 1 / 3)):
+        notes = {**pair.notes, "radgraph": (graph, reference)}
+        rows = RadCliQ().rows([Pair("s", pair.candidate, pair.reference, notes)])
+        assert rows[0, 2] == pytest.approx(expected)
+    assert module.F1RadGraph().spec.annotators == ("radgraph",)
+
+
 def test_a_zero_embedding_has_cosine_zero():
     pair = make_pair()
     zero = {"cls": pack_floats([0.0, 0.0])}
