@@ -102,7 +102,7 @@ def main() -> None:
     findings = [study.reference.findings or "" for study in source.select().test]
     texts = [" ".join(text.split()) for text in dict.fromkeys(findings)]
     n = min(options.reports, len(texts) // 3)
-    references, one, two = texts[:n], texts[n : 2 * n], texts[2 * n : 3 * n]
+    references, one, two = (texts[k : 3 * n : 3] for k in range(3))
     first, second = (list(zip(texts, references, strict=True)) for texts in (one, two))
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -45,7 +45,10 @@ class TokenStore:
             self.path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS tokens (key BLOB PRIMARY KEY, v BLOB)")
-        except (OSError, sqlite3.DatabaseError) as error:
+        except (OSError, sqlite3.OperationalError):
+            # Read-only home, full disk: every model pays for its references, and nothing is wrong.
+            self._db = None
+        except sqlite3.DatabaseError as error:
             raise ReportCardError(f"{self.path}: {error}. It is a cache: delete it.") from None
         return self
 

@@ -288,6 +288,12 @@ def test_the_store_is_the_cpu_default_and_a_damaged_one_is_named(make, tmp_path)
         make(store="auto").annotate([(SENTENCES[0], SENTENCES[1])])
 
 
+def test_a_store_that_cannot_be_written_costs_no_score(make, tmp_path):
+    (tmp_path / "file").write_text("")
+    pairs = [(SENTENCES[0], SENTENCES[1])]
+    assert make(store=str(tmp_path / "file" / "store")).annotate(pairs) == make().annotate(pairs)
+
+
 def test_out_of_cuda_memory_halves_the_batch(make, monkeypatch):
     pairs = [(a, b) for a in SENTENCES for b in SENTENCES]
     expected = make().annotate(pairs)

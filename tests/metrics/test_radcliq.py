@@ -214,3 +214,23 @@ def test_baselines_are_those_of_the_installed_package():
         row = (folder / f"{model}.tsv").read_text().splitlines()[1 + 5].split(",")
         assert row[0] == "5"
         assert float(row[3]) == BASELINES[annotator]
+
+
+def test_the_plugins_and_their_options_are_found_by_name():
+    from harness import config, registry
+    from harness.score import open_metrics
+
+    names = ["bertscore", "bertscore_distilbert", "radcliq", "cider", "meteor_nltk"]
+    scorers = open_metrics(config.load_metrics(names, config.load_protocol("reportcard")))
+    assert [s.label for s in scorers] == names
+    assert len({s.fingerprint for s in scorers}) == len(names)
+    assert scorers[1].metric.spec.annotators == ("bertscore_distilbert",)
+    for name in ("bertscore", "meteor_nltk"):
+        assert callable(registry.annotators.get(name).annotate)
+    # The name of an annotator's file in conf/annotator is the id under which its notes stand.
+    for path in sorted((config.conf_dir() / "annotator").glob("bertscore_*.yaml")):
+        options = dict(
+            line.split(": ") for line in path.read_text().splitlines() if not line.startswith("#")
+        )
+        assert options["plugin"] == "bertscore"
+        assert registry.annotators.get("bertscore")(model=options["model"]).id == path.stem
