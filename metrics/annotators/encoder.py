@@ -10,7 +10,6 @@ import gc
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +31,8 @@ FILES = (  # all that decides an embedding
     "special_tokens_map.json",
     "added_tokens.json",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where `reportcard fetch weights bertscore` takes FILES from, and what must arrive."""
-
-    repository: str
-    revision: str
-    weights_sha256: str  # of model.safetensors, as the hub and public lock files state it
-    model_type: str
-
-
-HUB = {
-    "distilroberta-base": Source(
-        "distilbert/distilroberta-base",
-        "fb53ab8802853c8e4fbdbcd0529f21fc6f459b2b",
-        "2b11ca9cf3d2cbb44cc1a93ad96aedc2894231ae6e33e2d2268c3d7b1ff97663",
-        "roberta",
-    ),
-    "distilbert-base-uncased": Source(
-        "distilbert/distilbert-base-uncased",
-        "12040accade4e8a0f71eabdb258fecc2e7e948be",
-        "5e3f1108e3cb34ee048634875d8482665b65ac713291a7e32396fb18f6ff0063",
-        "distilbert",
-    ),
-}
+# Architectures of the models that harness/weights.py pins, whose folders must not be mixed up.
+MODEL_TYPES = {"distilroberta-base": "roberta", "distilbert-base-uncased": "distilbert"}
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}  # padded tokens a batch; a CPU gains nothing from more
 
 
@@ -74,7 +49,7 @@ def find_folder(place: Path, model: str) -> Path | None:
             kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if model not in HUB or kind == HUB[model].model_type:
+        if MODEL_TYPES.get(model, kind) == kind:
             return folder
     return None
 
