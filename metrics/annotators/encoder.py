@@ -1,0 +1,216 @@
+"""A frozen text encoder from a folder in the Hugging Face layout: token ids in, unit vectors out.
+
+What can go wrong with a checkpoint is refused here, with its path: missing tensors, a vocabulary
+that does not fit, an HTML page saved as weights, a pickle that carries code.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.api import ReportCardError
+from harness.store import digest, file_digest
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+FILES = (  # all that decides an embedding
+    *WEIGHT_FILES,
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# Architectures of the models that harness/weights.py pins, whose folders must not be mixed up.
+MODEL_TYPES = {"distilroberta-base": "roberta", "distilbert-base-uncased": "distilbert"}
+BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}  # padded tokens a batch; a CPU gains nothing from more
+
+
+def find_folder(place: Path, model: str) -> Path | None:
+    """`place` or its subfolder `model`, whichever holds a configuration and weights.
+
+    A configuration of another architecture than the named model's is passed over: one path may
+    be given for both variants, and neither may run under the other's name.
+    """
+    for folder in (place / model, place):
+        if not any((folder / f).is_file() for f in WEIGHT_FILES):
+            continue
+        try:
+            kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if MODEL_TYPES.get(model, kind) == kind:
+            return folder
+    return None
+
+
+def digest_of(folder: Path) -> str:
+    """sha256 over names and digests of the model's files."""
+    return digest([[f, file_digest(folder / f)] for f in FILES if (folder / f).is_file()])
+
+
+# Vectors of a candidate and of its reference, and the weight of each of their tokens.
+Matched = tuple[Any, Any, list[float], list[float]]
+
+
+class Encoder:
+    """The first `layer` layers of a BERT-like model; a bad checkpoint raises ReportCardError."""
+
+    def __init__(self, folder: Path, layer: int, add_prefix_space: bool, device: str) -> None:
+        import torch
+
+        self._torch = torch
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.budget = BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
+        self._tokenizer, self._model = _load(folder, layer, add_prefix_space)
+        self._model.to(self.device).eval()
+        config = self._model.config
+        self.width = int(config.hidden_size)
+        self.special = {self._tokenizer.cls_token_id, self._tokenizer.sep_token_id}
+        # RoBERTa counts positions from the padding index + 1, so two of its 514 are never used.
+        offset = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+        self.limit = min(self._tokenizer.model_max_length, config.max_position_embeddings - offset)
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids with [CLS] and [SEP], cut at the model's limit."""
+        read = self._tokenizer(list(texts), truncation=True, max_length=self.limit)
+        ids: list[list[int]] = read["input_ids"]
+        return ids
+
+    def embed(self, ids: Sequence[list[int]]) -> list[Any]:
+        """One (tokens, width) tensor of unit vectors per text, in order.
+
+        Batches hold texts of like length. Out of CUDA memory: the batch is halved, and the budget
+        with it, and the work goes on.
+        """
+        torch, made = self._torch, [None] * len(ids)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
+        start = 0
+        while start < len(order):
+            batch = order[start : start + max(1, self.budget // len(ids[order[start]]))]
+            try:
+                vectors = self._forward([ids[i] for i in batch])
+            except torch.cuda.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise ReportCardError(
+                        f"BERTScore: no memory on {self.device} for one text of"
+                        f" {len(ids[batch[0]])} tokens. Use device=cpu."
+                    ) from None
+                self.budget = len(batch) // 2 * len(ids[batch[0]])
+                torch.cuda.empty_cache()
+                continue
+            for i, vector in zip(batch, vectors, strict=True):
+                made[i] = vector
+            start += len(batch)
+        return made
+
+    def _forward(self, ids: Sequence[list[int]]) -> list[Any]:
+        torch = self._torch
+        longest = max(len(row) for row in ids)
+        padding = self._tokenizer.pad_token_id
+        tokens = torch.tensor([row + [padding] * (longest - len(row)) for row in ids])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
+        with torch.inference_mode():
+            hidden = self._model(
+                tokens.to(self.device), attention_mask=mask.to(self.device)
+            ).last_hidden_state
+            hidden = hidden / torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+            # A copy each: a view would keep the padded batch alive.
+            return [hidden[i, : len(row)].clone() for i, row in enumerate(ids)]
+
+    def match(self, pairs: Sequence[Matched]) -> list[list[float]]:
+        """[P, R] per pair; [0, 0] where a side has no token with a weight."""
+        torch, found = self._torch, []
+        with torch.inference_mode():
+            for candidate, reference, u, w in pairs:
+                if not (sum(u) and sum(w)):
+                    found.append(torch.zeros(2, device=self.device))
+                    continue
+                similar = candidate @ reference.T
+                weights = [torch.tensor(x, device=self.device) / sum(x) for x in (u, w)]
+                best = similar.amax(dim=1), similar.amax(dim=0)
+                found.append(torch.stack([b @ x for b, x in zip(best, weights, strict=True)]))
+            result: list[list[float]] = torch.stack(found).double().tolist()
+        return result
+
+    def tensor(self, array: npt.NDArray[np.float32]) -> Any:
+        return self._torch.tensor(array, device=self.device)
+
+    def array(self, tensor: Any) -> npt.NDArray[np.float32]:
+        vectors: npt.NDArray[np.float32] = tensor.cpu().numpy()
+        return vectors
+
+    def close(self) -> None:
+        self._model = None
+        gc.collect()
+        if self.device.type == "cuda":
+            self._torch.cuda.empty_cache()
+
+
+def _load(folder: Path, layer: int, add_prefix_space: bool) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    weights = next(folder / f for f in WEIGHT_FILES if (folder / f).is_file())
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, **here)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, add_prefix_space=add_prefix_space, **here
+            )
+        except Exception as error:
+            raise ReportCardError(f"{folder}: no usable model: {_line(error)}") from None
+        if layer > config.num_hidden_layers:
+            raise ReportCardError(f"{folder}: has {config.num_hidden_layers} layers, not {layer}.")
+        config.num_hidden_layers = layer
+        if len(tokenizer) > config.vocab_size:
+            raise ReportCardError(
+                f"{folder}: wrong vocabulary: the tokenizer has {len(tokenizer)} tokens, the model"
+                f" {config.vocab_size}."
+            )
+        if add_prefix_space and tokenizer("lung")["input_ids"] != tokenizer(" lung")["input_ids"]:
+            raise ReportCardError(f"{folder}: the tokenizer ignores add_prefix_space.")
+        try:
+            # weights_only is the default of both supported majors; said here so that it stays so.
+            model, info = AutoModel.from_pretrained(
+                folder, config=config, weights_only=True, output_loading_info=True, **here
+            )
+        except Exception as error:
+            raise ReportCardError(f"{weights}: cannot be read as weights: {_line(error)}") from None
+    lost = sorted(k for k in info["missing_keys"] if "pooler" not in k and "position_ids" not in k)
+    if lost or info.get("mismatched_keys"):
+        names = ", ".join(lost[:3]) or str(info["mismatched_keys"])
+        raise ReportCardError(f"{weights}: truncated or another model: it lacks {names}.")
+    return tokenizer, model.float()
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back transformers' report of the layers and heads that are left out on purpose."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

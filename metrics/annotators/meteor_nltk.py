@@ -1,0 +1,70 @@
+"""METEOR of a pair as NLTK and Hugging Face `evaluate` compute it: a note is {"meteor"}.
+
+Words of `word_tokenize` in lower case, matched exactly, by Porter stem and by WordNet synonym;
+alpha 0.9, beta 3, gamma 0.5. It does not compare with the METEOR of meteor-1.5.jar. An annotator,
+because WordNet may be absent (then the metric is not run, with the reason) and because it is slow
+enough to be worth keeping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from harness.api import Json
+
+ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5  # Hugging Face evaluate metrics/meteor/meteor.py
+DATA = {"wordnet": "corpora/wordnet", "punkt_tab": "tokenizers/punkt_tab"}
+
+
+class MeteorNltk:
+    """NLTK's METEOR. Loads WordNet at the first pair."""
+
+    id = "meteor_nltk"
+    scope: Literal["pair"] = "pair"
+    weights = None
+
+    @property
+    def version(self) -> str:
+        import nltk
+
+        return f"1|nltk:{nltk.__version__}"
+
+    def missing(self) -> str | None:
+        import nltk
+
+        for name, place in DATA.items():
+            # NLTK's downloader leaves a corpus zipped, and reads it there.
+            for path in (place, f"{place}.zip"):
+                try:
+                    nltk.data.find(path)
+                    break
+                except LookupError:
+                    continue
+            else:
+                return f"NLTK's {name} missing, run: python -m nltk.downloader {' '.join(DATA)}"
+        return None
+
+    def annotate(self, items: Sequence[tuple[str, str]]) -> list[Json | None]:
+        from nltk import word_tokenize
+        from nltk.translate.meteor_score import single_meteor_score
+
+        return [
+            {
+                "meteor": float(
+                    single_meteor_score(
+                        word_tokenize(reference),
+                        word_tokenize(candidate),
+                        alpha=ALPHA,
+                        beta=BETA,
+                        gamma=GAMMA,
+                    )
+                )
+                if candidate.strip() and reference.strip()
+                else 0.0
+            }
+            for candidate, reference in items
+        ]
+
+    def close(self) -> None:
+        """Nothing to free: WordNet is read from its files."""
