@@ -58,8 +58,12 @@ def content_digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def read_config(path: Path) -> Json:
-    """config.json of an archive or folder. Raises ReportCardError when there is none to read."""
+def read_config(path: Path, shown: Path | None = None) -> Json:
+    """config.json of an archive or folder. Raises ReportCardError when there is none to read.
+
+    shown: the path that the message names, where `path` is an unpacked copy of it
+    """
+    shown = shown or path
     try:
         if path.is_file():
             with tarfile.open(path, "r:gz") as tar:
@@ -68,9 +72,9 @@ def read_config(path: Path) -> Json:
             text = (path / CONFIG).read_bytes()
         config = json.loads(text) if text is not None else None
     except (*_BROKEN, ValueError) as error:
-        raise ReportCardError(f"{path} is no RadGraph archive: {error}") from None
+        raise ReportCardError(f"{shown} is no RadGraph archive: {error}") from None
     if not isinstance(config, dict):
-        raise ReportCardError(f"{path} is no RadGraph archive: it has no {CONFIG}.")
+        raise ReportCardError(f"{shown} is no RadGraph archive: it has no {CONFIG}.")
     return config
 
 
@@ -108,7 +112,7 @@ def unpack(path: Path, model_type: str, target: Path, encoder: str | None = None
             has = ", ".join(sorted(p.name for p in (target / VOCABULARY).glob("*.txt"))) or "none"
             raise ReportCardError(f"{path} is no {model_type} archive: no {needed} (has {has}).")
     if encoder is not None:
-        config = read_config(target)
+        config = read_config(target, path)
         config["model"]["embedder"]["token_embedders"]["bert"]["model_name"] = encoder
         config["dataset_reader"]["token_indexers"]["bert"]["model_name"] = encoder
         (target / CONFIG).write_text(json.dumps(config), encoding="utf-8")

@@ -152,7 +152,7 @@ class RadGraph:
         with tempfile.TemporaryDirectory(prefix="reportcard-radgraph-") as folder, _quiet():
             target = Path(folder) / self.id
             archive.unpack(path, self.id, target, self._encoder)
-            encoder = archive.encoder_name(archive.read_config(target), path)
+            encoder = archive.encoder_name(archive.read_config(target, path), path)
             import torch
             from radgraph import RadGraph as Package
 
