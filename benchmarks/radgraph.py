@@ -1,0 +1,138 @@
+"""RadGraph: our batched annotator beside the `radgraph` package, same weights, one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/radgraph.py [--texts 40] [--repeats 3] [--device cpu|cuda]
+                                                    [--weights FOLDER] [--openi data/openi]
+
+Without --weights it makes a random archive of the published size (BERT base, heads of 2 × 150): the
+encoder's time does not depend on the values, and the heads' only through how many relations there
+are to list, which it prints. Rounds alternate; the best of each side counts, so that a busy machine
+weighs on both alike. On CUDA it adds our own batch of one beside the default batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "clinical")]
+
+import radgraph_fixture as fixture  # noqa: E402
+
+from harness.datasets.openi import OpenI  # noqa: E402
+from metrics.annotators.radgraph import RadGraph  # noqa: E402
+
+BASE = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--texts", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--openi", default="data/openi")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    references = [study.reference.text() for study in OpenI(options.openi).select().test]
+    dedup(references)
+    step = max(1, len(references) // options.texts)
+    texts = references[::step][: options.texts]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.weights or random_archive(Path(scratch))
+        compare(texts, folder, options)
+
+
+def dedup(references: Sequence[str]) -> None:
+    """What the cache by content saves; the candidates are the references in another order."""
+    n, unique = len(references), len(set(references))
+    print(f"Open-I findings: {n} references, {unique} different: {n - unique} calls saved")
+    print(f"  first model {2 * n} texts without a cache; a second one pays for its own texts only")
+
+
+def random_archive(folder: Path) -> Path:
+    encoder = fixture.write_encoder(folder / "encoder", **BASE)
+    fixture.write_folder(folder / "radgraph", encoder, "radgraph", hidden=150)
+    return folder
+
+
+def compare(texts: list[str], folder: Path, options: argparse.Namespace) -> None:
+    from radgraph import RadGraph as Package
+
+    cuda = options.device.startswith("cuda")
+
+    def ours_with(batch_size: int | None) -> RadGraph:
+        settings: dict[str, Any] = {"weights": str(folder), "device": options.device}
+        return RadGraph(batch_size=batch_size, **settings)
+
+    with fixture.package_runs():
+        package = Package(
+            model_type="radgraph", cuda=0 if cuda else -1, model_cache_dir=str(folder)
+        )
+        ours = ours_with(options.batch_size)
+        sides: dict[str, Callable[[], Any]] = {
+            "package, one at a time": lambda: package(texts),
+            "ours, batched": lambda: ours.annotate(texts),
+        }
+        alone = ours_with(1)
+        sides["ours, batch of one"] = lambda: alone.annotate(texts)
+        best = dict.fromkeys(sides, float("inf"))
+        for side in sides.values():
+            side()  # loads, and fills the word memory as the first chunk of a real run would
+        for _ in range(options.repeats):
+            for name, side in sides.items():
+                best[name] = min(best[name], seconds(side, cuda))
+        with contextlib.redirect_stdout(io.StringIO()):
+            graphs = package(texts)
+    notes = ours.annotate(texts)
+    same = sum(
+        [list(e.values())[:4] for e in graphs[str(i)]["entities"].values()]
+        == [entity[:4] for entity in note["entities"]]
+        for i, note in enumerate(notes)
+        if note is not None
+    )
+    report(texts, notes, best, same, options.device)
+
+
+def seconds(work: Callable[[], Any], cuda: bool) -> float:
+    start = time.perf_counter()
+    work()
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def report(
+    texts: list[str], notes: list[Any], best: dict[str, float], same: int, device: str
+) -> None:
+    n = len(texts)
+    entities = sum(len(note["entities"]) for note in notes)
+    relations = sum(len(entity[4]) for note in notes for entity in note["entities"])
+    print(
+        f"{n} reports of {sum(len(t.split()) for t in texts) / n:.0f} words on {device}, 1 thread"
+    )
+    print(f"  {entities / n:.0f} entities and {relations / n:.0f} relations per report")
+    print(f"  same entities as the package: {same} of {n}")
+    slowest = best["package, one at a time"]
+    for name, spent in best.items():
+        rate = f"{1000 * spent / n:7.1f} ms per report {n / spent:7.1f} reports/s"
+        print(f"  {name:24}{rate}   {slowest / spent:5.2f} × the package")
+
+
+if __name__ == "__main__":
+    main()
