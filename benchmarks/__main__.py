@@ -1,4 +1,4 @@
-"""Run every benchmark, or those named: `python -m benchmarks [lexical resampling scale rerun …]`."""
+"""Run every benchmark, or those named: `python -m benchmarks [lexical resampling …]`."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Cache:
     """Notes by content, in one SQLite file. It may hold report text, so only its owner reads it."""
 
     def __init__(self, path: Path) -> None:
+        fresh = not path.exists()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._db = sqlite3.connect(path, timeout=60)
@@ -35,7 +36,8 @@ class Cache:
             self._db.execute("CREATE TABLE IF NOT EXISTS notes (key BLOB PRIMARY KEY, note BLOB)")
         except sqlite3.DatabaseError as error:
             raise ReportCardError(f"{path}: {error}. It is a cache: delete it.") from None
-        path.chmod(0o600)
+        if fresh:
+            path.chmod(0o600)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Json | None]:
         found: dict[bytes, Json | None] = {}
@@ -100,40 +102,45 @@ def len_of(item: Any) -> int:
     return len(item) if isinstance(item, str) else sum(len(part) for part in item)
 
 
-@dataclass
-class Annotations:
-    """The annotate stage for a set of pairs: one heavy annotator in memory at a time."""
+def items_of(annotator: Annotator, pairs: Iterable[Pair]) -> Iterator[Any]:
+    """What an annotator reads of pairs: each text, or each (candidate, reference)."""
+    for pair in pairs:
+        if annotator.scope == "text":
+            yield pair.candidate
+            yield pair.reference
+        else:
+            yield pair.candidate, pair.reference
 
-    annotators: Sequence[Annotator]
-    cache: Cache
-    progress: Progress
-    not_run: dict[str, str] = field(default_factory=dict)
 
-    def attach(self, draws: Sequence[Sequence[Pair]]) -> list[list[Pair]]:
-        """The same pairs with notes. Annotators that cannot run are listed in `not_run`."""
-        result = [list(pairs) for pairs in draws]
-        for annotator in self.annotators:
-            problem = annotator.missing()
-            if problem is not None:
-                self.not_run[annotator.id] = problem
-                continue
-            by_text = annotator.scope == "text"
-            every = (pair for pairs in result for pair in pairs)
-            items = (
-                (text for pair in every for text in (pair.candidate, pair.reference))
-                if by_text
-                else ((pair.candidate, pair.reference) for pair in every)
-            )
-            try:
-                notes = annotate(annotator, items, self.cache, self.progress)
-            finally:
-                annotator.close()
-            for pairs in result:
-                for i, pair in enumerate(pairs):
-                    found = (
-                        (notes[pair.candidate], notes[pair.reference])
-                        if by_text
-                        else (notes[pair.candidate, pair.reference], None)
-                    )
-                    pairs[i] = replace(pair, notes={**pair.notes, annotator.id: found})
-        return result
+def attach(
+    annotators: Sequence[Annotator],
+    draws: Sequence[Sequence[Pair]],
+    cache: Cache,
+    progress: Progress,
+) -> list[list[Pair]]:
+    """The same pairs with notes; one heavy annotator is in memory at a time.
+
+    Raises ReportCardError when an annotator's weights turn out to be unusable.
+    """
+    result = [list(pairs) for pairs in draws]
+    for annotator in annotators:
+        every = (pair for pairs in result for pair in pairs)
+        notes = fill(annotator, every, cache, progress)
+        for pairs in result:
+            for i, pair in enumerate(pairs):
+                if annotator.scope == "text":
+                    found = (notes[pair.candidate], notes[pair.reference])
+                else:
+                    found = (notes[pair.candidate, pair.reference], None)
+                pairs[i] = replace(pair, notes={**pair.notes, annotator.id: found})
+    return result
+
+
+def fill(
+    annotator: Annotator, pairs: Iterable[Pair], cache: Cache, progress: Progress
+) -> dict[Any, Json | None]:
+    """Notes of everything that the pairs hold, computed where needed; then the memory is freed."""
+    try:
+        return annotate(annotator, items_of(annotator, pairs), cache, progress)
+    finally:
+        annotator.close()

@@ -130,11 +130,7 @@ def _image_ids(images: Sequence[Image]) -> list[list[str]]:
 
 def open_dataset(plugin: Plugin) -> Dataset:
     """Construct a dataset; an option that it does not take is an error that names it."""
-    cls = registry.datasets.get(plugin.plugin)
-    try:
-        dataset: Dataset = cls(**plugin.options)
-    except TypeError as error:
-        raise ReportCardError(f"dataset {plugin.label}: {error}") from None
+    dataset: Dataset = registry.datasets.build(plugin.plugin, plugin.options, plugin.label)
     return dataset
 
 

@@ -9,7 +9,8 @@ from harness.cohort import Cohort
 from harness.config import RunConfig
 from harness.predict import System
 from harness.registry import did_you_mean
-from harness.score import Scorer, Scoring, load_rows, scores_dir
+from harness.score import Scorer
+from harness.scoring import Scoring, load_rows, scores_dir
 from harness.stats import Difference, compare, holm
 from harness.store import read_json
 

@@ -67,6 +67,7 @@ class RunConfig:
     results_dir: Path
     batch_size: int = 64
     limit: int | None = None
+    overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
     track: bool = True
     tracking_uri: str | None = None
     suite: str = "default"
@@ -93,7 +94,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
     Raises ReportCardError with a suggestion for an unknown name, key or value.
     """
     chosen, rest = _split_lists(overrides)
-    base = [o for o in rest if not _belongs(o, "model") and not _belongs(o, "dataset")]
+    base = [o for o in rest if not any(_belongs(o, g) for g in ("model", "dataset", "annotator"))]
     node = _compose(base)
     for path in node["plugins"]:
         registry.add_plugin_file(Path(path))
@@ -119,6 +120,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         results_dir=Path(node["results_dir"]),
         batch_size=int(node["engine"]["batch_size"]),
         limit=limit,
+        overrides=tuple(o for o in rest if _belongs(o, "weights") or _belongs(o, "annotator")),
         track=bool(node["tracking"]["enabled"]),
         tracking_uri=node["tracking"]["uri"],
         suite=_choice(rest, "suite", "default"),
@@ -133,6 +135,12 @@ def load_protocol(name: str) -> Protocol:
 def load_metrics(wanted: Sequence[str], protocol: Protocol) -> tuple[Plugin, ...]:
     """Metrics by name, with the options that the protocol fixes."""
     return with_protocol(_plugins({"metrics": wanted}, ())["metrics"], protocol)
+
+
+def load_annotators(wanted: Sequence[str], overrides: Sequence[str]) -> tuple[Plugin, ...]:
+    """Annotators by id; an id's "-" is "_" in its file name."""
+    names = [name.replace("-", "_") for name in wanted]
+    return _plugins({"annotator": names}, overrides)["annotator"]
 
 
 def with_protocol(metrics: Sequence[Plugin], protocol: Protocol) -> tuple[Plugin, ...]:
@@ -158,7 +166,7 @@ def _plugins(
 
     `model.x=1` reaches each chosen model as `_model.<name>.x=1`.
     """
-    overrides = [o for o in rest if o.startswith("data_dir=")]
+    overrides = [o for o in rest if o.startswith("data_dir=") or _belongs(o, "weights")]
     for group, members in wanted.items():
         for name in dict.fromkeys(members):
             _check_known(group, name)

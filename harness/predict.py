@@ -9,7 +9,6 @@ predictions/<cohort>@<fp8>/<label>@<fp8>/
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -62,17 +61,12 @@ class System:
 
 def open_model(plugin: Plugin, cohort: Cohort) -> System:
     """Construct an adapter. Raises ReportCardError naming the option that does not fit."""
-    cls = registry.models.get(plugin.plugin)
-    try:
-        inspect.signature(cls).bind(**plugin.options)
-    except TypeError as error:
-        raise ReportCardError(f"model {plugin.label}: {error}") from None
-    adapter: ModelAdapter = cls(**plugin.options)
+    adapter: ModelAdapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
     card = adapter.card
     fingerprint = digest(
         {
             "plugin": plugin.plugin,
-            "code": file_digest(registry.source_file(cls)),
+            "code": file_digest(registry.source_file(type(adapter))),
             "options": dict(getattr(adapter, "identity", plugin.options)),
             "weights": [card.weights, card.revision],
             "draws": card.draws,

@@ -17,7 +17,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -67,6 +67,15 @@ class Registry:
             f"Unknown {self.kind} plugin '{name}'.{did_you_mean(name, self.names())}"
             f" (reportcard list {self.kind}s)"
         )
+
+    def build(self, name: str, options: Mapping[str, Any], label: str) -> Any:
+        """The plugin constructed with its options; one that it does not take is named."""
+        cls = self.get(name)
+        try:
+            inspect.signature(cls).bind(**options)
+        except TypeError as error:
+            raise ReportCardError(f"{self.kind} {label}: {error}") from None
+        return cls(**options)
 
     def _only_class(self, module: ModuleType) -> type:
         found = [

@@ -17,7 +17,8 @@ from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
 from harness.config import Plugin, RunConfig
 from harness.predict import System, open_model, predict, problems
 from harness.progress import track
-from harness.score import Scorer, Scoring, open_metrics
+from harness.score import Scorer, open_metrics
+from harness.scoring import Scoring
 from harness.store import read_json, write_json
 
 Say = Callable[[str], None]
@@ -39,7 +40,7 @@ def run(config: RunConfig, stages: frozenset[str], fetch: bool, say: Say) -> Out
     fetch: get missing open data where the dataset knows how. Raises ReportCardError when nothing
     can run at all: unknown names, missing data, every preflight problem in one message.
     """
-    scorers = open_metrics(config.metrics)
+    scorers = open_metrics(config.metrics, config.overrides)
     cohorts = [_load(plugin, config.limit, fetch, say) for plugin in config.datasets]
     outcome = Outcome()
     plan = [(cohort, _open_models(config.models, cohort, outcome)) for cohort in cohorts]
@@ -118,7 +119,8 @@ def _score(
     outcome: Outcome,
     say: Say,
 ) -> list[System]:
-    scoring = Scoring(config.results_dir, cohort, config.protocol, config.stats, scorers)
+    scoring = Scoring(config.results_dir, cohort, config.protocol, config.stats, scorers, track)
+    scoring.annotate(systems)
     finished = []
     for system in systems:
         began = time.perf_counter()

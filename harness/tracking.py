@@ -20,7 +20,7 @@ from harness.api import Json, ReportCardError
 from harness.cohort import Cohort
 from harness.config import RunConfig
 from harness.predict import System, predictions_dir
-from harness.score import scores_dir
+from harness.scoring import scores_dir
 from harness.store import digest, file_digest, read_json, write_json
 
 Say = Callable[[str], None]

@@ -20,7 +20,8 @@ from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
 from harness.cohort import Cohort
 from harness.config import Plugin, Stats, load_metrics, load_protocol
 from harness.predict import System, is_done, open_model, predict, read_reports
-from harness.score import Scoring, open_metrics
+from harness.score import open_metrics
+from harness.scoring import Scoring
 
 CALLS: list[list[str]] = []
 

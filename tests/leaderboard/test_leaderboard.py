@@ -35,7 +35,8 @@ from harness.leaderboard.publish import write
 from harness.leaderboard.tables import collect
 from harness.leaderboard.terminal import render
 from harness.predict import System, predict
-from harness.score import Scoring, load_rows, open_metrics
+from harness.score import open_metrics
+from harness.scoring import Scoring, load_rows
 from harness.stats import Resampler, compare
 from harness.store import digest, file_digest
 

@@ -1,0 +1,215 @@
+"""The score files of a run: which are stale, what they are made from, what they hold.
+
+scores/<cohort>@<fp8>/<label>@<fp8>/<protocol>/<metric>/
+    rows.npz      ids (n,), rows (draws, n, k) float64; NaN row = unscored; clusters (n,), the
+                  number of each study's patient, where a patient has several
+    scores.json   value, interval, n, unscored and signature per key; or, for a metric that
+                  could not run, `not_run` and the reason
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.annotate import Cache, Progress, attach, fill
+from harness.api import Array, Json, Pair, Report, ReportCardError
+from harness.cohort import Cohort
+from harness.config import Protocol, Stats
+from harness.predict import System, is_done, predictions_dir, read_reports
+from harness.score import Scorer, Setting, not_run, read_by, score
+from harness.stats import Resampler
+from harness.store import digest, file_digest, read_json, write_atomic, write_json
+from harness.text import normaliser
+
+
+def scores_dir(
+    results_dir: Path, cohort: Cohort, system: System, protocol: str, metric: str
+) -> Path:
+    return results_dir / "scores" / cohort.folder / system.folder / protocol / metric
+
+
+def quiet(batches: Iterable[list[Any]], total: int, label: str) -> Iterable[list[Any]]:
+    """Progress that shows nothing."""
+    return batches
+
+
+@dataclass
+class Scoring:
+    """Scores runs of one cohort: references are normalised once, weights drawn once."""
+
+    results_dir: Path
+    cohort: Cohort
+    protocol: Protocol
+    stats: Stats
+    scorers: Sequence[Scorer]
+    progress: Progress = quiet
+    _unusable: dict[str, str] = field(default_factory=dict)  # annotator id → what is wrong
+
+    def __post_init__(self) -> None:
+        sections = self.protocol.sections
+        train = [study.reference.text(sections) for study in self.cohort.train]
+        self.setting = Setting(
+            self.protocol, normaliser(self.protocol, train), self.stats, self.cohort.folder
+        )
+        kept = [s for s in self.cohort.test if s.reference.text(sections).strip()]
+        if not kept:
+            raise ReportCardError(
+                f"{self.cohort.name}: every reference is empty in {', '.join(sections)}."
+            )
+        self.excluded = len(self.cohort.test) - len(kept)
+        self.ids = [study.study_id for study in kept]
+        self.references = [self.setting.text.reference(s.reference.text(sections)) for s in kept]
+        self.resampler = self.setting.resampler([study.patient_id for study in kept])
+
+    @cached_property
+    def cache(self) -> Cache:
+        return Cache(self.results_dir / "cache" / "annotations.sqlite")
+
+    def annotate(self, systems: Sequence[System]) -> None:
+        """Make every note that stale scores of these runs need, each annotator loaded once.
+
+        An annotator whose weights turn out to be unusable leaves its metrics *not run*.
+        """
+        for annotator in {a.id: a for s in self.scorers for a in s.annotators}.values():
+            readers = [s for s in self.scorers if annotator in s.annotators and not s.not_run]
+            wanted = [system for system in systems if any(self._stale(system, s) for s in readers)]
+            pairs = (p for system in wanted for draw in self._draws(system)[0] for p in draw)
+            try:
+                if wanted:
+                    fill(annotator, pairs, self.cache, self.progress)
+            except ReportCardError as error:
+                self._unusable[annotator.id] = str(error)
+
+    def run(self, system: System) -> int:
+        """Score one finished run; returns how many score files were written anew."""
+        stale = [scorer for scorer in self.scorers if self._stale(system, scorer)]
+        if not stale:
+            return 0
+        draws, counts = self._draws(system)
+        for scorer in stale:
+            reason = self._reason(scorer)
+            folder = self._folder(system, scorer)
+            about = {
+                "metric": scorer.label,
+                "metric_fingerprint": scorer.fingerprint,
+                "protocol": self.protocol.name,
+                "cohort": self.cohort.name,
+                "cohort_fingerprint": self.cohort.fingerprint,
+                "model": system.label,
+                "model_fingerprint": system.fingerprint,
+                "stats": asdict(self.stats) | {"unit": self.resampler.unit},
+                "counts": counts,
+                "inputs": self._inputs(system, scorer),
+            }
+            if reason is not None:
+                n, unit = len(self.ids), self.resampler.unit
+                keys = not_run(scorer, reason, n, self.setting, unit)
+                write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
+                continue
+            noted = (
+                attach(scorer.annotators, draws, self.cache, self.progress)
+                if scorer.annotators
+                else draws
+            )
+            rows, keys = score(scorer, noted, self.resampler, self.setting)
+            write_atomic(folder / "rows.npz", _npz(self.ids, rows, self.resampler))
+            digest_of_rows = file_digest(folder / "rows.npz")
+            write_json(
+                folder / "scores.json", {**about, "rows_sha256": digest_of_rows, "keys": keys}
+            )
+        return len(stale)
+
+    def _reason(self, scorer: Scorer) -> str | None:
+        """Why a metric is not run, or None."""
+        broken = [self._unusable[a.id] for a in scorer.annotators if a.id in self._unusable]
+        return scorer.not_run or "; ".join(broken) or None
+
+    def _folder(self, system: System, scorer: Scorer) -> Path:
+        return scores_dir(self.results_dir, self.cohort, system, self.protocol.name, scorer.label)
+
+    def _stale(self, system: System, scorer: Scorer) -> bool:
+        """Whether the scores on disk come from other inputs than these, or were touched."""
+        folder = self._folder(system, scorer)
+        if not (folder / "scores.json").is_file():
+            return True
+        saved, rows = read_json(folder / "scores.json"), folder / "rows.npz"
+        if saved.get("inputs") != self._inputs(system, scorer):
+            return True
+        if "not_run" in saved:
+            return False
+        return not rows.is_file() or file_digest(rows) != saved["rows_sha256"]
+
+    def _inputs(self, system: System, scorer: Scorer) -> str:
+        """Digest of everything that a score is made from."""
+        source = predictions_dir(self.results_dir, self.cohort, system)
+        if not is_done(source):
+            raise ReportCardError(
+                f"{system.label} has no finished predictions on {self.cohort.name}."
+                " Run: reportcard predict with the same settings"
+            )
+        return digest(
+            {
+                "cohort": self.cohort.fingerprint,
+                "predictions": read_json(source / "DONE")["predictions_sha256"],
+                "metric": scorer.fingerprint,
+                "read by": [[a.id, read_by(a, whole=True)] for a in scorer.annotators],
+                "not run": self._reason(scorer),
+                "text": self.setting.text.name,
+                "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
+                "sections": list(self.protocol.sections),
+                "stats": asdict(self.stats),
+            }
+        )
+
+    def _draws(self, system: System) -> tuple[list[list[Pair]], Json]:
+        """The pairs of each draw of a run, and its counts."""
+        draws = read_reports(predictions_dir(self.results_dir, self.cohort, system))
+        sections, candidate = self.protocol.sections, self.setting.text.candidate
+        pairs = [
+            [
+                Pair(study_id, candidate(answers[study_id][0].text(sections)), reference)
+                for study_id, reference in zip(self.ids, self.references, strict=True)
+            ]
+            for answers in draws
+        ]
+        return pairs, self._counts(draws)
+
+    def _counts(self, draws: Sequence[dict[str, tuple[Report, str]]]) -> Json:
+        """Studies of the cohort by what became of them, and how varied the texts are."""
+        sections = self.protocol.sections
+        first = draws[0]
+        texts = [first[study_id][0].text(sections) for study_id in self.ids]
+        return {
+            "cohort": len(self.cohort.test),
+            "excluded_empty_reference": self.excluded,
+            "evaluated": len(self.ids),
+            "failed": sum(first[study_id][1] == "failed" for study_id in self.ids),
+            "empty_candidates": sum(not text.strip() for text in texts),
+            "unique_candidates": len(set(texts)),
+            "draws": len(draws),
+        }
+
+
+def _npz(ids: Sequence[str], rows: Array, resampler: Resampler) -> bytes:
+    clusters: Json = {} if resampler.clusters is None else {"clusters": resampler.clusters}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, ids=np.array(ids), rows=rows, **clusters)
+    return buffer.getvalue()
+
+
+def load_rows(folder: Path) -> tuple[list[str], Array]:
+    """ids and rows (draws, n, k) of a score folder; never a pickle."""
+    try:
+        with np.load(folder / "rows.npz", allow_pickle=False) as saved:
+            return saved["ids"].tolist(), saved["rows"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ReportCardError(
+            f"{folder / 'rows.npz'} cannot be read ({error}). Run: reportcard score"
+        ) from error
