@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.api import Pair
 from metrics.annotators.chexbert import CODES, VOCAB_SIZE
 from metrics.bert import ClsEncoder, Shape
+from metrics.label_f1 import CLASSES
 
 SMALL = Shape(vocabulary=VOCAB_SIZE, hidden=64, positions=512, layers=2, inner=256)
 BASE = Shape(vocabulary=VOCAB_SIZE, hidden=768, positions=512, layers=12, inner=3072)
@@ -152,6 +154,39 @@ def openi_reports(limit: int | None = None) -> list[str]:
         pytest.skip(problem)
     texts = [study.reference.findings or "" for study in dataset.select().test]
     return texts[:limit]
+
+
+def codes_of(labels: list[Any]) -> list[int]:
+    """f1chexbert's classification mode → our codes."""
+    return [{"": 0, 1: 1, 0: 2, -1: 3}[label] for label in labels]
+
+
+def pairs_of(notes: list[Any], others: list[Any]) -> list[Pair]:
+    return [
+        Pair(str(i), "", "", {"chexbert": (c, r)})
+        for i, (c, r) in enumerate(zip(notes, others, strict=True))
+    ]
+
+
+def same_scores(ours: dict[str, Any], upstream: Any) -> None:
+    """Every number of f1chexbert's return value equals ours."""
+    import pytest
+
+    accuracy, per_report, report14, report5 = upstream
+    assert ours["exact_match_5"] == pytest.approx(accuracy, abs=1e-12)
+    assert ours["exact_match_5"] == pytest.approx(per_report.mean(), abs=1e-6)
+    for name, report in (("14", report14), ("5", report5)):
+        for average in ("micro", "macro", "weighted", "samples"):
+            expected = report[f"{average} avg"]["f1-score"]
+            assert ours[f"{average}_f1_{name}"] == pytest.approx(expected, abs=1e-12), average
+    for label, row in zip(CLASSES, list(report14.values())[:14], strict=True):
+        for key, theirs in (
+            ("f1", "f1-score"),
+            ("precision", "precision"),
+            ("recall", "recall"),
+            ("support", "support"),
+        ):
+            assert ours[f"{label}.{key}"] == pytest.approx(row[theirs], abs=1e-12), (label, key)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ The sentences here are invented; Open-I reports are read from disk where they ar
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,17 +19,19 @@ from chexbert_fixtures import (  # noqa: E402
     BASE,
     SMALL,
     bert_vocab,
+    codes_of,
     openi_reports,
+    pairs_of,
     random_state,
+    same_scores,
     upstream_f1chexbert,
     write_checkpoint,
 )
 
 from harness.annotate import Annotations, Cache  # noqa: E402
 from harness.api import Pair, ReportCardError, unpack_floats  # noqa: E402
-from metrics.annotators.chexbert import Chexbert, checked_state  # noqa: E402
+from metrics.annotators.chexbert import Chexbert  # noqa: E402
 from metrics.f1_chexbert import F1CheXbert  # noqa: E402
-from metrics.label_f1 import CLASSES  # noqa: E402
 
 INVENTED = [
     "Lungs are clear. No effusion.",
@@ -78,37 +78,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]) 
 @pytest.fixture
 def annotator(checkpoint: Path, vocab: Path) -> Chexbert:
     return Chexbert(str(checkpoint), str(vocab), device="cpu")
-
-
-def codes_of(labels: list[Any]) -> list[int]:
-    """f1chexbert's classification mode → our codes."""
-    return [{"": 0, 1: 1, 0: 2, -1: 3}[label] for label in labels]
-
-
-def pairs_of(notes: list[Any], others: list[Any]) -> list[Pair]:
-    return [
-        Pair(str(i), "", "", {"chexbert": (c, r)})
-        for i, (c, r) in enumerate(zip(notes, others, strict=True))
-    ]
-
-
-def same_scores(ours: dict[str, Any], upstream: Any) -> None:
-    """Every number of f1chexbert's return value equals ours."""
-    accuracy, per_report, report14, report5 = upstream
-    assert ours["exact_match_5"] == pytest.approx(accuracy, abs=1e-12)
-    assert ours["exact_match_5"] == pytest.approx(per_report.mean(), abs=1e-6)
-    for name, report in (("14", report14), ("5", report5)):
-        for average in ("micro", "macro", "weighted", "samples"):
-            expected = report[f"{average} avg"]["f1-score"]
-            assert ours[f"{average}_f1_{name}"] == pytest.approx(expected, abs=1e-12), average
-    for label, row in zip(CLASSES, list(report14.values())[:14], strict=True):
-        for key, theirs in (
-            ("f1", "f1-score"),
-            ("precision", "precision"),
-            ("recall", "recall"),
-            ("support", "support"),
-        ):
-            assert ours[f"{label}.{key}"] == pytest.approx(row[theirs], abs=1e-12), (label, key)
 
 
 def compare_with_upstream(
@@ -278,85 +247,6 @@ def test_old_file_format_with_optimizer_state_loads(
     )
     old = Chexbert(str(path), str(vocab), "cpu")
     assert old.annotate(INVENTED) == annotator.annotate(INVENTED)
-
-
-class _Code:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (print, ("this must never run",))
-
-
-def without(state: dict[str, Any], name: str) -> dict[str, Any]:
-    return {k: v for k, v in state.items() if k != name}
-
-
-BAD = {
-    "lacks linear_heads.13.bias": lambda s: without(s, "module.linear_heads.13.bias"),
-    "lacks bert.embeddings.word_embeddings.weight": lambda s: without(
-        s, "module.bert.embeddings.word_embeddings.weight"
-    ),
-    "that CheXbert has not: classifier.weight": lambda s: (
-        s | {"module.classifier.weight": torch.zeros(2)}
-    ),
-    "vocabulary has 28996 entries": lambda s: (
-        s | {"module.bert.embeddings.word_embeddings.weight": torch.zeros(28996, SMALL.hidden)}
-    ),
-    "linear_heads.13.weight has the shape (4, 64), expected (2, 64)": lambda s: (
-        s | {"module.linear_heads.13.weight": torch.zeros(4, 64)}
-    ),
-    "linear_heads.0.bias holds values that are not finite": lambda s: (
-        s | {"module.linear_heads.0.bias": torch.full((4,), float("nan"))}
-    ),
-    "lacks bert.encoder.layer.0.output.LayerNorm.bias": lambda s: without(
-        s, "module.bert.encoder.layer.0.output.LayerNorm.bias"
-    ),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_wrong_tensors_are_refused(tmp_path: Path, state: dict[str, Any], what: str) -> None:
-    path = write_checkpoint(tmp_path / "bad.pth", BAD[what](state))
-    with pytest.raises(ReportCardError, match=re.escape(what)) as refused:
-        checked_state(path)
-    assert str(path) in str(refused.value)
-
-
-def test_files_that_are_no_checkpoint_are_refused(
-    tmp_path: Path, checkpoint: Path, state: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole = checkpoint.read_bytes()
-    legacy = tmp_path / "legacy.pth"
-    torch.save({"model_state_dict": state}, legacy, _use_new_zipfile_serialization=False)
-    code = tmp_path / "code.pth"
-    torch.save({"model_state_dict": _Code()}, code)
-    files = {
-        "web page": b"<!DOCTYPE html><html>404</html>",
-        "git-lfs pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-        "it is empty": b"",
-        "cut off": whole[: len(whole) // 2],
-        "damaged or cut off": legacy.read_bytes()[:200_000],
-        "holds code": code.read_bytes(),
-        "holds code ": pickle.dumps(_Code(), protocol=2),
-        "nor a pickle": b"hello, I am text",
-        "no model_state_dict in it, only a": None,
-        "a Tensor, not a dict": None,
-    }
-    for what, content in files.items():
-        path = tmp_path / "bad.pth"
-        if content is not None:
-            path.write_bytes(content)
-        else:
-            torch.save({"a": torch.ones(1)} if "only a" in what else torch.ones(1), path)
-        with pytest.raises(ReportCardError, match=what) as refused:
-            checked_state(path)
-        assert str(path) in str(refused.value), what
-    assert "must never run" not in capsys.readouterr().out
-
-
-def test_a_foreign_vocabulary_is_refused(tmp_path: Path, checkpoint: Path) -> None:
-    cased = tmp_path / "vocab.txt"
-    cased.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nThe\n")
-    with pytest.raises(ReportCardError, match="not the vocabulary of bert-base-uncased"):
-        Chexbert(str(checkpoint), str(cased), "cpu").annotate(["The"])
 
 
 def test_options_are_checked() -> None:
