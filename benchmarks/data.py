@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 from harness.cohort import load_cohort
-from harness.config import Plugin
 from harness.fetch import fetch_openi
+from harness.settings import Plugin
 
 ROOT = Path("data/openi")
 

@@ -230,12 +230,16 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """What a metric computes. `signature` names the variant in the field's own terms."""
+    """What a metric computes. `signature` names the variant in the field's own terms.
+
+    `headline` names the keys that tables show; the others are in files and details. Empty: all.
+    """
 
     version: str
     keys: Mapping[str, Key]
     signature: str
     annotators: tuple[str, ...] = ()
+    headline: tuple[str, ...] = ()
 
 
 class ModelAdapter(Protocol):

@@ -14,7 +14,7 @@ from harness import __version__
 from harness.api import ReportCardError
 
 if TYPE_CHECKING:
-    from harness.config import RunConfig
+    from harness.settings import RunConfig
 
 OVERRIDES = """\
 overrides are Hydra's key=value; the common ones:
@@ -88,14 +88,16 @@ def _parser() -> argparse.ArgumentParser:
     verb("score", "score finished predictions")
     board = verb("leaderboard", "rebuild the page, the JSON and the CSV from the score files")
     board.add_argument("--all", action="store_true", help="older fingerprints of a model too")
-    _add_evaluate(verb("evaluate", "score your own candidate/reference pairs", overrides=False))
+    _add_evaluate(verb("evaluate", "score your own candidate/reference pairs"))
     compare = verb("compare", "paired tests between two models that were run: A minus B")
     compare.add_argument("a", metavar="A")
     compare.add_argument("b", metavar="B")
     compare.add_argument("--metric", help="one key or metric, e.g. bleu.bleu_4 or rouge")
     compare.add_argument("--trials", type=int, default=10_000, help="randomisations (10000)")
-    fetch = verb("fetch", "get public data, verified by hash")
-    fetch.add_argument("what", choices=["openi"])
+    fetch = verb(
+        "fetch", "get public data or weights (chexbert radgraph bertscore), verified by hash"
+    )
+    fetch.add_argument("what", choices=["openi", "weights"])
     listing = verb("list", "what there is to choose from", overrides=False)
     listing.add_argument("what", choices=["models", "datasets", "metrics", "protocols", "suites"])
     verb("doctor", "check this machine and the configured run")
@@ -112,10 +114,10 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
         type=Path,
         help="JSONL or CSV with study_id, candidate, reference and optionally patient_id",
     )
-    sub.add_argument("--metrics", default="bleu,rouge", help="comma list (bleu,rouge)")
+    sub.add_argument("--metrics", help="comma list; default: the protocol's columns, or bleu,rouge")
     sub.add_argument("--protocol", default="reportcard", help="see reportcard list protocols")
     sub.add_argument("--resamples", type=int, default=500, help="bootstrap replicates (500)")
-    sub.add_argument("--seed", type=int, default=0, help="of the bootstrap (0)")
+    sub.add_argument("--seed", type=int, help="of the bootstrap (the protocol's own, else 0)")
     sub.add_argument("--train", type=Path, help="train reports, for a protocol with a vocabulary")
     sub.add_argument("--json", type=Path, metavar="OUT", help="write the result here ('-': stdout)")
 
@@ -187,15 +189,18 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from harness.evaluation import evaluate
+    from harness.progress import track
     from harness.store import write_atomic
 
     result = evaluate(
         arguments.pairs,
-        metrics=[name for name in arguments.metrics.split(",") if name],
+        metrics=[name for name in (arguments.metrics or "").split(",") if name],
         protocol=arguments.protocol,
         resamples=arguments.resamples,
         seed=arguments.seed,
         train=arguments.train,
+        overrides=arguments.overrides,
+        progress=track,
     )
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if arguments.json == Path("-"):
@@ -219,7 +224,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     names = (arguments.a, arguments.b)
     chosen = config.load([*arguments.overrides, f"model={','.join(names)}"])
-    scorers = open_metrics(chosen.metrics)
+    scorers = open_metrics(chosen.metrics, chosen.overrides)
     for plugin in chosen.datasets:
         cohort = load_cohort(plugin, chosen.limit)
         a, b = (open_model(model, cohort) for model in chosen.models)
@@ -231,6 +236,15 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _fetch(arguments: argparse.Namespace) -> int:
     from harness.cohort import open_dataset
 
+    words = [word for word in arguments.overrides if "=" not in word]
+    arguments.overrides = [word for word in arguments.overrides if "=" in word]
+    if arguments.what == "weights":
+        from harness.weights import fetch_weights, weights_dir
+
+        fetch_weights(words, weights_dir(), _say)
+        return 0
+    if words:
+        raise ReportCardError(f"fetch openi takes key=value only, not {' '.join(words)}.")
     config = _config(arguments)
     datasets = [open_dataset(plugin) for plugin in config.datasets if plugin.plugin == "openi"]
     datasets[0].fetch(_say)  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.config import Plugin
+from harness.settings import Plugin
 from harness.store import digest, write_json
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from harness.api import ReportCardError
 from harness.cohort import Cohort
-from harness.config import RunConfig
 from harness.predict import System
 from harness.registry import did_you_mean
 from harness.score import Scorer
 from harness.scoring import Scoring, load_rows, scores_dir
+from harness.settings import RunConfig
 from harness.stats import Difference, compare, holm
 from harness.store import read_json
 
@@ -62,7 +62,9 @@ def compare_systems(
         if ids_a != ids_b:
             raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
         saved = [read_json(folder / "scores.json")["keys"] for folder in folders]
-        tests = compare(a, b, scorer.metric.scores, scoring.resampler, trials)
+        tests = compare(
+            a, b, scorer.metric.scores, scoring.setting.resampler(scorer, scoring.patients), trials
+        )
         for key, spec in scorer.metric.spec.keys.items():
             name = f"{scorer.label}.{key}"
             if only in (None, scorer.label, name):

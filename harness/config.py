@@ -7,70 +7,15 @@ state and could not resume. So a comma list in `model=` or `dataset=` is compose
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from harness import registry
 from harness.api import Json, ReportCardError
+from harness.settings import Interval, Plugin, Protocol, RunConfig, Stats
 
 RESERVED = ("plugin", "name", "label")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A plugin with its options. `label` is the row's name in tables and folders."""
-
-    plugin: str
-    label: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A named way of scoring: text normalisation, sections, and metric variants."""
-
-    name: str = "reportcard"
-    normalise: str = "none"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sections: tuple[str, ...] = ("findings",)
-    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Stats:
-    """The interval recipe: percentile bootstrap, `resamples` replicates, seeded."""
-
-    resamples: int = 500
-    seed: int = 0
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise ReportCardError(f"stats.resamples must be at least 1, not {self.resamples}.")
-        if not 0 < self.confidence < 1:
-            raise ReportCardError(f"stats.confidence must be in (0, 1), not {self.confidence}.")
-        if not 0 <= self.seed < 2**32:
-            raise ReportCardError(f"stats.seed must be in [0, 2**32), not {self.seed}.")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """One invocation, whole: what runs, on what, how it is scored, where it goes."""
-
-    models: tuple[Plugin, ...]
-    datasets: tuple[Plugin, ...]
-    metrics: tuple[Plugin, ...]
-    protocol: Protocol
-    stats: Stats
-    results_dir: Path
-    batch_size: int = 64
-    limit: int | None = None
-    overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
-    track: bool = True
-    tracking_uri: str | None = None
-    suite: str = "default"
 
 
 def conf_dir() -> Path:
@@ -155,7 +100,12 @@ def _protocol(node: Json, name: str) -> Protocol:
         normalise=node["normalise"],
         options=node.get("options", {}),
         sections=tuple(node["sections"]),
+        labels=node.get("labels", {}),
         metrics=node["metrics"],
+        intervals={k: Interval(**v) for k, v in node.get("intervals", {}).items()},
+        primary=tuple(node.get("primary", ())),
+        columns=node.get("columns", {}),
+        left_out=node.get("left_out", {}),
     )
 
 
@@ -293,6 +243,7 @@ def _choice(rest: Sequence[str], group: str, default: str) -> str:
 
 def _stats(node: Json) -> Stats:
     try:
-        return Stats(int(node["resamples"]), int(node["seed"]), float(node["confidence"]))
+        seed = None if node["seed"] is None else int(node["seed"])
+        return Stats(int(node["resamples"]), seed, float(node["confidence"]))
     except (TypeError, ValueError) as error:
         raise ReportCardError(f"stats: {error}") from None

@@ -12,7 +12,7 @@ from harness import config, registry
 from harness.api import ReportCardError
 from harness.card import environment
 from harness.cohort import open_dataset
-from harness.config import RunConfig
+from harness.settings import RunConfig
 from harness.tracking import tracking_uri
 
 EXTRAS = {"mlflow": "mlflow", "gpu": "torch", "clinical": "radgraph", "ray": "ray"}

@@ -28,8 +28,8 @@ from harness.api import (
 )
 from harness.card import environment
 from harness.cohort import Cohort
-from harness.config import Plugin
 from harness.engines import local
+from harness.settings import Plugin
 from harness.store import (
     JsonlLog,
     RunLock,

@@ -19,6 +19,11 @@ def track(batches: Iterable[Batch], total: int, label: str) -> Iterator[Batch]:
         yield from _lines(batches, total, label)
 
 
+def quiet(batches: Iterable[Batch], total: int, label: str) -> Iterable[Batch]:
+    """Progress that shows nothing."""
+    return batches
+
+
 def _bar(batches: Iterable[Batch], total: int, label: str) -> Iterator[Batch]:
     from rich.console import Console
     from rich.progress import (

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from harness.api import ReportCardError
 from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
-from harness.config import Plugin, RunConfig
 from harness.predict import System, open_model, predict, problems
 from harness.progress import track
 from harness.score import Scorer, open_metrics
 from harness.scoring import Scoring
+from harness.settings import Plugin, RunConfig
 from harness.store import read_json, write_json
 
 Say = Callable[[str], None]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from harness import registry
 from harness.api import Annotator, Array, Json, Metric, Pair, ReportCardError
-from harness.config import Plugin, Protocol, Stats, load_annotators
-from harness.stats import Resampler, clusters_of, estimate, mask_unscored
+from harness.config import load_annotators
+from harness.settings import Plugin, Protocol, Stats
+from harness.stats import Recipe, Resampler, clusters_of, estimate, mask_unscored
 from harness.store import digest
 from harness.text import Normaliser
 
@@ -77,20 +78,26 @@ class Setting:
     def pair(self, study_id: str, candidate: str, reference: str) -> Pair:
         return Pair(study_id, self.text.candidate(candidate), self.text.reference(reference))
 
-    def resampler(self, patients: Sequence[str]) -> Resampler:
-        stats = self.stats
-        return Resampler(len(patients), stats.resamples, stats.seed, clusters_of(patients))
+    def resampler(self, scorer: Scorer, patients: Sequence[str]) -> Resampler:
+        """The weights of one metric; metrics of one recipe and seed share theirs."""
+        interval, stats = self.protocol.interval_of(scorer.label), self.stats
+        seeds = (stats.seed, interval.seed, 0)
+        seed = next(seed for seed in seeds if seed is not None)
+        return _resampler(tuple(patients), stats.resamples, seed, interval.recipe)
 
-    def signature(self, scorer: Scorer, key: str, n: int, unit: str) -> str:
+    def signature(self, scorer: Scorer, key: str, n: int, resampler: Resampler) -> str:
         """One line to paste into a paper."""
         spec, stats = scorer.metric.spec, self.stats
+        centre = self.protocol.interval_of(scorer.label).centre
+        method = "percentile" if resampler.recipe == "scipy" else resampler.recipe
         parts = [
             f"{scorer.label}.{key}|v{spec.version}",
             spec.signature,
             *(f"{a.id}:{read_by(a)}" for a in scorer.annotators),
             f"protocol:{self.protocol.name}|text:{self.text.name}",
             f"sections:{'+'.join(self.protocol.sections)}",
-            f"ci:percentile{stats.confidence:.0%},B={stats.resamples},seed={stats.seed},by={unit}",
+            f"ci:{method}{stats.confidence:.0%},B={stats.resamples},seed={resampler.seed},"
+            f"by={resampler.unit}" + (f",centre={centre}" if centre != "point" else ""),
             f"n:{n}",
         ]
         return "|".join([*parts, f"cohort:{self.cohort}"] if self.cohort else parts)
@@ -104,8 +111,13 @@ def read_by(annotator: Annotator, whole: bool = False) -> str:
     return annotator.version + (f"/{weights if whole else weights[:8]}" if weights else "")
 
 
+@lru_cache(maxsize=4)
+def _resampler(patients: tuple[str, ...], resamples: int, seed: int, recipe: Recipe) -> Resampler:
+    return Resampler(len(patients), resamples, seed, clusters_of(patients), recipe)
+
+
 def score(
-    scorer: Scorer, draws: Sequence[Sequence[Pair]], resampler: Resampler, setting: Setting
+    scorer: Scorer, draws: Sequence[Sequence[Pair]], patients: Sequence[str], setting: Setting
 ) -> tuple[Array, Json]:
     """Rows (draws, n, k) and one entry per key (`<metric>.<key>`).
 
@@ -116,8 +128,10 @@ def score(
     scored, unscored = mask_unscored(rows)
     missing = int(unscored.any(axis=0).sum())
     n = rows.shape[1] - missing
-    estimates = estimate(scored, scorer.metric.scores, resampler, setting.stats.confidence)
-    entries = _entries(scorer, n, missing, setting, resampler.unit)
+    resampler = setting.resampler(scorer, patients)
+    centre = setting.protocol.interval_of(scorer.label).centre
+    estimates = estimate(scored, scorer.metric.scores, resampler, setting.stats.confidence, centre)
+    entries = _entries(scorer, n, missing, setting, resampler)
     for name, entry in zip(scorer.metric.spec.keys, entries.values(), strict=True):
         found = estimates[name]
         entry |= {
@@ -130,13 +144,14 @@ def score(
     return rows, entries
 
 
-def not_run(scorer: Scorer, reason: str, n: int, setting: Setting, unit: str) -> Json:
+def not_run(scorer: Scorer, reason: str, patients: Sequence[str], setting: Setting) -> Json:
     """One entry per key of a metric that could not run: no value, every study unscored."""
-    entries = _entries(scorer, 0, n, setting, unit)
+    resampler = setting.resampler(scorer, patients)
+    entries = _entries(scorer, 0, len(patients), setting, resampler)
     return {name: {**entry, "not_run": reason} for name, entry in entries.items()}
 
 
-def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, unit: str) -> Json:
+def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler: Resampler) -> Json:
     """The part of a key's entry that does not depend on the texts."""
     return {
         f"{scorer.label}.{name}": {
@@ -148,7 +163,7 @@ def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, unit: str)
             "direction": key.direction,
             "unit": key.unit,
             "range": [key.low, key.high],
-            "signature": setting.signature(scorer, name, n, unit),
+            "signature": setting.signature(scorer, name, n, resampler),
         }
         for name, key in scorer.metric.spec.keys.items()
     }

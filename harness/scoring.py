@@ -10,34 +10,29 @@ scores/<cohort>@<fp8>/<label>@<fp8>/<protocol>/<metric>/
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.annotate import Cache, Progress, attach, fill
-from harness.api import Array, Json, Pair, Report, ReportCardError
+from harness.api import Array, Json, Pair, Report, ReportCardError, Study
 from harness.cohort import Cohort
-from harness.config import Protocol, Stats
 from harness.predict import System, is_done, predictions_dir, read_reports
+from harness.progress import quiet
 from harness.score import Scorer, Setting, not_run, read_by, score
-from harness.stats import Resampler
+from harness.settings import Protocol, Stats
+from harness.stats import Clusters, clusters_of
 from harness.store import digest, file_digest, read_json, write_atomic, write_json
-from harness.text import normaliser
+from harness.text import normaliser, report_text
 
 
 def scores_dir(
     results_dir: Path, cohort: Cohort, system: System, protocol: str, metric: str
 ) -> Path:
     return results_dir / "scores" / cohort.folder / system.folder / protocol / metric
-
-
-def quiet(batches: Iterable[list[Any]], total: int, label: str) -> Iterable[list[Any]]:
-    """Progress that shows nothing."""
-    return batches
 
 
 @dataclass
@@ -54,19 +49,22 @@ class Scoring:
 
     def __post_init__(self) -> None:
         sections = self.protocol.sections
-        train = [study.reference.text(sections) for study in self.cohort.train]
+        train = [self._reference(study) for study in self.cohort.train]
         self.setting = Setting(
             self.protocol, normaliser(self.protocol, train), self.stats, self.cohort.folder
         )
-        kept = [s for s in self.cohort.test if s.reference.text(sections).strip()]
+        kept = [s for s in self.cohort.test if self._reference(s).strip()]
         if not kept:
             raise ReportCardError(
                 f"{self.cohort.name}: every reference is empty in {', '.join(sections)}."
             )
         self.excluded = len(self.cohort.test) - len(kept)
         self.ids = [study.study_id for study in kept]
-        self.references = [self.setting.text.reference(s.reference.text(sections)) for s in kept]
-        self.resampler = self.setting.resampler([study.patient_id for study in kept])
+        self.references = [self.setting.text.reference(self._reference(s)) for s in kept]
+        self.patients = [study.patient_id for study in kept]
+
+    def _reference(self, study: Study) -> str:
+        return report_text(self.protocol, study.reference, missing="None")
 
     @cached_property
     def cache(self) -> Cache:
@@ -104,13 +102,14 @@ class Scoring:
                 "cohort_fingerprint": self.cohort.fingerprint,
                 "model": system.label,
                 "model_fingerprint": system.fingerprint,
-                "stats": asdict(self.stats) | {"unit": self.resampler.unit},
+                "stats": self._stats(scorer),
                 "counts": counts,
+                "primary": list(self.protocol.primary),
+                "headline": [f"{scorer.label}.{key}" for key in scorer.metric.spec.headline],
                 "inputs": self._inputs(system, scorer),
             }
             if reason is not None:
-                n, unit = len(self.ids), self.resampler.unit
-                keys = not_run(scorer, reason, n, self.setting, unit)
+                keys = not_run(scorer, reason, self.patients, self.setting)
                 write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
                 continue
             noted = (
@@ -118,13 +117,24 @@ class Scoring:
                 if scorer.annotators
                 else draws
             )
-            rows, keys = score(scorer, noted, self.resampler, self.setting)
-            write_atomic(folder / "rows.npz", _npz(self.ids, rows, self.resampler))
+            rows, keys = score(scorer, noted, self.patients, self.setting)
+            write_atomic(folder / "rows.npz", _npz(self.ids, rows, clusters_of(self.patients)))
             digest_of_rows = file_digest(folder / "rows.npz")
             write_json(
                 folder / "scores.json", {**about, "rows_sha256": digest_of_rows, "keys": keys}
             )
         return len(stale)
+
+    def _stats(self, scorer: Scorer) -> Json:
+        """The interval recipe of a metric, as numbers that repeat it."""
+        resampler = self.setting.resampler(scorer, self.patients)
+        recipe = self.protocol.interval_of(scorer.label)
+        return asdict(self.stats) | {
+            "seed": resampler.seed,
+            "unit": resampler.unit,
+            "recipe": recipe.recipe,
+            "centre": recipe.centre,
+        }
 
     def _reason(self, scorer: Scorer) -> str | None:
         """Why a metric is not run, or None."""
@@ -163,18 +173,18 @@ class Scoring:
                 "not run": self._reason(scorer),
                 "text": self.setting.text.name,
                 "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
-                "sections": list(self.protocol.sections),
-                "stats": asdict(self.stats),
+                "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
+                "stats": self._stats(scorer),
             }
         )
 
     def _draws(self, system: System) -> tuple[list[list[Pair]], Json]:
         """The pairs of each draw of a run, and its counts."""
         draws = read_reports(predictions_dir(self.results_dir, self.cohort, system))
-        sections, candidate = self.protocol.sections, self.setting.text.candidate
+        protocol, candidate = self.protocol, self.setting.text.candidate
         pairs = [
             [
-                Pair(study_id, candidate(answers[study_id][0].text(sections)), reference)
+                Pair(study_id, candidate(report_text(protocol, answers[study_id][0])), reference)
                 for study_id, reference in zip(self.ids, self.references, strict=True)
             ]
             for answers in draws
@@ -183,9 +193,8 @@ class Scoring:
 
     def _counts(self, draws: Sequence[dict[str, tuple[Report, str]]]) -> Json:
         """Studies of the cohort by what became of them, and how varied the texts are."""
-        sections = self.protocol.sections
         first = draws[0]
-        texts = [first[study_id][0].text(sections) for study_id in self.ids]
+        texts = [report_text(self.protocol, first[study_id][0]) for study_id in self.ids]
         return {
             "cohort": len(self.cohort.test),
             "excluded_empty_reference": self.excluded,
@@ -197,8 +206,8 @@ class Scoring:
         }
 
 
-def _npz(ids: Sequence[str], rows: Array, resampler: Resampler) -> bytes:
-    clusters: Json = {} if resampler.clusters is None else {"clusters": resampler.clusters}
+def _npz(ids: Sequence[str], rows: Array, patients: Clusters | None) -> bytes:
+    clusters: Json = {} if patients is None else {"clusters": patients}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, ids=np.array(ids), rows=rows, **clusters)
     return buffer.getvalue()

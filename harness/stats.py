@@ -27,6 +27,8 @@ from harness.api import Array
 
 Scores = Callable[[Array], dict[str, Array]]
 Recipe = Literal["scipy", "sacrebleu"]
+Centre = Literal["point", "median"]
+Clusters = npt.NDArray[np.int64]
 BLOCK_BYTES = 64 * 2**20  # size of a block of W or of a swap mask
 KEEP_BYTES = 256 * 2**20  # a W up to this size is drawn once and kept
 
@@ -41,7 +43,7 @@ class Resampler:
     n: int
     resamples: int = 500
     seed: int = 0
-    clusters: npt.NDArray[np.int64] | None = None
+    clusters: Clusters | None = None
     recipe: Recipe = "scipy"
 
     @property
@@ -81,7 +83,7 @@ class Resampler:
             yield weights.astype(np.float64)
 
 
-def clusters_of(patients: Sequence[str]) -> npt.NDArray[np.int64] | None:
+def clusters_of(patients: Sequence[str]) -> Clusters | None:
     """Patient ids → cluster numbers in order of first appearance; None when all differ."""
     numbers: dict[str, int] = {}
     found = np.array([numbers.setdefault(p, len(numbers)) for p in patients], np.int64)
@@ -105,21 +107,31 @@ class Estimate:
 
 
 def estimate(
-    rows: Array, scores: Scores, resampler: Resampler, confidence: float = 0.95
+    rows: Array,
+    scores: Scores,
+    resampler: Resampler,
+    confidence: float = 0.95,
+    centre: Centre = "point",
 ) -> dict[str, Estimate]:
-    """Point scores and percentile intervals.
+    """Scores and intervals.
 
     rows: (draws, n, k), unscored rows already zero. A score is the mean over draws; so is each
-    replicate. The point is the score of the data, not the median of the replicates.
+    replicate. centre: "point" is the score of the data; "median" that of the replicates, which
+    LLaVA-Rad and MAIRA-2 print. The recipe "sacrebleu" gives its mean ± half width.
     """
     points = scores(rows.sum(axis=1))
     replicates = replicate_scores(rows, scores, resampler)
     draws, tail = rows.shape[0], (1 - confidence) / 2
     found = {}
     for name, values in points.items():
-        low, high = np.quantile(replicates[name], [tail, 1 - tail])
+        if resampler.recipe == "sacrebleu":
+            mean, half = sacrebleu_interval(replicates[name])
+            low, high = mean - half, mean + half
+        else:
+            low, high = np.quantile(replicates[name], [tail, 1 - tail])
         spread = float(np.std(values, ddof=1)) if draws > 1 else None
-        found[name] = Estimate(float(np.mean(values)), float(low), float(high), spread)
+        value = np.mean(values) if centre == "point" else np.median(replicates[name])
+        found[name] = Estimate(float(value), float(low), float(high), spread)
     return found
 
 

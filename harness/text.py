@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.api import ReportCardError
-from harness.config import Protocol
+from harness.api import Report, ReportCardError
+from harness.settings import Protocol
 
 UNKNOWN = "<unk>"
 # R2Gen's character class has a range from ":" to "[", so it takes ":;<=>?@[" and leaves "-".
@@ -28,6 +28,18 @@ class Normaliser:
     name: str
     candidate: Callable[[str], str]
     reference: Callable[[str], str]
+
+
+def report_text(protocol: Protocol, report: Report, missing: str | None = None) -> str:
+    """The text of a report that a protocol scores; "" when all its sections are empty.
+
+    missing: what stands for an absent section behind its label; None leaves the label out too.
+    ReXrank's references say the literal None there (example_files/evaluation_script.md).
+    """
+    if not protocol.labels or not report.text(protocol.sections).strip():
+        return report.text(protocol.sections)
+    parts = {name: getattr(report, name) or missing for name in protocol.sections}
+    return " ".join(f"{protocol.labels[name]} {part}" for name, part in parts.items() if part)
 
 
 def normaliser(protocol: Protocol, train: Sequence[str] | None) -> Normaliser:

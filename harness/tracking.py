@@ -18,9 +18,9 @@ from typing import Any
 
 from harness.api import Json, ReportCardError
 from harness.cohort import Cohort
-from harness.config import RunConfig
 from harness.predict import System, predictions_dir
 from harness.scoring import scores_dir
+from harness.settings import RunConfig
 from harness.store import digest, file_digest, read_json, write_json
 
 Say = Callable[[str], None]

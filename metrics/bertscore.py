@@ -64,6 +64,7 @@ class BertScore:
             keys={"f1": Key(low=None), "f1_raw": Key(low=-1.0)},
             signature=f"bert_score|{annotator}|idf:{_idf(annotator)}|baseline:{baseline}",
             annotators=(annotator,),
+            headline=("f1",),
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

@@ -148,6 +148,9 @@ class LabelF1:
         self.spec = MetricSpec(
             version=version,
             keys=_keys(),
+            # Macro beside micro and No Finding beside both: either average alone misleads
+            # (shared metrics.md A3: an all-normal model has a micro-F1 of 0.52).
+            headline=("micro_f1_14", "macro_f1_14", "micro_f1_5", "macro_f1_5", "no_finding.f1"),
             signature=f"{annotator}|uncertain:{uncertain}|zero_division:0",
             annotators=(annotator,),
         )

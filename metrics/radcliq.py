@@ -58,24 +58,6 @@ def radcliq(features: Array) -> dict[str, Array]:
     }
 
 
-def inverse_display(
-    value: float, low: float | None, high: float | None
-) -> tuple[float, float, float] | None:
-    """1/v1 with its interval, higher is better, as ReXrank and RadEval print it.
-
-    None unless the whole interval of v1 lies above 0: 1/x has a pole at 0, on the other side of
-    which better systems come out negative.
-
-    >>> inverse_display(0.8, 0.5, 1.0)
-    (1.25, 1.0, 2.0)
-    >>> inverse_display(0.1, -0.1, 0.3) is None
-    True
-    """
-    if low is None or high is None or not 0 < low <= value <= high:
-        return None
-    return 1 / value, 1 / high, 1 / low
-
-
 def cosine(a: Array, b: Array) -> float:
     """0 where either vector is 0, where the reference tool divides by zero."""
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -112,6 +94,7 @@ class RadCliQ:
             signature="CXR-Report-Metric|raw|rg:family2|bs:distilroberta-base_L5_no-idf_rescaled"
             "|semb:chexbert_cls|bleu2:fast_bleu",
             annotators=(RADGRAPH, BERTSCORE, CHEXBERT),
+            headline=("v0", "v1"),
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

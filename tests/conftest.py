@@ -14,8 +14,8 @@ import pytest
 
 from harness.api import ReportCardError
 from harness.cohort import Cohort, load_cohort
-from harness.config import Plugin
 from harness.fetch import fetch_openi
+from harness.settings import Plugin
 from tests.mini_openi import write_mini_openi
 
 REPOSITORY = Path(__file__).parent.parent

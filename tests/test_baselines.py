@@ -10,8 +10,8 @@ import pytest
 
 from harness.api import Prediction, ReportCardError
 from harness.cohort import Cohort
-from harness.config import Plugin
 from harness.predict import _make_ready, open_model
+from harness.settings import Plugin
 
 
 def answers(cohort: Cohort, plugin: str, **options: object) -> list[Prediction]:

@@ -10,8 +10,8 @@ import pytest
 
 from harness.api import ReportCardError
 from harness.cohort import Cohort, load_cohort
-from harness.config import Plugin
 from harness.datasets.openi import OpenI, parse_reports
+from harness.settings import Plugin
 from tests.mini_openi import STUDIES, report_xml
 
 

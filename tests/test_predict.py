@@ -18,10 +18,11 @@ import pytest
 from harness import registry
 from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
 from harness.cohort import Cohort
-from harness.config import Plugin, Stats, load_metrics, load_protocol
+from harness.config import load_metrics, load_protocol
 from harness.predict import System, is_done, open_model, predict, read_reports
 from harness.score import open_metrics
 from harness.scoring import Scoring
+from harness.settings import Plugin, Stats
 
 CALLS: list[list[str]] = []
 

@@ -83,9 +83,10 @@ def number(value: float | None, places: int) -> str:
 
 
 def _board(board: Json, boards: Sequence[Json], taken: set[str]) -> Json:
-    columns = [_column(column, board) for column in board["columns"]]
+    every = [_column(column, board) for column in board["columns"]]
+    columns = [column for column in every if column["headline"]]
     anchor = _anchor(board["id"], taken)
-    rows = [_row(row, columns, anchor, taken) for row in board["rows"]]
+    rows = [_row(row, every, anchor, taken) for row in board["rows"]]
     others = [b for b in boards if b is not board]
     return {
         "anchor": anchor,
@@ -211,7 +212,8 @@ def _row(row: Json, columns: Sequence[Json], anchor: str, taken: set[str]) -> Js
         "anchor": _anchor(f"{anchor}-{row['model']}", taken),
         "unscored": max((u for u in unscored if u is not None), default=None),
         "unique": MISSING if not evaluated else share(unique / evaluated),
-        "cells": [_cell(row["cells"][c["key"]], c) for c in columns],
+        "cells": [_cell(row["cells"][c["key"]], c) for c in columns if c["headline"]],
+        "every_cell": [_cell(row["cells"][c["key"]], c) for c in columns],
     }
 
 

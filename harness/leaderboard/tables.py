@@ -110,7 +110,7 @@ def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str])
             }
         )
         rows[-1]["status"] = _status(rows[-1])
-    primary = columns[0] if columns else None
+    primary = _primary(columns, found.values())
     return {
         "id": f"{cohort}/{protocol}",
         "cohort_folder": cohort,
@@ -120,6 +120,13 @@ def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str])
         "columns": columns,
         "rows": sorted(rows, key=lambda row: rank_key(row, primary)),
     }
+
+
+def _primary(columns: Sequence[Json], found: Iterable[dict[str, Json]]) -> Json | None:
+    """The first key of the protocol's list that has a column here; else the first column."""
+    wanted = [key for files in found for f in files.values() for key in f.get("primary", ())]
+    by_key = {column["key"]: column for column in columns}
+    return next((by_key[key] for key in wanted if key in by_key), columns[0] if columns else None)
 
 
 def rank_key(row: Json, column: Json | None) -> tuple[bool, bool, float, str]:
@@ -203,6 +210,8 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
                     "version": stem[1] if len(stem) > 1 else None,
                     "signature": "|".join(stem) or None,
                     "metric_fingerprint": chosen,
+                    # A metric with dozens of keys names those that a table shows.
+                    "headline": key in (first.get("headline") or first["keys"]),
                 }
             )
     return columns

@@ -28,7 +28,7 @@ def main_columns(board: Json, room: int) -> list[Json]:
 
     The last key of BLEU and ROUGE (BLEU-4, ROUGE-L) is the one that papers print.
     """
-    columns = board["columns"]
+    columns = [column for column in board["columns"] if column["headline"]]
     last = {column["metric"]: column["key"] for column in columns}
     order = sorted(
         columns,
@@ -115,7 +115,7 @@ def _footnotes(board: Json, columns: Sequence[Json]) -> list[str]:
         f"not run ({', '.join(dict.fromkeys(labels))}): {why}" for why, labels in reasons.items()
     ]
     shown = {column["key"] for column in columns}
-    hidden = [column["key"] for column in board["columns"] if column["key"] not in shown]
+    hidden = [c["key"] for c in board["columns"] if c["headline"] and c["key"] not in shown]
     if hidden:
         lines.append(f"more columns on the page: {', '.join(hidden)}")
     return lines

@@ -38,8 +38,9 @@ def mark_ties(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Score
     for board in boards:
         samplers = Samplers()
         board["ties"] = {}
-        for metric in dict.fromkeys(column["metric"] for column in board["columns"]):
-            columns = [c for c in board["columns"] if c["metric"] == metric]
+        shown = [column for column in board["columns"] if column["headline"]]
+        for metric in dict.fromkeys(column["metric"] for column in shown):
+            columns = [c for c in shown if c["metric"] == metric]
             entry = _metric_ties(results_dir, board, columns, saved, scorers, samplers)
             if isinstance(entry, str):
                 for column in columns:

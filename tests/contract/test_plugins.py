@@ -11,9 +11,9 @@ import pytest
 from harness import config, registry
 from harness.api import Dataset, Pair, Request
 from harness.cohort import Cohort
-from harness.config import Plugin
 from harness.predict import _make_ready, open_model
 from harness.score import open_metrics
+from harness.settings import Plugin
 
 MODELS = [m for m in config.names("model") if m != "replay"]
 METRICS = [

@@ -1,0 +1,95 @@
+"""What a run is told: frozen, plain, and without Hydra. `harness/config.py` composes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.api import ReportCardError
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin with its options. `label` is the row's name in tables and folders."""
+
+    plugin: str
+    label: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How a protocol draws resamples and what it prints as the value (harness/stats.py)."""
+
+    recipe: Literal["scipy", "sacrebleu"] = "scipy"
+    centre: Literal["point", "median"] = "point"
+    seed: int | None = None  # what the paper's tool uses; stats.seed wins
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way of scoring: text, sections, metric variants, intervals, and a paper's columns.
+
+    labels     section → the label before it in the text ("Findings:"); without: joined texts
+    columns    the paper's column name → our key, or "1/key" for a displayed inverse
+    primary    keys in order of preference, by which a board is ranked
+    left_out   columns of the paper whose recipe is unknown or not offered, and why
+    """
+
+    name: str = "reportcard"
+    normalise: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sections: tuple[str, ...] = ("findings",)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    primary: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def interval_of(self, metric: str) -> Interval:
+        """The recipe of one metric, else the protocol's default."""
+        return self.intervals.get(metric) or self.intervals.get("default") or Interval()
+
+    def metrics_of_columns(self) -> list[str]:
+        """The metrics that the paper's columns need, in order."""
+        return list(
+            dict.fromkeys(k.removeprefix("1/").split(".")[0] for k in self.columns.values())
+        )
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The interval recipe: percentile bootstrap, `resamples` replicates, seeded."""
+
+    resamples: int = 500
+    seed: int | None = None  # None: the protocol's, else 0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise ReportCardError(f"stats.resamples must be at least 1, not {self.resamples}.")
+        if not 0 < self.confidence < 1:
+            raise ReportCardError(f"stats.confidence must be in (0, 1), not {self.confidence}.")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise ReportCardError(f"stats.seed must be in [0, 2**32), not {self.seed}.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One invocation, whole: what runs, on what, how it is scored, where it goes."""
+
+    models: tuple[Plugin, ...]
+    datasets: tuple[Plugin, ...]
+    metrics: tuple[Plugin, ...]
+    protocol: Protocol
+    stats: Stats
+    results_dir: Path
+    batch_size: int = 64
+    limit: int | None = None
+    overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
+    track: bool = True
+    tracking_uri: str | None = None
+    suite: str = "default"
