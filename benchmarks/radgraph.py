@@ -24,7 +24,12 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "clinical")]
+# Without this folder: in it, this very file would be found as the package radgraph.
+sys.path[:] = [
+    str(ROOT),
+    str(ROOT / "tests" / "clinical"),
+    *(entry for entry in sys.path if Path(entry).resolve() != ROOT / "benchmarks"),
+]
 
 import radgraph_fixture as fixture  # noqa: E402
 
@@ -99,7 +104,7 @@ def compare(texts: list[str], folder: Path, options: argparse.Namespace) -> None
                 best[name] = min(best[name], seconds(side, cuda))
         with contextlib.redirect_stdout(io.StringIO()):
             graphs = package(texts)
-    notes = ours.annotate(texts)
+        notes = ours.annotate(texts)
     same = sum(
         [list(e.values())[:4] for e in graphs[str(i)]["entities"].values()]
         == [entity[:4] for entity in note["entities"]]

@@ -90,6 +90,7 @@ def write_folder(
 ) -> Path:
     """An unpacked archive: config.json, vocabulary/ and weights.th."""
     import torch
+    from radgraph.allennlp.common import cached_transformers
 
     vocabulary = folder / "vocabulary"
     vocabulary.mkdir(parents=True)
@@ -102,6 +103,7 @@ def write_folder(
     (vocabulary / "non_padded_namespaces.txt").write_text("*labels\n*tags\n", encoding="utf-8")
     torch.manual_seed(seed)
     with package_runs():
+        cached_transformers._model_cache.clear()  # it would give the encoder of an earlier call
         model, reader = _dygie(config, vocabulary)
         _make_varied(model, reader)
     torch.save(model.state_dict(), folder / "weights.th")

@@ -139,6 +139,7 @@ def test_graphs_and_scores_equal_the_packages(
     assert 0 < means[2] <= means[1] < means[0] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["radgraph-xl", "modern-radgraph-xl"])
 def test_graphs_equal_the_packages(
     model_type: str, weights: Path, openi_pairs: list[tuple[str, str]]
