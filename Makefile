@@ -5,7 +5,7 @@ ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASE
        $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test lint bench dashboard doctor clean
+.PHONY: help setup benchmark test test-clinical lint bench validate-labeler dashboard doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -15,7 +15,7 @@ help: ## this list
 $(BIN)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ReportCard needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,dev]'
 	@touch $@
 
 setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
@@ -25,6 +25,16 @@ benchmark: setup ## run the suite: predict, score, publish (MODEL= DATASET= METR
 
 test: setup ## run the whole test suite
 	@$(BIN)/python -m pytest
+
+$(BIN)/.clinical: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,dev,clinical,clinical-test]'
+	@touch $@
+
+test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
+	@$(BIN)/python -m pytest tests/clinical
+
+validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
+	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi
 
 lint: setup ## ruff, mypy --strict on harness/
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

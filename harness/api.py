@@ -233,6 +233,7 @@ class MetricSpec:
     """What a metric computes. `signature` names the variant in the field's own terms.
 
     `headline` names the keys that tables show; the others are in files and details. Empty: all.
+    `whole_corpus`: a row depends on the other pairs of the call, so `rows` needs all at once.
     """
 
     version: str
@@ -240,6 +241,7 @@ class MetricSpec:
     signature: str
     annotators: tuple[str, ...] = ()
     headline: tuple[str, ...] = ()
+    whole_corpus: bool = False
 
 
 class ModelAdapter(Protocol):

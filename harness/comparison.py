@@ -58,17 +58,22 @@ def compare_systems(
         every += names
         if only not in (None, scorer.label, *names):
             continue
+        saved = [read_json(folder / "scores.json") for folder in folders]
+        if any("not_run" in file for file in saved):
+            reason = next(file["not_run"] for file in saved if "not_run" in file)
+            if only is not None:
+                raise ReportCardError(f"{scorer.label} was not run: {reason}")
+            continue
         (ids_a, a), (ids_b, b) = (load_rows(folder) for folder in folders)
         if ids_a != ids_b:
             raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
-        saved = [read_json(folder / "scores.json")["keys"] for folder in folders]
         tests = compare(
             a, b, scorer.metric.scores, scoring.setting.resampler(scorer, scoring.patients), trials
         )
         for key, spec in scorer.metric.spec.keys.items():
             name = f"{scorer.label}.{key}"
             if only in (None, scorer.label, name):
-                values = [entries[name]["value"] for entries in saved]
+                values = [file["keys"][name]["value"] for file in saved]
                 found.append((name, spec.direction, values[0], values[1], tests[key]))
     if not found:
         raise ReportCardError(f"No key '{only}'.{did_you_mean(only or '', every)}")

@@ -146,11 +146,11 @@ class Scoring:
 
     def _stale(self, system: System, scorer: Scorer) -> bool:
         """Whether the scores on disk come from other inputs than these, or were touched."""
-        folder = self._folder(system, scorer)
+        inputs, folder = self._inputs(system, scorer), self._folder(system, scorer)
         if not (folder / "scores.json").is_file():
             return True
         saved, rows = read_json(folder / "scores.json"), folder / "rows.npz"
-        if saved.get("inputs") != self._inputs(system, scorer):
+        if saved.get("inputs") != inputs:
             return True
         if "not_run" in saved:
             return False

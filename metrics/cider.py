@@ -46,6 +46,7 @@ class Cider:
             version="1",
             keys={"cider_d": Key(high=10.0, unit="score")},
             signature="pycocoevalcap|cider-d|n:4|sigma:6|tok:space|case:mixed|df:references",
+            whole_corpus=True,
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

@@ -146,7 +146,7 @@ def test_compare_prints_both_and_the_adjusted_p(
     assert main([*compare, "--metric", "bleu.blue_4", *chosen]) == 2
     assert "Did you mean bleu.bleu_4" in capsys.readouterr().err
     assert main(["compare", "empty_report", "reference_oracle", *chosen]) == 2
-    assert "empty_report has no bleu scores" in capsys.readouterr().err
+    assert "empty_report has no f1_chexpert_rules scores" in capsys.readouterr().err
 
 
 def test_doctor_names_what_is_missing(

@@ -211,7 +211,7 @@ def test_ten_kills_end_in_the_same_files(tmp_path: Path, mini_data: Path) -> Non
             *(sys.executable, "-m", "harness.cli", "run", f"plugin={tmp_path / 'slow.py'}"),
             *("model=slow,empty_report", "dataset=openi_findings", f"data_dir={mini_data}"),
             *(f"results_dir={results}", "engine.batch_size=1", "tracking=none"),
-            "stats.resamples=50",
+            *("stats.resamples=50", "metrics=bleu,rouge"),
         ]
 
     calm = tmp_path / "calm"

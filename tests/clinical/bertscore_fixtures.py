@@ -106,15 +106,6 @@ def make(models, monkeypatch, tmp_path):
     return build
 
 
-def open_i_findings() -> list[str]:
-    from harness.datasets.openi import OpenI
-
-    source = OpenI("data/openi")
-    if source.missing():
-        pytest.skip(f"no Open-I reports here: {source.missing()}")
-    return [study.reference.findings for study in source.select().test]
-
-
 def upstream(monkeypatch, folder: Path, pairs, idf=False, batch_size=64):
     """bert-score on a folder. Two repairs for transformers 5: it lost a tokenizer method that the
     package calls, and its tokenizers take add_prefix_space only when they are made."""

@@ -142,20 +142,6 @@ class _Local:
         return self._real.from_pretrained(self._folder)
 
 
-def openi_reports(limit: int | None = None) -> list[str]:
-    """Findings of Open-I in cohort order; raises pytest's skip when the collection is not here."""
-    import pytest
-
-    from harness.datasets.openi import OpenI
-
-    root = Path(os.environ.get("OPENI_ROOT", "data/openi"))
-    dataset = OpenI(str(root))
-    if problem := dataset.missing():
-        pytest.skip(problem)
-    texts = [study.reference.findings or "" for study in dataset.select().test]
-    return texts[:limit]
-
-
 def codes_of(labels: list[Any]) -> list[int]:
     """f1chexbert's classification mode → our codes."""
     return [{"": 0, 1: 1, 0: 2, -1: 3}[label] for label in labels]

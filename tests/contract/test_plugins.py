@@ -80,7 +80,7 @@ def test_metrics_are_functions_of_sums(scorer: object) -> None:
     assert len(rows) == len(PAIRS)
     assert np.array_equal(rows, metric.rows(PAIRS), equal_nan=True)
     split = np.concatenate([metric.rows(PAIRS[:2]), metric.rows(PAIRS[2:])])
-    if not getattr(metric, "corpus_level_rows", False):
+    if not metric.spec.whole_corpus:
         assert np.array_equal(rows, split, equal_nan=True)
     total = np.nan_to_num(rows).sum(axis=0)
     scores = metric.scores(total)

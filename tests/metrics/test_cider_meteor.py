@@ -44,13 +44,8 @@ def test_cider_equals_pycocoevalcap():
     assert Cider().scores(rows.sum(axis=0))["cider_d"] == pytest.approx(rows[:, 0].mean())
 
 
-def test_cider_equals_pycocoevalcap_on_open_i():
-    from harness.datasets.openi import OpenI
-
-    source = OpenI("data/openi")
-    if source.missing():
-        pytest.skip(f"no Open-I reports here: {source.missing()}")
-    texts = [s.reference.findings for s in source.select().test][:300]
+def test_cider_equals_pycocoevalcap_on_open_i(real_texts):
+    texts = real_texts[:300]
     others = random.Random(0).sample(texts, len(texts))
     pairs = [Pair(str(i), *both) for i, both in enumerate(zip(others, texts, strict=True))]
     assert Cider().rows(pairs)[:, 0] == pytest.approx(package_cider(pairs), abs=1e-9)

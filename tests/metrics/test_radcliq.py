@@ -7,7 +7,7 @@ import pytest
 
 from harness.api import Pair, pack_floats
 from metrics.bertscore import BASELINES, BertScore, rescale
-from metrics.radcliq import RadCliQ, constants, inverse_display, radcliq
+from metrics.radcliq import RadCliQ, constants, radcliq
 
 # Model, then the means that ReXrank prints: BLEU, BertScore, SembScore, RadGraph, RadCliQ-v0, -v1.
 # Source: rajpurkarlab/ReXrank 8152f99 results/result_<file>.csv (numbers to three decimals).
@@ -158,21 +158,6 @@ def test_a_zero_embedding_has_cosine_zero():
     notes = {**pair.notes, "chexbert": (zero, pair.notes["chexbert"][1])}
     rows = make_metric().rows([Pair("s", pair.candidate, pair.reference, notes)])
     assert rows[0, 4] == 0
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "high", "shown"),
-    [
-        (0.8, 0.5, 1.0, (1.25, 1.0, 2.0)),
-        (0.1, -0.1, 0.3, None),
-        (0.1, 0.0, 0.3, None),
-        (-1.4, -1.5, -1.3, None),
-        (0.8, None, None, None),
-        (float("nan"), 0.5, 1.0, None),
-    ],
-)
-def test_the_inverse_is_shown_only_above_its_pole(value, low, high, shown):
-    assert inverse_display(value, low, high) == shown
 
 
 def test_bertscore_keys_and_baselines():
