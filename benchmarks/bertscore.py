@@ -1,6 +1,6 @@
 """BERTScore: ours beside the bert-score package, and what a second model on a cohort costs.
 
-    python benchmarks/bertscore.py [--reports 300] [--data data/openi]
+    python -m benchmarks.bertscore [--reports 300] [--data data/openi]
 
 Random weights of distilroberta-base's shape (the time does not depend on their values) and byte
 pairs trained on the Open-I texts at run time; real weights with --weights FOLDER. One run, one

@@ -1,7 +1,7 @@
 """CheXbert labels and embeddings: f1chexbert's loop and a second pass, beside our one pass.
 
-    OMP_NUM_THREADS=1 python benchmarks/chexbert.py --n 100          (2 × 100 texts, on the CPU)
-    python benchmarks/chexbert.py --n 2461 --cuda-only               (on a GPU)
+    OMP_NUM_THREADS=1 python -m benchmarks.chexbert --n 100          (2 × 100 texts, on the CPU)
+    python -m benchmarks.chexbert --n 2461 --cuda-only               (on a GPU)
 
 Same random BERT-base-sized weights, same texts, one thread, one run: the ways take turns on blocks
 of texts, so that whatever else the machine does hits all of them alike. References are the findings
@@ -22,12 +22,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "clinical")]
 
-import chexbert_fixtures as fixtures  # noqa: E402
-
-from metrics.annotators.chexbert import Chexbert  # noqa: E402
+from metrics.annotators.chexbert import Chexbert
+from tests.clinical import chexbert_fixtures as fixtures
 
 PADDED_BATCH = 32
 

@@ -58,3 +58,7 @@ def main() -> None:
     print(f"rouge_score                   {rouge:8.2f} s")
     print(f"ratio, BLEU-1..4 + ROUGE      {(bleu + rouge) / mine:8.1f} x   (target 10)")
     print(f"ratio, BLEU-4 + ROUGE         {(bleu_4 + rouge) / mine:8.1f} x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """RadGraph: our batched annotator beside the `radgraph` package, same weights, one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/radgraph.py [--texts 40] [--repeats 3] [--device cpu|cuda]
+    OMP_NUM_THREADS=1 python -m benchmarks.radgraph [--texts 40] [--repeats 3] [--device cpu|cuda]
                                                     [--weights FOLDER] [--openi data/openi]
 
 Without --weights it makes a random archive of the published size (BERT base, heads of 2 × 150): the
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,18 +22,9 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-# Without this folder: in it, this very file would be found as the package radgraph.
-sys.path[:] = [
-    str(ROOT),
-    str(ROOT / "tests" / "clinical"),
-    *(entry for entry in sys.path if Path(entry).resolve() != ROOT / "benchmarks"),
-]
-
-import radgraph_fixture as fixture  # noqa: E402
-
-from harness.datasets.openi import OpenI  # noqa: E402
-from metrics.annotators.radgraph import RadGraph  # noqa: E402
+from harness.datasets.openi import OpenI
+from metrics.annotators.radgraph import RadGraph
+from tests.clinical import radgraph_fixture as fixture
 
 BASE = {
     "hidden_size": 768,

@@ -16,3 +16,7 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             seconds = time.perf_counter() - began
             print(f"{name} run {seconds:6.1f} s   {done.stdout.strip().splitlines()[-1].strip()}")
+
+
+if __name__ == "__main__":
+    main()

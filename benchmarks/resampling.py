@@ -24,3 +24,7 @@ def main() -> None:
     again = time.perf_counter() - began
     print(f"draw and multiply   {min(times):.3f} s   (target 0.3; median {np.median(times):.3f})")
     print(f"next metric, same W {again:.3f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -28,3 +28,7 @@ def main() -> None:
         )
         seconds, peak = (float(word) for word in done.stdout.split())
         print(f"{n:11,} {seconds:9.1f} {1e6 * seconds / n:9.0f} {peak:10.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """chexpert_rules against the human MeSH tags of every Open-I report: precision, recall, F1.
 
-    python benchmarks/validate_labeler.py [--root data/openi] [--json FILE]
+    python -m benchmarks.validate_labeler [--root data/openi] [--json FILE]
 
 Phrases were tuned on studies with an even number alone ("dev"); "held out" are the odd ones. A
 label is predicted when it is positive: MeSH tags say what the report asserts, seldom what it leaves

@@ -89,8 +89,8 @@ class Registry:
         if len(found) != 1:
             names = ", ".join(c.__name__ for c in found) or "none"
             raise ReportCardError(
-                f"{module.__file__}: a {self.kind} plugin file holds exactly one public class with"
-                f" a {self.method}() method; found {names}."
+                f"{module.__file__}: the file of a plugin ({self.kind}) holds exactly one public"
+                f" class with {self.method}(); found {names}."
             )
         return found[0]
 

@@ -57,14 +57,23 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Json:
-    """Raises ReportCardError naming file and line when the file is not a JSON object."""
+def read_text(path: Path) -> str:
+    """A UTF-8 file, with or without a byte-order mark; errors name file, line and byte."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ReportCardError(f"No file at {path}.") from None
     except UnicodeDecodeError as error:
-        raise ReportCardError(f"{path}: not UTF-8 at byte {error.start}.") from None
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ReportCardError(
+            f"{path}:{line}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
+        ) from None
+
+
+def read_json(path: Path) -> Json:
+    """Raises ReportCardError naming file and line when the file is not a JSON object."""
+    try:
+        value = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
     if not isinstance(value, dict):
@@ -74,17 +83,8 @@ def read_json(path: Path) -> Json:
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
     """(line number, object) for each non-blank line; errors name file and line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ReportCardError(f"No file at {path}.") from None
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ReportCardError(
-            f"{path}:{line}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
-        ) from None
     # Not splitlines(): U+2028 and friends may stand unescaped inside a JSON string.
-    for number, line_text in enumerate(text.split("\n"), start=1):
+    for number, line_text in enumerate(read_text(path).split("\n"), start=1):
         if not line_text.strip():
             continue
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import Json, ReportCardError
-from harness.store import read_jsonl
+from harness.store import read_jsonl, read_text
 
 ID_COLUMN = "study_id"
 
@@ -90,20 +90,8 @@ def _jsonl(path: Path) -> Iterator[Record]:
         yield Record(f"{path}:{number}", row)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ReportCardError(f"No file at {path}.") from None
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ReportCardError(
-            f"{path}:{line}: not UTF-8 (byte {error.start}). Save the file as UTF-8."
-        ) from None
-
-
 def _csv(path: Path) -> Iterator[Record]:
-    text = _text(path)
+    text = read_text(path)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     csv.field_size_limit(10_000_000)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -122,7 +110,7 @@ def _csv(path: Path) -> Iterator[Record]:
 
 def _json(path: Path) -> Iterator[Record]:
     try:
-        value = json.loads(_text(path))
+        value = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
     if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):

