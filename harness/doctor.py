@@ -12,10 +12,17 @@ from harness import config, registry
 from harness.api import ReportCardError
 from harness.card import environment
 from harness.cohort import open_dataset
+from harness.score import open_metrics
 from harness.settings import RunConfig
 from harness.tracking import tracking_uri
 
-EXTRAS = {"mlflow": "mlflow", "gpu": "torch", "clinical": "radgraph", "ray": "ray"}
+EXTRAS = {
+    "mlflow": "mlflow",
+    "rules": "negspacy",
+    "gpu": "torch",
+    "clinical": "radgraph",
+    "ray": "ray",
+}
 
 
 def report(run: RunConfig) -> tuple[list[tuple[str, str, str]], bool]:
@@ -47,6 +54,9 @@ def report(run: RunConfig) -> tuple[list[tuple[str, str, str]], bool]:
         except ReportCardError as error:
             able = False
             lines.append((plugin.label, "missing", str(error)))
+    for scorer in open_metrics(run.metrics, run.overrides):
+        reason = scorer.not_run
+        lines.append((scorer.label, "missing" if reason else "ok", reason or "can run"))
     lines.append(("configuration", "ok", str(config.conf_dir())))
     return lines, able
 

@@ -24,7 +24,7 @@ def render(model: Json, console: Console) -> None:
 
 
 def main_columns(board: Json, room: int) -> list[Json]:
-    """At most `room` columns: the primary one, then the last of each metric, then the others.
+    """Columns for `room` characters: the primary one, then the last of each metric, then others.
 
     The last key of BLEU and ROUGE (BLEU-4, ROUGE-L) is the one that papers print.
     """
@@ -34,15 +34,25 @@ def main_columns(board: Json, room: int) -> list[Json]:
         columns,
         key=lambda c: (c["key"] != board["primary"], c["key"] != last[c["metric"]]),
     )
-    kept = {column["key"] for column in order[: max(room, 1)]}
+    kept = {order[0]["key"]} if order else set()
+    room -= sum(_width(column) for column in order[:1])
+    for column in order[1:]:
+        if _width(column) <= room:
+            room -= _width(column)
+            kept.add(column["key"])
     return [column for column in columns if column["key"] in kept]
+
+
+def _width(column: Json) -> int:
+    """Characters that a column takes: its header, or a value with its interval."""
+    return max(CELL_WIDTH, len(column["key"]) + 5)
 
 
 def _board(board: Json, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    columns = main_columns(board, (console.width - SYSTEM_WIDTH) // CELL_WIDTH)
+    columns = main_columns(board, console.width - SYSTEM_WIDTH)
     title = f"{board['cohort_folder']} · protocol {board['protocol']}"
     table = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
     table.add_column("system", overflow="fold")

@@ -272,7 +272,7 @@ class CheXpertRules:
         absent = [name for name in PACKAGES if not _installed(name)]
         if not absent:
             return None
-        return f"{', '.join(absent)} not installed. Run: pip install negspacy"
+        return f"{', '.join(absent)} missing, run: pip install 'cxr-reportcard[rules]'"
 
     def annotate(self, items: Sequence[Any]) -> Sequence[Json | None]:
         if self._engine is None:

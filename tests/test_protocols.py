@@ -1,0 +1,112 @@
+"""Protocols: a paper's columns under its names, its centre and seed, and no guessed cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness import config, evaluate
+from harness.api import Pair, Report
+from harness.evaluation import inverse
+from harness.text import report_text
+from metrics.bleu import Bleu
+from metrics.rouge import Rouge
+
+PROTOCOLS = config.names("protocol")
+
+
+@pytest.fixture(scope="module")
+def rows(real_texts: list[str]) -> list[dict[str, str]]:
+    return [
+        {"study_id": str(i), "candidate": a, "reference": b}
+        for i, (a, b) in enumerate(zip(real_texts[:120], real_texts[9:129], strict=True))
+    ]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_column_is_a_key_of_a_metric_that_exists(name: str) -> None:
+    from harness.score import open_metrics
+
+    protocol = config.load_protocol(name)
+    scorers = open_metrics(config.load_metrics(protocol.metrics_of_columns(), protocol))
+    keys = {f"{s.label}.{key}" for s in scorers for key in s.metric.spec.keys}
+    assert {key.removeprefix("1/") for key in protocol.columns.values()} <= keys
+    assert not set(protocol.columns) & set(protocol.left_out)
+
+
+def test_a_left_out_column_has_no_number(rows: list[dict[str, str]]) -> None:
+    result = evaluate(rows, protocol="maira2")
+    assert "BLEU-1, BLEU-4" in result["left_out"]
+    assert "BLEU-4" not in result["columns"]
+    for entry in result["columns"].values():  # no weights here
+        assert entry["value"] is None
+        assert "missing" in entry["not_run"]
+
+
+def test_llava_rad_prints_medians_with_its_seed_and_sacrebleus_interval(
+    rows: list[dict[str, str]],
+) -> None:
+    from sacrebleu.metrics import BLEU
+
+    columns = evaluate(rows, protocol="llava_rad")["columns"]
+    pairs = [Pair("", row["candidate"], row["reference"]) for row in rows]
+    values = Rouge().rows(pairs)[:, 2]
+    index = np.random.RandomState(3).randint(0, len(values), (500, len(values)))
+    assert columns["ROUGE-L"]["value"] == pytest.approx(np.median(values[index].mean(axis=1)))
+    assert "centre=median" in columns["ROUGE-L"]["signature"]
+    theirs = BLEU().corpus_score(
+        [p.candidate for p in pairs], [[p.reference for p in pairs]], n_bootstrap=500
+    )
+    bleu = columns["BLEU-4"]
+    assert bleu["value"] == pytest.approx(theirs.score, abs=1e-9)
+    middle, half = (bleu["ci_high"] + bleu["ci_low"]) / 2, (bleu["ci_high"] - bleu["ci_low"]) / 2
+    # upstream sums in float32 (metrics.md B)
+    assert (middle, half) == pytest.approx((theirs._mean, theirs._ci), rel=1e-5)
+    assert "sacrebleu95%,B=500,seed=12345" in bleu["signature"]
+
+
+def test_a_seed_of_the_users_own_wins(rows: list[dict[str, str]]) -> None:
+    entry = evaluate(rows, ["rouge"], "llava_rad", seed=11)["metrics"]["rouge.rouge_l"]
+    assert "seed=11" in entry["signature"]
+
+
+def test_rexrank_scores_per_sample_bleu_2(rows: list[dict[str, str]]) -> None:
+    columns = evaluate(rows, ["bleu_radcliq"], "rexrank")["columns"]
+    pairs = [Pair("", row["candidate"], row["reference"]) for row in rows]
+    expected = Bleu("radcliq").rows(pairs)[:, 0].mean()
+    assert columns["BLEU"]["value"] == pytest.approx(expected)
+    assert set(columns) == {"BLEU"}  # only what was asked for
+
+
+def test_rexrank_joins_sections_and_says_none_in_references_only() -> None:
+    rexrank = config.load_protocol("rexrank")
+    both = Report("Clear lungs.", "Normal.")
+    assert report_text(rexrank, both) == "Findings: Clear lungs. Impression: Normal."
+    half = Report(None, "Normal.")
+    assert report_text(rexrank, half, missing="None") == "Findings: None Impression: Normal."
+    assert report_text(rexrank, half) == "Impression: Normal."
+    assert report_text(rexrank, Report("", None), missing="None") == ""
+    assert report_text(config.load_protocol("reportcard"), both) == "Clear lungs."
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.8, 0.5, 1.0, (1.25, 1.0, 2.0)),
+        (0.1, -0.1, 0.3, None),
+        (0.1, 0.0, 0.3, None),
+        (-1.4, -1.5, -1.3, None),
+        (0.8, None, None, None),
+    ],
+)
+def test_the_inverse_is_shown_only_where_its_interval_allows(
+    value: float, low: float | None, high: float | None, shown: tuple[float, ...] | None
+) -> None:
+    entry = {"value": value, "ci_low": low, "ci_high": high, "direction": "lower"}
+    found = inverse(entry)
+    assert found["direction"] == "higher"
+    if shown is None:
+        assert found["value"] is None
+        assert "pole" in found["not_run"]
+    else:
+        assert (found["value"], found["ci_low"], found["ci_high"]) == shown
