@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.api import ReportCardError
 from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
+from harness.engines.local import explain
 from harness.predict import System, open_model, predict, problems
 from harness.progress import track
 from harness.score import Scorer, open_metrics
@@ -74,8 +75,8 @@ def _open_models(plugins: tuple[Plugin, ...], cohort: Cohort, outcome: Outcome) 
     for plugin in plugins:
         try:
             system = open_model(plugin, cohort)
-        except ReportCardError as error:
-            outcome.failures.append(f"{cohort.name}: {error}")
+        except Exception as error:  # an adapter is somebody's code: it costs its own row
+            outcome.failures.append(f"{cohort.name}, {plugin.label}: {explain(error, quote=True)}")
             continue
         refused = problems(system, cohort)
         outcome.failures += [f"{cohort.name}: {problem}" for problem in refused]
@@ -102,8 +103,9 @@ def _describe(cohort: Cohort, say: Say) -> None:
 def _predict(config: RunConfig, cohort: Cohort, system: System, outcome: Outcome, say: Say) -> bool:
     try:
         _, new = predict(config.results_dir, cohort, system, config.batch_size, track)
-    except ReportCardError as error:
-        outcome.failures.append(f"{cohort.name}, {system.label}: {error}")
+    except Exception as error:
+        quote = cohort.card.data_class == "open"
+        outcome.failures.append(f"{cohort.name}, {system.label}: {explain(error, quote)}")
         return False
     outcome.generated += new
     if new:
@@ -120,15 +122,18 @@ def _score(
     say: Say,
 ) -> list[System]:
     scoring = Scoring(config.results_dir, cohort, config.protocol, config.stats, scorers, track)
-    scoring.annotate(systems)
-    finished = []
+    ready = []
     for system in systems:
-        began = time.perf_counter()
         try:
-            written = scoring.run(system)
+            scoring.predictions_sha256(system)
+            ready.append(system)
         except ReportCardError as error:
             outcome.failures.append(f"{cohort.name}, {system.label}: {error}")
-            continue
+    scoring.annotate(ready)
+    finished = []
+    for system in ready:
+        began = time.perf_counter()
+        written = scoring.run(system)
         outcome.scores_written += written
         finished.append(system)
         if written:

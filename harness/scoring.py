@@ -20,6 +20,7 @@ import numpy as np
 from harness.annotate import Cache, Progress, attach, fill
 from harness.api import Array, Json, Pair, Report, ReportCardError, Study
 from harness.cohort import Cohort
+from harness.engines.local import explain
 from harness.predict import System, is_done, predictions_dir, read_reports
 from harness.progress import quiet
 from harness.score import Scorer, Setting, not_run, read_by, score
@@ -46,6 +47,7 @@ class Scoring:
     scorers: Sequence[Scorer]
     progress: Progress = quiet
     _unusable: dict[str, str] = field(default_factory=dict)  # annotator id → what is wrong
+    _finished: dict[str, str] = field(default_factory=dict)  # run folder → predictions' sha256
 
     def __post_init__(self) -> None:
         sections = self.protocol.sections
@@ -82,8 +84,8 @@ class Scoring:
             try:
                 if wanted:
                     fill(annotator, pairs, self.cache, self.progress)
-            except ReportCardError as error:
-                self._unusable[annotator.id] = str(error)
+            except Exception as error:
+                self._unusable[annotator.id] = self._explain(error)
 
     def run(self, system: System) -> int:
         """Score one finished run; returns how many score files were written anew."""
@@ -108,22 +110,30 @@ class Scoring:
                 "headline": [f"{scorer.label}.{key}" for key in scorer.metric.spec.headline],
                 "inputs": self._inputs(system, scorer),
             }
+            if reason is None:
+                try:
+                    rows, keys = self._score(scorer, draws)
+                except Exception as error:
+                    reason = self._explain(error)
             if reason is not None:
                 keys = not_run(scorer, reason, self.patients, self.setting)
                 write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
                 continue
-            noted = (
-                attach(scorer.annotators, draws, self.cache, self.progress)
-                if scorer.annotators
-                else draws
-            )
-            rows, keys = score(scorer, noted, self.patients, self.setting)
             write_atomic(folder / "rows.npz", _npz(self.ids, rows, clusters_of(self.patients)))
             digest_of_rows = file_digest(folder / "rows.npz")
             write_json(
                 folder / "scores.json", {**about, "rows_sha256": digest_of_rows, "keys": keys}
             )
         return len(stale)
+
+    def _score(self, scorer: Scorer, draws: list[list[Pair]]) -> tuple[Array, Json]:
+        if scorer.annotators:
+            draws = attach(scorer.annotators, draws, self.cache, self.progress)
+        return score(scorer, draws, self.patients, self.setting)
+
+    def _explain(self, error: Exception) -> str:
+        """Why a metric or annotator failed. It costs its own scores and nothing else."""
+        return explain(error, quote=self.cohort.card.data_class == "open")
 
     def _stats(self, scorer: Scorer) -> Json:
         """The interval recipe of a metric, as numbers that repeat it."""
@@ -156,18 +166,25 @@ class Scoring:
             return False
         return not rows.is_file() or file_digest(rows) != saved["rows_sha256"]
 
+    def predictions_sha256(self, system: System) -> str:
+        """Digest of a finished run's predictions. Raises ReportCardError when it is not finished,
+        or when its predictions were changed afterwards."""
+        if system.folder not in self._finished:
+            source = predictions_dir(self.results_dir, self.cohort, system)
+            if not is_done(source):
+                raise ReportCardError(
+                    f"{system.label} has no finished predictions on {self.cohort.name}."
+                    " Run: reportcard predict with the same settings"
+                )
+            self._finished[system.folder] = read_json(source / "DONE")["predictions_sha256"]
+        return self._finished[system.folder]
+
     def _inputs(self, system: System, scorer: Scorer) -> str:
         """Digest of everything that a score is made from."""
-        source = predictions_dir(self.results_dir, self.cohort, system)
-        if not is_done(source):
-            raise ReportCardError(
-                f"{system.label} has no finished predictions on {self.cohort.name}."
-                " Run: reportcard predict with the same settings"
-            )
         return digest(
             {
                 "cohort": self.cohort.fingerprint,
-                "predictions": read_json(source / "DONE")["predictions_sha256"],
+                "predictions": self.predictions_sha256(system),
                 "metric": scorer.fingerprint,
                 "read by": [[a.id, read_by(a, whole=True)] for a in scorer.annotators],
                 "not run": self._reason(scorer),

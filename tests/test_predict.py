@@ -65,7 +65,7 @@ def test_a_failing_study_costs_its_own_answer_only(tmp_path: Path, mini_cohort: 
     done = json.loads((folder / "DONE").read_text())
     assert done["status"] == {"failed": 1, "ok": 4}
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").open()]
-    assert rows[2]["error"] == "RuntimeError: CUDA error on CXR3"
+    assert rows[2]["error"].startswith("RuntimeError: CUDA error on CXR3 (test_predict.py:")
 
 
 def test_errors_of_closed_data_are_not_quoted(tmp_path: Path, mini_cohort: Cohort) -> None:
@@ -242,3 +242,85 @@ def test_registry_sees_the_plugin_file(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "slow.py").write_text(SLOW_MODEL)
     registry.add_plugin_file(tmp_path / "slow.py")
     assert registry.models.get("slow")().card.draws == 2
+
+
+BROKEN = {
+    "model": """
+from harness.api import ModelCard
+
+
+class Broken:
+    card = ModelCard("raises when it is built")
+
+    def __init__(self):
+        raise OSError("no weights at /nowhere")
+
+    def generate(self, requests): ...
+""",
+    "types": """
+from harness.api import ModelCard, Prediction, Report
+
+
+class Broken:
+    card = ModelCard("answers with a number")
+
+    def generate(self, requests):
+        return [Prediction(r.study_id, Report(findings=3), draw=r.draw) for r in requests]
+""",
+    "metric": """
+from harness.api import MetricSpec, Key
+
+
+class Broken:
+    spec = MetricSpec("1", {"x": Key()}, "broken")
+
+    def rows(self, pairs):
+        return 1 / 0
+
+    def scores(self, total): ...
+""",
+}
+
+
+def test_somebodys_broken_plugin_costs_its_own_row_only(
+    tmp_path: Path,
+    mini_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from harness.cli import main
+
+    for kind in registry.KINDS:
+        monkeypatch.setattr(kind, "_files", {})
+    for name, source in BROKEN.items():
+        (tmp_path / f"bad_{name}.py").write_text(source)
+    files = ",".join(str(tmp_path / f"bad_{name}.py") for name in BROKEN)
+    results = tmp_path / "r"
+    arguments = [
+        *("run", f"plugin={files}", "model=bad_model,bad_types,empty_report", "tracking=none"),
+        *("metrics=bad_metric,rouge", "dataset=openi_findings", f"data_dir={mini_data}"),
+        *(f"results_dir={results}", "stats.resamples=20"),
+    ]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "bad_model: OSError: no weights at /nowhere (bad_model.py:9)" in error
+    assert "Traceback" not in error
+    saved = json.loads(next(results.glob("scores/*/empty*/*/bad_metric/scores.json")).read_text())
+    assert saved["not_run"].startswith("ZeroDivisionError")
+    counts = json.loads(next(results.glob("scores/*/bad_types*/*/rouge/scores.json")).read_text())
+    assert counts["counts"]["failed"] == 5
+
+
+def test_a_run_without_predictions_does_not_stop_the_scores_of_others(
+    tmp_path: Path, mini_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.cli import main
+
+    common = [
+        *("dataset=openi_findings", f"data_dir={mini_data}", f"results_dir={tmp_path / 'r'}"),
+        "tracking=none",
+    ]
+    assert main(["predict", "model=empty_report", *common]) == 0
+    assert main(["score", "model=reference_oracle,empty_report", *common]) == 2
+    assert "reference_oracle has no finished predictions" in capsys.readouterr().err
+    assert len(list((tmp_path / "r").glob("scores/*/empty*/*/*/scores.json"))) == 3

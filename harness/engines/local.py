@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from harness.api import ModelAdapter, Prediction, Report, Request
+from harness.api import ModelAdapter, Prediction, Report, ReportCardError, Request
 
 
 def generate(
@@ -32,10 +34,19 @@ def _batch(
     except Exception as error:
         if len(requests) > 1:
             return [p for request in requests for p in _batch(adapter, [request], quote_errors)]
-        message = f"{type(error).__name__}: {error}" if quote_errors else type(error).__name__
-        answers = [failed(requests[0], message[:500])]
+        answers = [failed(requests[0], explain(error, quote_errors))]
     each = (time.perf_counter() - began) / len(requests)
     return [a if a.seconds is not None else replace(a, seconds=each) for a in answers]
+
+
+def explain(error: Exception, quote: bool) -> str:
+    """An exception in one line. quote: with its message, which may contain report text."""
+    if isinstance(error, ReportCardError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    message = f": {' '.join(str(error).split())}" if quote else ""
+    return f"{type(error).__name__}{message}"[:500] + where
 
 
 def failed(request: Request, reason: str) -> Prediction:
@@ -45,6 +56,10 @@ def failed(request: Request, reason: str) -> Prediction:
 def _check(requests: Sequence[Request], answers: Sequence[Prediction]) -> None:
     asked = [(r.study_id, r.draw) for r in requests]
     given = [(a.study_id, a.draw) for a in answers]
+    for answer in answers:
+        for text in (answer.report.findings, answer.report.impression, answer.raw):
+            if not isinstance(text, str | None):
+                raise TypeError(f"a report is text or None, not {type(text).__name__}")
     if asked != given:
         raise ValueError(
             f"generate() must answer each request once and in order: asked {len(asked)} studies,"
