@@ -49,13 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ReportCardError as error:
         print(f"reportcard: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader (head, less) closed early; the interpreter must not complain at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"reportcard: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on where this one left off.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader (head, less) closed early; the interpreter must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,20 +219,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from harness import config
-    from harness.cohort import load_cohort
-    from harness.comparison import compare_systems
-    from harness.predict import open_model
+    from harness.comparison import compare_runs, runs_of
     from harness.score import open_metrics
     from harness.terminal import comparison_table
 
-    names = (arguments.a, arguments.b)
-    chosen = config.load([*arguments.overrides, f"model={','.join(names)}"])
+    chosen = config.load(arguments.overrides)
     scorers = open_metrics(chosen.metrics, chosen.overrides)
-    for plugin in chosen.datasets:
-        cohort = load_cohort(plugin, chosen.limit)
-        a, b = (open_model(model, cohort) for model in chosen.models)
-        rows = compare_systems(chosen, cohort, (a, b), scorers, arguments.metric, arguments.trials)
-        comparison_table(cohort.folder, names, rows)
+    labels = (arguments.a, arguments.b)
+    asked = any(word.startswith("dataset=") for word in arguments.overrides)
+    limited = f"-first{chosen.limit}" if chosen.limit else ""
+    cohorts = {f"{plugin.label}{limited}" for plugin in chosen.datasets if asked or limited}
+    for cohort, pair in runs_of(chosen.results_dir, labels, chosen.protocol.name, cohorts):
+        rows = compare_runs(pair, scorers, arguments.metric, arguments.trials)
+        comparison_table(cohort, labels, rows)
     return 0
 
 

@@ -1,17 +1,21 @@
-"""`reportcard compare A B`: is the difference between two systems more than chance?"""
+"""`reportcard compare A B`: is the difference between two rows of the tables more than chance?
+
+Works on score files alone, so whatever has a row can be compared: models, baselines, replays.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.cohort import Cohort
-from harness.predict import System
+import numpy as np
+
+from harness.api import Array, Json, ReportCardError
 from harness.registry import did_you_mean
 from harness.score import Scorer
-from harness.scoring import Scoring, load_rows, scores_dir
-from harness.settings import RunConfig
-from harness.stats import Difference, compare, holm
+from harness.scoring import load_clusters, load_rows
+from harness.stats import Difference, Resampler, compare, holm
 from harness.store import read_json
 
 
@@ -27,55 +31,97 @@ class Row:
     p_holm: float
 
 
-def compare_systems(
-    config: RunConfig,
-    cohort: Cohort,
-    pair: tuple[System, System],
-    scorers: list[Scorer],
-    only: str | None = None,
-    trials: int = 10_000,
+def runs_of(
+    results_dir: Path, labels: tuple[str, str], protocol: str, cohorts: Collection[str]
+) -> list[tuple[str, tuple[Path, Path]]]:
+    """(cohort folder, the two score folders) for each cohort on which both rows stand.
+
+    cohorts: names to look at; empty: all. Raises ReportCardError, with the labels that there are,
+    when a label has no row or the two share no cohort.
+    """
+    listed = read_json(results_dir / "current.json").get("runs", [])
+    runs = [r for r in listed if r["protocol"] == protocol]
+    runs = [r for r in runs if not cohorts or r["cohort"].rpartition("@")[0] in cohorts]
+    folders = {
+        (r["cohort"], r["model"].rpartition("@")[0]): results_dir
+        / "scores" / r["cohort"] / r["model"] / protocol
+        for r in runs
+    }  # fmt: skip
+    known = sorted({label for _, label in folders})
+    for label in labels:
+        if label not in known:
+            raise ReportCardError(
+                f"No row '{label}' in {results_dir} under protocol {protocol}."
+                f"{did_you_mean(label, known)} Rows: {', '.join(known) or 'none'}."
+                " (reportcard run makes them)"
+            )
+    if labels[0] == labels[1]:
+        raise ReportCardError(f"'{labels[0]}' cannot be compared with itself.")
+    names = list(dict.fromkeys(cohort for cohort, _ in folders))
+    both = [n for n in names if all((n, label) in folders for label in labels)]
+    if not both:
+        raise ReportCardError(f"{labels[0]} and {labels[1]} share no cohort; run both on one.")
+    return [(n, (folders[n, labels[0]], folders[n, labels[1]])) for n in both]
+
+
+def compare_runs(
+    pair: tuple[Path, Path], scorers: Sequence[Scorer], only: str | None, trials: int = 10_000
 ) -> list[Row]:
     """Paired bootstrap interval and approximate randomisation per key; Holm over the keys shown.
 
-    only: restrict the family to one key (`bleu.bleu_4`) or one metric (`bleu`). Raises
-    ReportCardError when a system has no scores here, or no key has that name.
+    only: restrict the family to one key (`bleu.bleu_4`) or one metric (`bleu`); without it, the
+    headline keys. Raises ReportCardError when no key has that name, when a score is missing or was
+    made by another version of the metric, or when the two hold different studies.
     """
-    scoring = Scoring(config.results_dir, cohort, config.protocol, config.stats, scorers)
+    if trials < 1:
+        raise ReportCardError(f"--trials must be at least 1, not {trials}.")
     found: list[tuple[str, str, float, float, Difference]] = []
     every: list[str] = []
     for scorer in scorers:
-        folders = [
-            scores_dir(config.results_dir, cohort, s, config.protocol.name, scorer.label)
-            for s in pair
-        ]
-        for system, folder in zip(pair, folders, strict=True):
-            if not (folder / "scores.json").is_file():
-                raise ReportCardError(
-                    f"{system.label} has no {scorer.label} scores on {cohort.folder}. Run:"
-                    f" reportcard run model={pair[0].label},{pair[1].label} with the same settings"
-                )
         names = [f"{scorer.label}.{key}" for key in scorer.metric.spec.keys]
-        every += names
+        every += [scorer.label, *names]
         if only not in (None, scorer.label, *names):
             continue
-        saved = [read_json(folder / "scores.json") for folder in folders]
-        if any("not_run" in file for file in saved):
-            reason = next(file["not_run"] for file in saved if "not_run" in file)
-            if only is not None:
-                raise ReportCardError(f"{scorer.label} was not run: {reason}")
+        saved = [_saved(folder / scorer.label, scorer) for folder in pair]
+        reason = next((file["not_run"] for file in saved if "not_run" in file), None)
+        if reason is not None and only is not None:
+            raise ReportCardError(f"{scorer.label} was not run: {reason}")
+        if reason is not None:
             continue
-        (ids_a, a), (ids_b, b) = (load_rows(folder) for folder in folders)
-        if ids_a != ids_b:
-            raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
-        tests = compare(
-            a, b, scorer.metric.scores, scoring.setting.resampler(scorer, scoring.patients), trials
-        )
-        for key, spec in scorer.metric.spec.keys.items():
+        tests = _test(pair, scorer, saved[0]["stats"], trials)
+        shown = scorer.metric.spec.headline or scorer.metric.spec.keys
+        for key in scorer.metric.spec.keys:
             name = f"{scorer.label}.{key}"
-            if only in (None, scorer.label, name):
-                values = [file["keys"][name]["value"] for file in saved]
-                found.append((name, spec.direction, values[0], values[1], tests[key]))
+            if name == only or (only in (None, scorer.label) and key in shown):
+                direction = scorer.metric.spec.keys[key].direction
+                a, b = (file["keys"][name]["value"] for file in saved)
+                found.append((name, direction, a, b, tests[key]))
     if not found:
-        raise ReportCardError(f"No key '{only}'.{did_you_mean(only or '', every)}")
+        hint = did_you_mean(only or "", every)
+        raise ReportCardError(f"No key '{only}'.{hint}" if only else "No metric was run on both.")
     adjusted = holm([test.p for *_, test in found])
     return [Row(*row, p) for row, p in zip(found, adjusted, strict=True)]
+
+
+def _saved(folder: Path, scorer: Scorer) -> Json:
+    if not (folder / "scores.json").is_file():
+        raise ReportCardError(f"No {scorer.label} scores in {folder.parent}. Run: reportcard score")
+    saved = read_json(folder / "scores.json")
+    if saved["metric_fingerprint"] != scorer.fingerprint:
+        raise ReportCardError(
+            f"{folder} was scored by another version of {scorer.label}. Run: reportcard score"
+        )
+    return saved
+
+
+def _test(
+    pair: tuple[Path, Path], scorer: Scorer, stats: Json, trials: int
+) -> dict[str, Difference]:
+    folders = [folder / scorer.label for folder in pair]
+    (ids_a, a), (ids_b, b) = (load_rows(folder) for folder in folders)
+    if ids_a != ids_b:
+        raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
+    clusters = load_clusters(folders[0])
+    resampler = Resampler(len(ids_a), stats["resamples"], stats["seed"], clusters)
+    wide: tuple[Array, Array] = (np.asarray(a), np.asarray(b))
+    return compare(*wide, scorer.metric.scores, resampler, trials, stats["confidence"])

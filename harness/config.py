@@ -6,16 +6,21 @@ state and could not resume. So a comma list in `model=` or `dataset=` is compose
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from harness import registry
 from harness.api import Json, ReportCardError
 from harness.settings import Interval, Plugin, Protocol, RunConfig, Stats
 
 RESERVED = ("plugin", "name", "label")
+SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
+# What Hydra's grammar reads as a plain word; other values (blanks, commas, accents) are quoted.
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+~?\\-]*")
 
 
 def conf_dir() -> Path:
@@ -53,9 +58,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
     labels = [model.label for model in plugins["model"]]
     if len(set(labels)) < len(labels):
         raise ReportCardError(f"Two models share one label: {', '.join(labels)}. Set model.label=…")
-    limit = node["limit"]
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ReportCardError(f"limit must be a whole number of studies from 1 up, not {limit!r}.")
+    limit = None if node["limit"] is None else _whole("limit", node["limit"])
     return RunConfig(
         models=plugins["model"],
         datasets=plugins["dataset"],
@@ -63,7 +66,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         protocol=protocol,
         stats=_stats(node["stats"]),
         results_dir=Path(node["results_dir"]),
-        batch_size=int(node["engine"]["batch_size"]),
+        batch_size=_whole("engine.batch_size", node["engine"]["batch_size"]),
         limit=limit,
         overrides=tuple(o for o in rest if _belongs(o, "weights") or _belongs(o, "annotator")),
         track=bool(node["tracking"]["enabled"]),
@@ -121,10 +124,10 @@ def _plugins(
         for name in dict.fromkeys(members):
             _check_known(group, name)
             overrides.append(f"+{group}@_{group}.{name}={name}")
-            for override in rest:
-                if _belongs(override, group):
-                    sign = "++" if f"{group}.label=" in override else ""
-                    overrides.append(sign + override.replace(f"{group}.", f"_{group}.{name}.", 1))
+    nodes = _compose(overrides) if any(_belongs(o, g) for o in rest for g in wanted) else {}
+    for group, members in wanted.items():
+        for override in (o for o in rest if _belongs(o, group)):
+            overrides += _addressed(override, group, {m: nodes[f"_{group}"][m] for m in members})
     node = _compose(overrides)
     return {
         group: tuple(_plugin(name, node[f"_{group}"][name]) for name in dict.fromkeys(members))
@@ -132,9 +135,32 @@ def _plugins(
     }
 
 
+def _addressed(override: str, group: str, nodes: Mapping[str, Json]) -> list[str]:
+    """`model.x=1` → `_model.<name>.x=1` for each member of the group that has the option x.
+
+    A label is legal for all, `+model.x=1` adds the option to all, and an option that nobody has
+    goes to the first, so that the error names it.
+    """
+    option = override.lstrip("+~").removeprefix(f"{group}.").partition("=")[0].split(".")[0]
+    takers = [name for name, node in nodes.items() if option in node]
+    if option == "label" or override[0] in "+~":
+        takers = list(nodes)
+    sign = "++" if option == "label" else ""
+    return [
+        sign + override.replace(f"{group}.", f"_{group}.{name}.", 1)
+        for name in takers or list(nodes)[:1]
+    ]
+
+
 def _plugin(name: str, node: Json) -> Plugin:
     options = {k: v for k, v in node.items() if k not in RESERVED}
-    return Plugin(node.get("plugin", name), node.get("label") or node.get("name", name), options)
+    label = node.get("label") or node.get("name", name)
+    if not isinstance(label, str) or not SAFE_LABEL.fullmatch(label):
+        raise ReportCardError(
+            f"label {label!r}: a label names folders, so it is made of letters, digits, blanks and"
+            " . _ - + ( ), at most 80, and starts with a letter or digit."
+        )
+    return Plugin(node.get("plugin", name), label, options)
 
 
 def _check_known(group: str, name: str) -> None:
@@ -219,7 +245,7 @@ def _top_keys() -> list[str]:
 def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
     """Take `model=a,b`, `dataset=…`, `metrics=…` out of the overrides, as lists of names."""
     chosen: dict[str, list[str]] = {}
-    rest = []
+    rest, plugins = [], []
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -227,18 +253,33 @@ def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[s
         if key in ("model", "dataset", "metrics"):
             parts = value.strip("[]").replace(" ", "").split(",")
             chosen[key] = [part for part in parts if part]
+            if not chosen[key]:
+                raise ReportCardError(f"{key}= is empty; name one or more (reportcard list).")
         elif key in ("plugin", "plugins"):
-            rest.append(
-                "plugins=[" + ",".join(f"'{p}'" for p in value.strip("[]").split(",")) + "]"
-            )
-        else:
+            plugins += [_quoted(path) for path in value.strip("[]").split(",")]
+        elif PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
             rest.append(override)
+        else:
+            rest.append(f"{key}={_quoted(value)}")
+    if plugins:
+        rest.append(f"plugins=[{','.join(plugins)}]")
     return chosen, rest
+
+
+def _quoted(value: str) -> str:
+    """A Hydra string: quotes inside are escaped."""
+    return "'" + value.replace("'", r"\'") + "'"
 
 
 def _choice(rest: Sequence[str], group: str, default: str) -> str:
     picked = [o.split("=", 1)[1] for o in rest if o.startswith(f"{group}=")]
     return picked[-1] if picked else default
+
+
+def _whole(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ReportCardError(f"{name} must be a whole number from 1 up, not {value!r}.")
+    return value
 
 
 def _stats(node: Json) -> Stats:

@@ -55,8 +55,17 @@ def evaluate(
     and says `not_run`. An empty candidate is scored as empty and counted; an empty
     reference is excluded and counted. Raises ReportCardError for bad input, naming file and line.
     """
+    foreign = [o for o in overrides if not o.startswith(("weights.", "annotator."))]
+    if foreign:
+        raise ReportCardError(
+            f"evaluate takes weights.… and annotator.… overrides only, not {', '.join(foreign)};"
+            " see reportcard evaluate --help."
+        )
+    if isinstance(metrics, str):
+        metrics = metrics.split(",")
     named = config.load_protocol(protocol)
-    wanted = list(metrics or named.metrics_of_columns() or DEFAULT)
+    wanted = [m.strip() for m in metrics or () if m.strip()]
+    wanted = wanted or named.metrics_of_columns() or list(DEFAULT)
     scorers = open_metrics(config.load_metrics(wanted, named), overrides)
     records = by_id(_records(pairs))
     setting = Setting(
@@ -132,7 +141,13 @@ def _records(pairs: Pairs) -> list[Record]:
     rows: Iterable[Mapping[str, Any]] = (
         pairs.to_dict("records") if hasattr(pairs, "to_dict") else pairs
     )
-    records = [Record(f"pairs[{i}]", dict(row)) for i, row in enumerate(rows)]
+    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+        raise ReportCardError(f"pairs must be a file or many mappings, not {type(pairs).__name__}.")
+    records = []
+    for i, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise ReportCardError(f"pairs[{i}] must be a mapping, not {type(row).__name__}.")
+        records.append(Record(f"pairs[{i}]", dict(row)))
     if not records:
         raise ReportCardError("No pairs were given.")
     return records
@@ -146,7 +161,10 @@ def _patient(record: Record) -> str:
 
 def _train_texts(train: str | Path | Sequence[str] | None) -> list[str] | None:
     if train is None or (not isinstance(train, str | Path)):
-        return None if train is None else list(train)
+        texts = None if train is None else list(train)
+        if texts and not all(isinstance(text, str) for text in texts):
+            raise ReportCardError("train must be texts, or a file that holds them.")
+        return texts
     path = Path(train)
     if path.suffix.lower() == ".txt":
         try:

@@ -19,6 +19,7 @@ from harness.api import (
     FittedAdapter,
     Json,
     ModelAdapter,
+    ModelCard,
     Phrase,
     Prediction,
     ReferenceAdapter,
@@ -62,7 +63,9 @@ class System:
 def open_model(plugin: Plugin, cohort: Cohort) -> System:
     """Construct an adapter. Raises ReportCardError naming the option that does not fit."""
     adapter: ModelAdapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
-    card = adapter.card
+    card = getattr(adapter, "card", None)
+    if not isinstance(card, ModelCard):
+        raise ReportCardError(f"{plugin.plugin}: the adapter has no `card` (a ModelCard).")
     fingerprint = digest(
         {
             "plugin": plugin.plugin,
@@ -116,11 +119,11 @@ def predict(
     with RunLock(folder):
         if is_done(folder):  # the other process finished between the look and the lock
             return folder, False
+        _make_ready(system, cohort, requests)
         log = JsonlLog(folder / "predictions.jsonl")
         try:
             done = {(row["study_id"], row["draw"]) for row in log.rows()}
             pending = [r for r in requests if (r.study_id, r.draw) not in done]
-            _make_ready(system, cohort, requests)
             quote = cohort.card.data_class == "open"
             batches = local.generate(system.adapter, pending, batch_size, quote)
             seconds = 0.0

@@ -148,7 +148,10 @@ def remember(results_dir: Path, outcome: Outcome, protocol: str) -> None:
     """
     path = results_dir / "current.json"
     with _locked(path):
-        runs = read_json(path)["runs"] if path.is_file() else []
+        try:
+            runs = read_json(path)["runs"]
+        except (ReportCardError, KeyError):  # absent or damaged: it is rebuilt from here on
+            runs = []
         latest = {_identity(run): run for run in runs}
         for cohort, systems in outcome.scored:
             for system in systems:

@@ -96,7 +96,7 @@ class Setting:
             *(f"{a.id}:{read_by(a)}" for a in scorer.annotators),
             f"protocol:{self.protocol.name}|text:{self.text.name}",
             f"sections:{'+'.join(self.protocol.sections)}",
-            f"ci:{method}{stats.confidence:.0%},B={stats.resamples},seed={resampler.seed},"
+            f"ci:{method}{100 * stats.confidence:g}%,B={stats.resamples},seed={resampler.seed},"
             f"by={resampler.unit}" + (f",centre={centre}" if centre != "point" else ""),
             f"n:{n}",
         ]

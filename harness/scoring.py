@@ -159,12 +159,16 @@ class Scoring:
         inputs, folder = self._inputs(system, scorer), self._folder(system, scorer)
         if not (folder / "scores.json").is_file():
             return True
-        saved, rows = read_json(folder / "scores.json"), folder / "rows.npz"
+        rows = folder / "rows.npz"
+        try:
+            saved = read_json(folder / "scores.json")
+        except ReportCardError:  # damaged: it can be made again
+            return True
         if saved.get("inputs") != inputs:
             return True
         if "not_run" in saved:
             return False
-        return not rows.is_file() or file_digest(rows) != saved["rows_sha256"]
+        return not rows.is_file() or file_digest(rows) != saved.get("rows_sha256")
 
     def predictions_sha256(self, system: System) -> str:
         """Digest of a finished run's predictions. Raises ReportCardError when it is not finished,
@@ -239,3 +243,9 @@ def load_rows(folder: Path) -> tuple[list[str], Array]:
         raise ReportCardError(
             f"{folder / 'rows.npz'} cannot be read ({error}). Run: reportcard score"
         ) from error
+
+
+def load_clusters(folder: Path) -> Clusters | None:
+    """The number of each study's patient, where patients have several studies."""
+    with np.load(folder / "rows.npz", allow_pickle=False) as saved:
+        return saved.get("clusters")

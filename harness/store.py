@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -63,6 +63,8 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ReportCardError(f"No file at {path}.") from None
+    except OSError as error:
+        raise ReportCardError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise ReportCardError(
@@ -81,16 +83,20 @@ def read_json(path: Path) -> Json:
     return value
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, Json]]:
+def read_jsonl(
+    path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Iterator[tuple[int, Json]]:
     """(line number, object) for each non-blank line; errors name file and line."""
     # Not splitlines(): U+2028 and friends may stand unescaped inside a JSON string.
     for number, line_text in enumerate(read_text(path).split("\n"), start=1):
         if not line_text.strip():
             continue
         try:
-            value = json.loads(line_text)
+            value = json.loads(line_text, object_pairs_hook=pairs_hook)
         except json.JSONDecodeError as error:
             raise ReportCardError(f"{path}:{number}: not JSON: {error.msg}.") from None
+        except ValueError as error:  # of the hook: a repeated key
+            raise ReportCardError(f"{path}:{number}: the key {error} occurs twice.") from None
         if not isinstance(value, dict):
             raise ReportCardError(f"{path}:{number}: expected a JSON object on each line.")
         yield number, value

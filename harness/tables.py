@@ -10,7 +10,9 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from harness.api import Json, ReportCardError
 from harness.store import read_jsonl, read_text
@@ -66,10 +68,16 @@ def by_id(records: Sequence[Record]) -> dict[str, Record]:
     twice = []
     for record in records:
         value = record.row.get(ID_COLUMN)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, Integral) and not isinstance(value, bool):
             value = str(value)
+        if value is None or value == "":
+            raise ReportCardError(
+                f"{record.where}: no {ID_COLUMN}; there are {', '.join(map(str, record.row))}."
+            )
         if not isinstance(value, str) or not value.strip():
-            raise ReportCardError(f"{record.where}: no {ID_COLUMN}.")
+            raise ReportCardError(
+                f"{record.where}: {ID_COLUMN} must be text or a whole number, not {value!r}."
+            )
         if value in found:
             twice.append(f"{value} ({found[value].where} and {record.where})")
         else:
@@ -85,8 +93,20 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + more
 
 
+class _RepeatedKeyError(ValueError):
+    """A key that occurs twice in one JSON object: JSON readers keep the last without a word."""
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedKeyError(repr(next(key for key in keys if keys.count(key) > 1)))
+    return found
+
+
 def _jsonl(path: Path) -> Iterator[Record]:
-    for number, row in read_jsonl(path):
+    for number, row in read_jsonl(path, _no_repeats):
         yield Record(f"{path}:{number}", row)
 
 
@@ -96,6 +116,10 @@ def _csv(path: Path) -> Iterator[Record]:
     csv.field_size_limit(10_000_000)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
+        names = [name.strip() for name in reader.fieldnames or ()]
+        if len(set(names)) < len(names):
+            raise ReportCardError(f"{path}:1: a column occurs twice: {', '.join(names)}.")
+        reader.fieldnames = names
         for row in reader:
             where = f"{path}:{reader.line_num}"
             if None in row or None in row.values():
@@ -110,7 +134,9 @@ def _csv(path: Path) -> Iterator[Record]:
 
 def _json(path: Path) -> Iterator[Record]:
     try:
-        value = json.loads(read_text(path))
+        value = json.loads(read_text(path), object_pairs_hook=_no_repeats)
+    except _RepeatedKeyError as error:
+        raise ReportCardError(f"{path}: the key {error} occurs twice in one object.") from None
     except json.JSONDecodeError as error:
         raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
     if isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values()):

@@ -49,7 +49,11 @@ def log(config: RunConfig, boards: Sequence[Board], artifacts: Sequence[Path], s
     wanted = {f"{uri} {cohort.folder}": _digest(config, cohort, systems, artifacts)
               for cohort, systems in boards}  # fmt: skip
     memory = config.results_dir / "tracking.json"
-    known = read_json(memory) if memory.is_file() else {}
+    lost = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file()
+    try:
+        known = {} if lost else read_json(memory)
+    except ReportCardError:  # absent or damaged: everything is logged again, in place
+        known = {}
     if all(known.get(place) == value for place, value in wanted.items()):
         return True
     for name, value in ENVIRONMENT.items():

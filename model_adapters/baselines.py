@@ -72,7 +72,7 @@ class RandomTrainReport:
     """
 
     def __init__(self, draws: int = 20, seed: int = 0) -> None:
-        if draws < 1:
+        if not isinstance(draws, int) or draws < 1:
             raise ReportCardError(f"random_train_report: draws must be 1 or more, not {draws}.")
         self.card = ModelCard(
             "A train report at random, mean of several draws",

@@ -27,7 +27,8 @@ class Replay:
         path = Path(predictions)
         self.path = path
         self._records = by_id(read_records(path))
-        self._reports = {k: parse(r.text(*COLUMNS)) for k, r in self._records.items()}
+        column = _column(path, next(iter(self._records.values())).row)
+        self._reports = {k: parse(r.text(column)) for k, r in self._records.items()}
         sha = hashlib.sha256(path.read_bytes()).hexdigest()
         self.card = ModelCard(f"Predictions read from {path.name}", revision=f"sha256:{sha}")
 
@@ -56,10 +57,29 @@ class Replay:
         )
 
 
+def _column(path: Path, row: Mapping[str, object]) -> str:
+    """The column of predictions, one for the whole file. `report` beside a reference is ambiguous:
+    in R2Gen's and ReXrank's files it *is* the reference."""
+    column = next((name for name in COLUMNS if name in row), None)
+    if column is None:
+        raise ReportCardError(
+            f"{path}: no column {', '.join(COLUMNS)}; there are {', '.join(map(str, row))}."
+        )
+    if column == "report" and {"reference", "image_path", "section_findings"} & set(row):
+        raise ReportCardError(
+            f"{path}: 'report' may be the reference here; name the predictions 'candidate'."
+        )
+    return column
+
+
 def parse(text: str) -> Report:
     """A plain text is the findings; ReXrank's "Findings: … Impression: …" is split in two."""
     match = SECTIONS.match(text)
     if match is None:
         return Report(findings=text)
-    impression = match["impression"]
-    return Report(match["findings"].strip(), None if impression is None else impression.strip())
+    return Report(_section(match["findings"]), _section(match["impression"]))
+
+
+def _section(text: str | None) -> str | None:
+    """ReXrank writes the literal None for a section that is not there."""
+    return None if text is None or text.strip() in ("", "None") else text.strip()

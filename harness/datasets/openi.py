@@ -36,10 +36,10 @@ from harness.api import (
     Study,
 )
 from harness.fetch import ARCHIVE, fetch_openi
-from harness.store import canonical, file_digest, read_jsonl, write_atomic
+from harness.store import canonical, digest, file_digest, read_jsonl, write_atomic
 
 FOLDER = "ecgen-radiology"
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # becomes part of a path
 MAX_XML_BYTES = 1_000_000  # the largest of the 3,955 has under 20 kB
 
@@ -66,7 +66,8 @@ class OpenI:
         if self._archive().is_file() or self._folder().is_dir():
             return None
         return (
-            f"Open-I reports not found: expected {self._archive()} or {self._folder()}/*.xml."
+            f"Open-I reports not found: expected {self._archive().resolve()} or"
+            f" {self._folder().resolve()}/*.xml."
             " Run: reportcard fetch openi"
         )
 
@@ -133,11 +134,12 @@ class OpenI:
         if self._archive().is_file():
             source = self._archive()
             index = self.root / f"reports-{file_digest(source)[:8]}-v{INDEX_VERSION}.jsonl"
-            if index.is_file():
-                rows = [row for _, row in read_jsonl(index)]
-                return rows[1:], rows[0]["damaged"]
+            known = _read_index(index)
+            if known is not None:
+                return known
             records, damaged = parse_reports(_archive_members(source))
-            lines = [canonical(row) for row in ({"damaged": damaged}, *records)]
+            head = {"damaged": damaged, "records_sha256": digest(records)}
+            lines = [canonical(row) for row in (head, *records)]
             # A read-only data root only costs the next run its two seconds.
             with contextlib.suppress(OSError):
                 write_atomic(index, "\n".join(lines) + "\n")
@@ -169,6 +171,16 @@ class OpenI:
                 "indication": "given" if record["indication"] else "absent",
             },
         )
+
+
+def _read_index(path: Path) -> tuple[list[Json], list[str]] | None:
+    """The parsed reports of an earlier run; None when there are none or they are not whole."""
+    try:
+        rows = [row for _, row in read_jsonl(path)]
+        whole = digest(rows[1:]) == rows[0]["records_sha256"]
+        return (rows[1:], rows[0]["damaged"]) if whole else None
+    except (ReportCardError, IndexError, KeyError):
+        return None
 
 
 @cache
