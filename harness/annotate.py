@@ -7,6 +7,7 @@ hold the same text share one note.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
@@ -28,33 +29,47 @@ class Cache:
     """Notes by content, in one SQLite file. It may hold report text, so only its owner reads it."""
 
     def __init__(self, path: Path) -> None:
-        fresh = not path.exists()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path, fresh = path, not path.exists()
         try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(path, timeout=60)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS notes (key BLOB PRIMARY KEY, note BLOB)")
-        except sqlite3.DatabaseError as error:
-            raise ReportCardError(f"{path}: {error}. It is a cache: delete it.") from None
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise self._broken(error) from None
         if fresh:
             path.chmod(0o600)
 
+    def _broken(self, error: Exception) -> ReportCardError:
+        return ReportCardError(f"{self.path}: {error}. It is a cache: delete it.")
+
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Json | None]:
+        """Notes that are there. One that cannot be read counts as absent."""
+        try:
+            return self._get(keys)
+        except sqlite3.DatabaseError as error:
+            raise self._broken(error) from None
+
+    def _get(self, keys: Sequence[bytes]) -> dict[bytes, Json | None]:
         found: dict[bytes, Json | None] = {}
         for start in range(0, len(keys), 500):
             part = keys[start : start + 500]
             marks = ",".join("?" * len(part))
             query = f"SELECT key, note FROM notes WHERE key IN ({marks})"  # noqa: S608 (marks only)
             for key, note in self._db.execute(query, part):
-                found[key] = json.loads(zlib.decompress(note))
+                with contextlib.suppress(zlib.error, ValueError):
+                    found[key] = json.loads(zlib.decompress(note))
         return found
 
     def put(self, notes: Iterable[tuple[bytes, Json]]) -> None:
-        with self._db:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO notes VALUES (?, ?)",
-                ((key, zlib.compress(canonical(note).encode(), 1)) for key, note in notes),
-            )
+        try:
+            with self._db:
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO notes VALUES (?, ?)",
+                    ((key, zlib.compress(canonical(note).encode(), 1)) for key, note in notes),
+                )
+        except sqlite3.DatabaseError as error:
+            raise self._broken(error) from None
 
     def close(self) -> None:
         self._db.close()

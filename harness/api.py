@@ -232,7 +232,8 @@ class Key:
 class MetricSpec:
     """What a metric computes. `signature` names the variant in the field's own terms.
 
-    `headline` names the keys that tables show; the others are in files and details. Empty: all.
+    `headline` names the keys that tables show, the one to show alone first; the others are in files
+    and details. Empty: all, and the last alone (BLEU-4, ROUGE-L).
     `whole_corpus`: a row depends on the other pairs of the call, so `rows` needs all at once.
     """
 

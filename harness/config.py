@@ -20,7 +20,7 @@ from harness.settings import Interval, Plugin, Protocol, RunConfig, Stats
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
 # What Hydra's grammar reads as a plain word; other values (blanks, commas, accents) are quoted.
-PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+~?\\-]*")
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+?\\-]*")
 
 
 def conf_dir() -> Path:
@@ -124,7 +124,8 @@ def _plugins(
         for name in dict.fromkeys(members):
             _check_known(group, name)
             overrides.append(f"+{group}@_{group}.{name}={name}")
-    nodes = _compose(overrides) if any(_belongs(o, g) for o in rest for g in wanted) else {}
+    named = any(_belongs(o, group) for o in rest for group in wanted)
+    nodes = _compose(overrides, whole=False) if named else {}
     for group, members in wanted.items():
         for override in (o for o in rest if _belongs(o, group)):
             overrides += _addressed(override, group, {m: nodes[f"_{group}"][m] for m in members})
@@ -188,12 +189,13 @@ def _store_empty(group: str, name: str) -> None:
     ConfigStore.instance().store(group=group, name=name, node={"plugin": name})
 
 
-def _compose(overrides: Sequence[str]) -> Json:
-    return _compose_cached(tuple(overrides))
+def _compose(overrides: Sequence[str], whole: bool = True) -> Json:
+    """The composed configuration. whole: a required value that is not set is an error."""
+    return _compose_cached(tuple(overrides), whole)
 
 
 @cache
-def _compose_cached(overrides: tuple[str, ...]) -> Json:
+def _compose_cached(overrides: tuple[str, ...], whole: bool) -> Json:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -202,7 +204,7 @@ def _compose_cached(overrides: tuple[str, ...]) -> Json:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             config = compose("config", overrides=list(overrides))
-            value = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            value = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
         except (HydraException, OmegaConfBaseException) as error:
             raise ReportCardError(_explain(error)) from None
     assert isinstance(value, dict)

@@ -56,7 +56,9 @@ def report(run: RunConfig) -> tuple[list[tuple[str, str, str]], bool]:
             lines.append((plugin.label, "missing", str(error)))
     for scorer in open_metrics(run.metrics, run.overrides):
         reason = scorer.not_run
-        lines.append((scorer.label, "missing" if reason else "ok", reason or "can run"))
+        weights = any(annotator.weights for annotator in scorer.annotators) if not reason else False
+        able_text = "weights found; they are checked when they are read" if weights else "can run"
+        lines.append((scorer.label, "missing" if reason else "ok", reason or able_text))
     lines.append(("configuration", "ok", str(config.conf_dir())))
     return lines, able
 

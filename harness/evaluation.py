@@ -106,6 +106,8 @@ def _score(
     cache = Cache(weights_dir().parent / "annotations.sqlite")
     try:
         noted = attach(scorer.annotators, [pairs], cache, progress)
+    except ReportCardError as error:  # unusable weights cost their own metric only
+        return not_run(scorer, str(error), patients, setting)
     finally:
         cache.close()
     return score(scorer, noted, patients, setting)[1]

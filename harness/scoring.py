@@ -248,4 +248,5 @@ def load_rows(folder: Path) -> tuple[list[str], Array]:
 def load_clusters(folder: Path) -> Clusters | None:
     """The number of each study's patient, where patients have several studies."""
     with np.load(folder / "rows.npz", allow_pickle=False) as saved:
-        return saved.get("clusters")
+        clusters: Clusters | None = saved.get("clusters")
+    return clusters

@@ -35,8 +35,8 @@ def scores_table(result: Json) -> None:
         out.print(_scores(f"as {result['protocol']} names them", result["columns"]))
     for name, reason in result["left_out"].items():
         out.print(Text(f"left out: {name}: {reason}"))
-    reasons = {e["not_run"]: key.split(".")[0] for key, e in metrics.items() if "not_run" in e}
-    for reason, metric in reasons.items():
+    reasons = {key.split(".")[0]: e["not_run"] for key, e in metrics.items() if "not_run" in e}
+    for metric, reason in reasons.items():
         out.print(Text(f"not run: {metric}: {reason}"))
     if len(shown) < len(metrics):
         out.print(f"{len(metrics) - len(shown)} keys of single classes: --json OUT")

@@ -103,6 +103,7 @@ class F1RadGraph:
             keys={name: Key() for name in KEYS},
             signature=f"{annotator}|case:{case}|mean",
             annotators=(annotator,),
+            headline=("rg_er", "entity_relation_f1", "rg_e", "rg_bar_er"),
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

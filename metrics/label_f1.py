@@ -121,7 +121,8 @@ def label_scores(total: Array) -> dict[str, Array]:
     }
     for i, label in enumerate(CLASSES):
         found |= {f"{label}.{key}": values[..., i] for key, values in per_class.items()}
-    return found
+    # Over no study every score is unknown; a 0 would say that the labels disagree.
+    return {key: np.where(n > 0, values, np.nan) for key, values in found.items()}
 
 
 def _mean(total: Array, n: Array) -> Array:
@@ -150,7 +151,7 @@ class LabelF1:
             keys=_keys(),
             # Macro beside micro and No Finding beside both: either average alone misleads
             # (shared metrics.md A3: an all-normal model has a micro-F1 of 0.52).
-            headline=("micro_f1_14", "macro_f1_14", "micro_f1_5", "macro_f1_5", "no_finding.f1"),
+            headline=("macro_f1_14", "micro_f1_14", "no_finding.f1", "macro_f1_5", "micro_f1_5"),
             signature=f"{annotator}|uncertain:{uncertain}|zero_division:0",
             annotators=(annotator,),
         )

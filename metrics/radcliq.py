@@ -94,7 +94,7 @@ class RadCliQ:
             signature="CXR-Report-Metric|raw|rg:family2|bs:distilroberta-base_L5_no-idf_rescaled"
             "|semb:chexbert_cls|bleu2:fast_bleu",
             annotators=(RADGRAPH, BERTSCORE, CHEXBERT),
-            headline=("v0", "v1"),
+            headline=("v1", "v0"),
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

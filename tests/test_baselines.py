@@ -140,3 +140,18 @@ def test_replay_is_keyed_by_content_and_not_by_path(tmp_path: Path, mini_cohort:
         plugin = Plugin("replay", "r", {"predictions": str(tmp_path / name)})
         prints.append(open_model(plugin, mini_cohort).fingerprint)
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_replay_does_not_take_the_reference_for_a_prediction(
+    tmp_path: Path, mini_cohort: Cohort
+) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("study_id,report,reference\nCXR1,truth,truth\n")
+    with pytest.raises(ReportCardError, match="may be the reference"):
+        answers(mini_cohort, "replay", predictions=str(path))
+    path.write_text("study_id,candidate\nCXR1,a\n")
+    (tmp_path / "p.jsonl").write_text(
+        '{"study_id": "CXR1", "model_prediction": "a"}\n{"study_id": "CXR2", "report": "b"}\n'
+    )
+    with pytest.raises(ReportCardError, match=r"p.jsonl:2: no column model_prediction"):
+        answers(mini_cohort, "replay", predictions=str(tmp_path / "p.jsonl"))

@@ -86,6 +86,14 @@ def test_protocol_chooses_the_variant_of_bleu_and_leaves_named_variants_alone() 
         ("stats.seed=abc", "stats"),
         ("nonsense", "write key=value"),
         ("plugin=nowhere.py", "No plugin file at nowhere.py"),
+        ("model.label=a/b", "a label names folders"),
+        ("model.label=..", "a label names folders"),
+        ("model.label=a@b", "a label names folders"),
+        ("model.label=<b>", "a label names folders"),
+        ("model.label=[/x]", "a label names folders"),
+        ("model=", "is empty"),
+        ("engine.batch_size=0", "engine.batch_size must be"),
+        ("engine.batch_size=abc", "engine.batch_size must be"),
     ],
 )
 def test_bad_words_get_a_sentence(override: str, message: str) -> None:
@@ -97,3 +105,27 @@ def test_run_config_is_frozen() -> None:
     run = config.load([])
     with pytest.raises(AttributeError):
         run.limit = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "value", ["résultats", "a b/c", "a,b.jsonl", "p q=1 (x)[y].csv", "it's", "C:\\x", "~/x"]
+)
+def test_any_path_is_a_value(value: str) -> None:
+    run = config.load([f"results_dir={value}", "model=replay", f"model.predictions={value}"])
+    assert str(run.results_dir) == value
+    assert run.models[0].options["predictions"] == value
+
+
+def test_an_option_goes_to_the_models_that_have_it() -> None:
+    run = config.load(["model=replay,random_train_report,empty_report", "model.predictions=x",
+                       "model.seed=4"])  # fmt: skip
+    assert run.models[0].options == {"predictions": "x"}
+    assert run.models[1].options["seed"] == 4
+    assert run.models[2].options == {}
+
+
+def test_plugins_may_be_given_one_by_one(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text("class A:\n    def generate(self, requests): ...\n")
+    run = config.load([f"plugin={tmp_path}/one.py", f"plugin={tmp_path}/two.py", "model=one,two"])
+    assert [m.plugin for m in run.models] == ["one", "two"]

@@ -146,6 +146,25 @@ BAD: list[tuple[str, str, bytes, str]] = [
         b"study_id,candidate,reference\na,b,\n",
         "Every reference is empty",
     ),
+    (
+        "column twice",
+        "p.csv",
+        b"study_id,candidate,candidate,reference\na,b,c,d\n",
+        r"p\.csv:1: a column occurs twice",
+    ),
+    (
+        "key twice",
+        "p.jsonl",
+        b'{"study_id": "a", "candidate": "x", "candidate": "y", "reference": "x"}\n',
+        r"p\.jsonl:1: the key 'candidate' occurs twice",
+    ),
+    (
+        "id twice as a key",
+        "p.json",
+        b'{"a": {"candidate": "x", "reference": "y"}, "a": {"candidate": "z", "reference": "y"}}',
+        r"the key 'a' occurs twice",
+    ),
+    ("semicolons", "p.csv", b"study_id;candidate;reference\na;b;c\n", "there are study_id;cand"),
     ("a list line", "p.jsonl", b"[1]\n", r"p\.jsonl:1: expected a JSON object"),
     ("unknown ending", "p.xlsx", b"PK", r"unknown ending; use \.jsonl"),
     ("open quote", "p.csv", b'study_id,candidate,reference\na,"b,c\n', r"p\.csv:2: not CSV"),
@@ -180,11 +199,23 @@ def test_bad_files_are_refused_and_nothing_is_overwritten(
         ({"seed": -1}, "seed"),
         ({"protocol": "r2gen"}, "--train"),
         ({"protocol": "r2gen", "train": "nowhere.jsonl"}, "No file at nowhere.jsonl"),
+        ({"protocol": "r2gen", "train": [{"report": "x"}]}, "train must be texts"),
+        ({"overrides": ["stats.resamples=7"]}, "takes weights"),
     ],
 )
 def test_bad_settings_are_refused(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ReportCardError, match=message):
         evaluate(ROWS, **kwargs)
+
+
+@pytest.mark.parametrize("pairs", [None, 3, ROWS[0], ["a", "b"], [("a", "b")]])
+def test_what_is_not_pairs_is_refused(pairs: Any) -> None:
+    with pytest.raises(ReportCardError, match="mapping"):
+        evaluate(pairs)
+
+
+def test_blanks_in_a_list_of_metrics_do_not_matter() -> None:
+    assert evaluate(ROWS, "bleu, rouge") == evaluate(ROWS, ["bleu", "rouge"])
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -140,3 +140,26 @@ def test_damaged_archive_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "NLMCXR_reports.tgz").write_bytes(b"<html>404</html>")
     with pytest.raises(ReportCardError, match=r"damaged.*fetch openi"):
         OpenI(str(tmp_path)).select()
+
+
+@pytest.mark.parametrize("damage", ["cut at a line", "cut in a line", "empty", "another header"])
+def test_a_damaged_index_is_made_again(mini_data: Path, mini_cohort: Cohort, damage: str) -> None:
+    root = mini_data / "packed"
+    root.mkdir()
+    with tarfile.open(root / "NLMCXR_reports.tgz", "w:gz") as archive:
+        archive.add(mini_data / "openi" / "ecgen-radiology", "ecgen-radiology")
+    plugin = Plugin("openi", "mini", {"root": str(root)})
+    load_cohort(plugin)
+    (index,) = root.glob("reports-*.jsonl")
+    whole = index.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    index.write_bytes(
+        {
+            "cut at a line": b"".join(lines[:4]),
+            "cut in a line": whole[:-40],
+            "empty": b"",
+            "another header": b"{}\n" + b"".join(lines[1:]),
+        }[damage]
+    )
+    assert load_cohort(plugin).fingerprint == mini_cohort.fingerprint
+    assert index.read_bytes() == whole

@@ -91,3 +91,11 @@ def test_no_report_text_reaches_mlflow(tmp_path: Path, mini_data: Path) -> None:
         for file in found:
             if file.is_file():
                 assert b"ZQX-CANARY-2" not in file.read_bytes(), file
+
+
+def test_a_lost_store_is_written_again(tmp_path: Path, mini_data: Path) -> None:
+    results = tmp_path / "r"
+    assert main(options(mini_data, results)) == 0
+    (results / "mlflow.db").unlink()
+    assert main(options(mini_data, results)) == 0
+    assert len(runs(results)[1]) == 3

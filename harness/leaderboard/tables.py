@@ -197,6 +197,9 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
         prints = Counter(f["metric_fingerprint"] for f in files if "not_run" not in f)
         chosen = min(prints, key=lambda p: (-prints[p], p)) if prints else None
         first = next((f for f in files if f.get("metric_fingerprint") == chosen), files[0])
+        headline = first.get("headline") or list(first["keys"])
+        # The key that stands for its metric where room is short.
+        lead = headline[0] if first.get("headline") else headline[-1]
         for key, entry in first["keys"].items():
             stem = [p for p in entry.get("signature", "").split("|") if not p.startswith("n:")]
             columns.append(
@@ -211,7 +214,8 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
                     "signature": "|".join(stem) or None,
                     "metric_fingerprint": chosen,
                     # A metric with dozens of keys names those that a table shows.
-                    "headline": key in (first.get("headline") or first["keys"]),
+                    "headline": key in headline,
+                    "lead": key == lead,
                 }
             )
     return columns

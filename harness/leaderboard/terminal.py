@@ -24,16 +24,9 @@ def render(model: Json, console: Console) -> None:
 
 
 def main_columns(board: Json, room: int) -> list[Json]:
-    """Columns for `room` characters: the primary one, then the last of each metric, then others.
-
-    The last key of BLEU and ROUGE (BLEU-4, ROUGE-L) is the one that papers print.
-    """
+    """Columns for `room` characters: the primary one, then the lead of each metric, then others."""
     columns = [column for column in board["columns"] if column["headline"]]
-    last = {column["metric"]: column["key"] for column in columns}
-    order = sorted(
-        columns,
-        key=lambda c: (c["key"] != board["primary"], c["key"] != last[c["metric"]]),
-    )
+    order = sorted(columns, key=lambda c: (c["key"] != board["primary"], not c["lead"]))
     kept = {order[0]["key"]} if order else set()
     room -= sum(_width(column) for column in order[:1])
     for column in order[1:]:

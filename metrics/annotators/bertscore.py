@@ -145,6 +145,8 @@ class Bertscore:
                     [(held[c], held[r], weigh(ids[c]), weigh(ids[r])) for c, r in pairs]
                 )
                 for i, (p, r) in zip(block, matched, strict=True):
+                    if not (math.isfinite(p) and math.isfinite(r)):
+                        continue  # unscored; a half-precision overflow must not be cached
                     notes[i] = {"p": p, "r": r, "f": 2 * p * r / (p + r) if p + r else 0.0}
                 uses.subtract(text for pair in pairs for text in pair)
                 held = {text: vectors for text, vectors in held.items() if uses[text]}

@@ -197,8 +197,10 @@ def checked_state(path: Path) -> dict[str, Any]:
     state.pop("bert.embeddings.position_ids", None)  # a counter that some versions store
     try:
         shape = Shape.of({k[5:]: v for k, v in state.items() if k.startswith("bert.")})
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
+    except KeyError as error:
         raise refuse(f"it lacks bert.{str(error).strip(chr(39))}") from None
+    except (ValueError, IndexError, AttributeError) as error:
+        raise refuse(f"its tensors have no shape of a BERT ({error})") from None
     expected = {f"bert.{name}": size for name, size in shape.parameters().items()}
     for i, codes in enumerate(CODES):
         expected[f"linear_heads.{i}.weight"] = (codes, shape.hidden)

@@ -180,6 +180,13 @@ def _load(folder: Path, layer: int, add_prefix_space: bool) -> tuple[Any, Any]:
                 f"{folder}: wrong vocabulary: the tokenizer has {len(tokenizer)} tokens, the model"
                 f" {config.vocab_size}."
             )
+        # Without its vocabulary file a tokenizer still opens, and reads every word as nothing.
+        words = tokenizer("lung effusion heart", add_special_tokens=False)["input_ids"]
+        if not set(words) - set(tokenizer.all_special_ids):
+            raise ReportCardError(
+                f"{folder}: wrong vocabulary: the tokenizer knows no word. Expected tokenizer.json,"
+                " vocab.json with merges.txt, or vocab.txt."
+            )
         if add_prefix_space and tokenizer("lung")["input_ids"] != tokenizer(" lung")["input_ids"]:
             raise ReportCardError(f"{folder}: the tokenizer ignores add_prefix_space.")
         try:
@@ -193,6 +200,8 @@ def _load(folder: Path, layer: int, add_prefix_space: bool) -> tuple[Any, Any]:
     if lost or info.get("mismatched_keys"):
         names = ", ".join(lost[:3]) or str(info["mismatched_keys"])
         raise ReportCardError(f"{weights}: truncated or another model: it lacks {names}.")
+    if not all(bool(value.isfinite().all()) for value in model.parameters()):
+        raise ReportCardError(f"{weights}: holds values that are not finite numbers.")
     return tokenizer, model.float()
 
 

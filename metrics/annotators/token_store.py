@@ -66,17 +66,21 @@ class TokenStore:
         if self._db is None:
             return {}
         found: dict[str, Vectors] = {}
-        for text in texts:
-            row = self._db.execute("SELECT v FROM tokens WHERE key = ?", (_key(text),)).fetchone()
-            if row is not None:
-                found[text] = np.frombuffer(row[0], "<f4").reshape(-1, self.width)
+        query = "SELECT v FROM tokens WHERE key = ?"
+        try:
+            for text in texts:
+                row = self._db.execute(query, (_key(text),)).fetchone()
+                if row is not None:
+                    found[text] = np.frombuffer(row[0], "<f4").reshape(-1, self.width)
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise ReportCardError(f"{self.path}: {error}. It is a cache: delete it.") from None
         return found
 
     def put(self, vectors: Iterable[tuple[str, Vectors]]) -> None:
         if self._db is None or self._bytes() > self.max_bytes:
             return
         # A full disk costs the next model its saving, not this one its scores.
-        with contextlib.suppress(sqlite3.OperationalError), self._db:
+        with contextlib.suppress(sqlite3.DatabaseError), self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO tokens VALUES (?, ?)",
                 ((_key(text), v.astype("<f4").tobytes()) for text, v in vectors),

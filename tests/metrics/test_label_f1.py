@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from harness.api import Pair, ReportCardError
-from metrics.label_f1 import CLASSES, FIVE, LABELS, LabelF1, present
+from metrics.label_f1 import CLASSES, FIVE, LABELS, LabelF1, label_scores, present
 
 
 def pairs_of(candidate, reference, name="any"):
@@ -123,3 +123,7 @@ def test_names():
     assert [LABELS[i] for i in FIVE] == [
         "Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion",
     ]  # fmt: skip
+
+
+def test_labels_of_no_study_are_unknown_and_not_zero() -> None:
+    assert all(np.isnan(value) for value in label_scores(np.zeros(61)).values())
