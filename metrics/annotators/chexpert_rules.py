@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,6 +95,47 @@ def sentences(text: str) -> Iterator[list[str]]:
             current = []
     if current:
         yield current
+
+
+def clauses(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int]:
+    """Places of the commas and "and"s after which a clause of its own begins, not a list item."""
+    marks = [
+        i for i, w in enumerate(found) if w == "," or (w == "and" and i and found[i - 1] != ",")
+    ]
+    ends = [*marks[1:], len(found)]
+    before = [0, *marks]
+    return [
+        mark
+        for mark, end, last in zip(marks, ends, before, strict=False)
+        if _is_clause(found, last, mark, end, cues)
+    ]
+
+
+def _is_clause(
+    found: Sequence[str], last: int, mark: int, end: int, cues: Mapping[str, frozenset[str]]
+) -> bool:
+    """Whether found[mark:end] is a clause; found[last:mark] is what the comma ends."""
+    part = [word for word in found[mark:end] if word not in _STOPS and word not in (",", "and")]
+    if len(part) < 2 or part[0] in cues["joins"]:
+        return False
+    is_list = not cues["joins"].isdisjoint(found[mark:])
+    opens = part[0] in cues["opener"] and not is_list
+    if opens or _has_verb(part, cues):
+        return True
+    if found[mark] != "," or is_list or cues["denies"].isdisjoint(found[last:mark]):
+        return False
+    placed = any(a == "in" and b in cues["place"] for a, b in pairwise(part))
+    return placed or part[-1] in cues["closer"]
+
+
+def _has_verb(part: Sequence[str], cues: Mapping[str, frozenset[str]]) -> bool:
+    """A verb after its subject, other than the "is seen" that closes a list."""
+    for i, word in enumerate(part):
+        if i and word in cues["verb"]:
+            rest = [w for w in part[i + 1 :] if w not in cues["adverb"]]
+            if part[0] in cues["article"] or not (rest and rest[0] in cues["report"]):
+                return True
+    return False
 
 
 class _Tokenizer:
@@ -235,9 +277,25 @@ def _build() -> _Engine:
             if entries:
                 matcher.add(key, [nlp.tokenizer(p) for p in _phrases(entries)])
             names[nlp.vocab.strings.add(key)] = (LABELS.index(name), kind)
+    cues = {name: frozenset(expand(phrase)) for name, phrase in data["clauses"].items()}
+
+    class Clauses(Negex):
+        """NegEx that also ends a negation where a clause begins."""
+
+        def termination_boundaries(
+            self, doc: Doc, terminating: list[tuple[int, int, int]]
+        ) -> list[tuple[int, int]]:
+            starts = clauses([token.text for token in doc], cues)
+            return super().termination_boundaries(
+                doc, terminating + [(0, start, start + 1) for start in starts]
+            )
+
     contexts = tuple(
-        Negex(nlp, extension, _termset(data[section]), None, extension, None, ["mentions"])
-        for section, extension in (("negation", NEGATED), ("uncertainty", UNSURE))
+        engine(nlp, extension, _termset(data[section]), None, extension, None, ["mentions"])
+        for engine, section, extension in (
+            (Clauses, "negation", NEGATED),
+            (Negex, "uncertainty", UNSURE),
+        )
     )
     return _Engine(nlp.tokenizer, matcher, contexts, names)
 
