@@ -23,6 +23,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from benchmarks.data import texts as open_i_texts
 from metrics.annotators.chexbert import Chexbert
 from tests.clinical import chexbert_fixtures as fixtures
 
@@ -31,7 +32,7 @@ PADDED_BATCH = 32
 
 def cohort(n: int) -> list[str]:
     """n references and n candidates, side by side."""
-    texts = fixtures.openi_reports()
+    texts = open_i_texts()
     others = (texts[n:] * (1 + n // max(1, len(texts) - n)))[:n]
     return [text for pair in zip(texts[:n], others, strict=False) for text in pair]
 
@@ -158,7 +159,7 @@ def main() -> None:
     if vocab is None:
         sys.exit("no vocab.txt of bert-base-uncased: set BERT_VOCAB")
     texts = cohort(options.n)
-    whole = fixtures.openi_reports(2461)
+    whole = open_i_texts()[:2461]
     print(f"{len(whole)} references of Open-I hold {len(set(whole))} different texts")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -16,17 +16,17 @@ Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Order: m
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api import Json
+from metrics.annotators import _rules_text
+from metrics.annotators._rules_text import clauses, expand, sentences, words
 from metrics.label_f1 import BLANK, LABELS, NEGATIVE, POSITIVE, UNCERTAIN
 
 if TYPE_CHECKING:
@@ -40,102 +40,8 @@ REACH_BEFORE = 4  # tokens between a state and the anatomy after it: "enlarged �
 REACH_AFTER = 14  # tokens between anatomy and the state after it: "heart … is … enlarged"
 NEGATED, UNSURE = "chexpert_rules_negated", "chexpert_rules_unsure"
 
-_TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!]")
-_PARAGRAPH = re.compile(r"\n\s*\n|\n\s*[-*•]")
-_STOPS = frozenset(".;?!")
-_LONGEST = 100  # words of a sentence; NegEx takes the square of it, and nobody writes more
 # States compete with each other for a part; the longest phrase at a place wins.
 _STATES = {"abnormal": POSITIVE, "borderline": UNCERTAIN, "normal": NEGATIVE}
-
-
-def expand(phrase: str) -> list[str]:
-    """All readings of a phrase with {a|b|} alternatives, which may be nested.
-
-    >>> expand("{small |}effusion{|s}")
-    ['small effusion', 'small effusions', 'effusion', 'effusions']
-    """
-    readings = _alternatives(iter(re.findall(r"[{}|]|[^{}|]+", phrase)))
-    return [" ".join(reading.split()) for reading in readings]
-
-
-def _alternatives(pieces: Iterator[str]) -> list[str]:
-    """Readings up to the closing brace of this level, or the end."""
-    done, current = [], [""]
-    for piece in pieces:
-        if piece == "}":
-            break
-        if piece == "|":
-            done, current = done + current, [""]
-        else:
-            tails = _alternatives(pieces) if piece == "{" else [piece]
-            current = [head + tail for head in current for tail in tails]
-    return done + current
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words, numbers and stops. All other characters separate words.
-
-    >>> words("Follow-up:\\x00 no effusion.")
-    ['follow', 'up', ':', 'no', 'effusion', '.']
-    """
-    return _TOKEN.findall(_PARAGRAPH.sub(" . ", text).lower())
-
-
-def sentences(text: str) -> Iterator[list[str]]:
-    """Words by sentence. One without a stop is cut after 100 words.
-
-    >>> list(sentences("No effusion. Clear"))
-    [['no', 'effusion', '.'], ['clear']]
-    """
-    current: list[str] = []
-    for word in words(text):
-        current.append(word)
-        if word in _STOPS or len(current) == _LONGEST:
-            yield current
-            current = []
-    if current:
-        yield current
-
-
-def clauses(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int]:
-    """Places of the commas and "and"s after which a clause of its own begins, not a list item."""
-    marks = [
-        i for i, w in enumerate(found) if w == "," or (w == "and" and i and found[i - 1] != ",")
-    ]
-    ends = [*marks[1:], len(found)]
-    before = [0, *marks]
-    return [
-        mark
-        for mark, end, last in zip(marks, ends, before, strict=False)
-        if _is_clause(found, last, mark, end, cues)
-    ]
-
-
-def _is_clause(
-    found: Sequence[str], last: int, mark: int, end: int, cues: Mapping[str, frozenset[str]]
-) -> bool:
-    """Whether found[mark:end] is a clause; found[last:mark] is what the comma ends."""
-    part = [word for word in found[mark:end] if word not in _STOPS and word not in (",", "and")]
-    if len(part) < 2 or part[0] in cues["joins"]:
-        return False
-    is_list = not cues["joins"].isdisjoint(found[mark:])
-    opens = part[0] in cues["opener"] and not is_list
-    if opens or _has_verb(part, cues):
-        return True
-    if found[mark] != "," or is_list or cues["denies"].isdisjoint(found[last:mark]):
-        return False
-    placed = any(a == "in" and b in cues["place"] for a, b in pairwise(part))
-    return placed or part[-1] in cues["closer"]
-
-
-def _has_verb(part: Sequence[str], cues: Mapping[str, frozenset[str]]) -> bool:
-    """A verb after its subject, other than the "is seen" that closes a list."""
-    for i, word in enumerate(part):
-        if i and word in cues["verb"]:
-            rest = [w for w in part[i + 1 :] if w not in cues["adverb"]]
-            if part[0] in cues["article"] or not (rest and rest[0] in cues["report"]):
-                return True
-    return False
 
 
 class _Tokenizer:
@@ -322,7 +228,8 @@ class CheXpertRules:
     @cached_property
     def version(self) -> str:
         """Changes with the rules, the phrases and the engine, so that no stale note is read."""
-        code = Path(__file__).read_bytes() + PHRASES.read_bytes()
+        parts = (Path(__file__), Path(_rules_text.__file__), PHRASES)
+        code = b"".join(path.read_bytes() for path in parts)
         engine = "+".join(f"{name}{_installed(name)}" for name in PACKAGES)
         return f"1+{hashlib.sha256(code).hexdigest()[:12]}+{engine}"
 

@@ -6,7 +6,8 @@ import pytest
 
 pytest.importorskip("negspacy")
 
-from metrics.annotators.chexpert_rules import CheXpertRules, expand
+from metrics.annotators._rules_text import expand
+from metrics.annotators.chexpert_rules import CheXpertRules
 from metrics.f1_chexpert_rules import F1CheXpertRules
 from metrics.label_f1 import CLASSES
 

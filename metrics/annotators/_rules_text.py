@@ -1,0 +1,105 @@
+"""Words, sentences and clauses of a report, and the readings of a phrase pattern.
+
+The part of the rules labeler (chexpert_rules.py) that knows text and no finding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+_TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!]")
+_PARAGRAPH = re.compile(r"\n\s*\n|\n\s*[-*•]")
+_STOPS = frozenset(".;?!")
+_LONGEST = 100  # words of a sentence; NegEx takes the square of it, and nobody writes more
+
+
+def expand(phrase: str) -> list[str]:
+    """All readings of a phrase with {a|b|} alternatives, which may be nested.
+
+    >>> expand("{small |}effusion{|s}")
+    ['small effusion', 'small effusions', 'effusion', 'effusions']
+    """
+    readings = _alternatives(iter(re.findall(r"[{}|]|[^{}|]+", phrase)))
+    return [" ".join(reading.split()) for reading in readings]
+
+
+def _alternatives(pieces: Iterator[str]) -> list[str]:
+    """Readings up to the closing brace of this level, or the end."""
+    done, current = [], [""]
+    for piece in pieces:
+        if piece == "}":
+            break
+        if piece == "|":
+            done, current = done + current, [""]
+        else:
+            tails = _alternatives(pieces) if piece == "{" else [piece]
+            current = [head + tail for head in current for tail in tails]
+    return done + current
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words, numbers and stops. All other characters separate words.
+
+    >>> words("Follow-up:\\x00 no effusion.")
+    ['follow', 'up', ':', 'no', 'effusion', '.']
+    """
+    return _TOKEN.findall(_PARAGRAPH.sub(" . ", text).lower())
+
+
+def sentences(text: str) -> Iterator[list[str]]:
+    """Words by sentence. One without a stop is cut after 100 words.
+
+    >>> list(sentences("No effusion. Clear"))
+    [['no', 'effusion', '.'], ['clear']]
+    """
+    current: list[str] = []
+    for word in words(text):
+        current.append(word)
+        if word in _STOPS or len(current) == _LONGEST:
+            yield current
+            current = []
+    if current:
+        yield current
+
+
+def clauses(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int]:
+    """Places of the commas and "and"s after which a clause of its own begins, not a list item."""
+    marks = [
+        i for i, w in enumerate(found) if w == "," or (w == "and" and i and found[i - 1] != ",")
+    ]
+    ends = [*marks[1:], len(found)]
+    before = [0, *marks]
+    return [
+        mark
+        for mark, end, last in zip(marks, ends, before, strict=False)
+        if _is_clause(found, last, mark, end, cues)
+    ]
+
+
+def _is_clause(
+    found: Sequence[str], last: int, mark: int, end: int, cues: Mapping[str, frozenset[str]]
+) -> bool:
+    """Whether found[mark:end] is a clause; found[last:mark] is what the comma ends."""
+    part = [word for word in found[mark:end] if word not in _STOPS and word not in (",", "and")]
+    if len(part) < 2 or part[0] in cues["joins"]:
+        return False
+    is_list = not cues["joins"].isdisjoint(found[mark:])
+    opens = part[0] in cues["opener"] and not is_list
+    if opens or _has_verb(part, cues):
+        return True
+    if found[mark] != "," or is_list or cues["denies"].isdisjoint(found[last:mark]):
+        return False
+    placed = any(a == "in" and b in cues["place"] for a, b in pairwise(part))
+    return placed or part[-1] in cues["closer"]
+
+
+def _has_verb(part: Sequence[str], cues: Mapping[str, frozenset[str]]) -> bool:
+    """A verb after its subject, other than the "is seen" that closes a list."""
+    for i, word in enumerate(part):
+        if i and word in cues["verb"]:
+            rest = [w for w in part[i + 1 :] if w not in cues["adverb"]]
+            if part[0] in cues["article"] or not (rest and rest[0] in cues["report"]):
+                return True
+    return False
