@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import __version__
-from harness.api import ReportCardError
 
 if TYPE_CHECKING:
     from harness.settings import RunConfig
@@ -39,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides = [*getattr(arguments, "overrides", []), *rest]
     elif rest:
         parser.error(f"unrecognised: {' '.join(rest)} (reportcard VERB --help)")
+    from harness.api import ReportCardError  # after --help has answered: it imports NumPy
+
     if not hasattr(arguments, "verb"):
         parser.print_help()
         return 0
@@ -246,6 +247,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
         fetch_weights(words, weights_dir(), _say)
         return 0
     if words:
+        from harness.api import ReportCardError
+
         raise ReportCardError(f"fetch openi takes key=value only, not {' '.join(words)}.")
     config = _config(arguments)
     datasets = [open_dataset(plugin) for plugin in config.datasets if plugin.plugin == "openi"]

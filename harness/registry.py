@@ -17,7 +17,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,8 +25,6 @@ from types import ModuleType
 from typing import Any
 
 from harness.api import ReportCardError
-
-Loader = Callable[[], type]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

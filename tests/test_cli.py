@@ -31,7 +31,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "from harness.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'pandas', 'mlflow', 'hydra', 'sklearn', 'scipy', 'rich', 'nltk'}\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'mlflow', 'hydra', 'sklearn', 'scipy', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
