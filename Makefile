@@ -5,7 +5,7 @@ ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASE
        $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-clinical lint bench validate-labeler dashboard doctor clean
+.PHONY: help setup benchmark test test-clinical lint bench validate-labeler judge dashboard doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -15,7 +15,7 @@ help: ## this list
 $(BIN)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ReportCard needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dev]'
 	@touch $@
 
 setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
@@ -27,7 +27,7 @@ test: setup ## run the whole test suite
 	@$(BIN)/python -m pytest
 
 $(BIN)/.clinical: $(BIN)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,dev,clinical,clinical-test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dev,clinical,clinical-test]'
 	@touch $@
 
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
@@ -41,6 +41,9 @@ lint: setup ## ruff, mypy --strict on harness/
 
 bench: setup ## the speed figures, as ratios from one run
 	@$(BIN)/python -m benchmarks
+
+judge: setup ## a local judge on 127.0.0.1:8103 (GGUF=your-model.gguf)
+	@$(BIN)/reportcard judge $(if $(GGUF),--gguf $(GGUF))
 
 dashboard: setup ## serve the MLflow runs on 127.0.0.1
 	@$(BIN)/reportcard dashboard

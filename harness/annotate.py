@@ -12,17 +12,15 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.api import Annotator, Json, Pair, ReportCardError
+from harness.api import Annotator, Json, JudgedAnnotator, Pair, Progress, ReportCardError
 from harness.store import canonical
 
 CHUNK = 1024  # items per call: a kill loses at most so many notes
-
-Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
 
 
 class Cache:
@@ -86,9 +84,11 @@ def annotate(
 ) -> dict[Any, Json | None]:
     """A note per unique item; only those that the cache does not hold are computed.
 
-    An item without a note (None) is not cached: the next run tries it again.
+    An unscored item (no note, or a reason in its place) is not cached: the next run tries again.
     """
     unique = list(dict.fromkeys(items))
+    if isinstance(annotator, JudgedAnnotator):
+        return dict(zip(unique, annotator.annotate(unique), strict=True))
     keys = {item: note_key(annotator, item) for item in unique}
     cached = cache.get(list(keys.values()))
     notes = {item: cached[key] for item, key in keys.items() if key in cached}
@@ -102,7 +102,8 @@ def annotate(
                 raise ReportCardError(
                     f"annotator {annotator.id} gave {len(made)} notes for {len(part)} items."
                 )
-            cache.put((keys[i], n) for i, n in zip(part, made, strict=True) if n is not None)
+            scored = [(i, n) for i, n in zip(part, made, strict=True) if not _unscored(n)]
+            cache.put((keys[i], n) for i, n in scored if n is not None)
             notes.update(zip(part, made, strict=True))
             yield part
 
@@ -110,6 +111,10 @@ def annotate(
         for _ in progress(work(), len(new), annotator.id):
             pass
     return notes
+
+
+def _unscored(note: Json | None) -> bool:
+    return note is None or "unscored" in note
 
 
 def len_of(item: Any) -> int:
@@ -124,7 +129,20 @@ def items_of(annotator: Annotator, pairs: Iterable[Pair]) -> Iterator[Any]:
             yield pair.candidate
             yield pair.reference
         else:
-            yield pair.candidate, pair.reference
+            yield item_of(annotator, pair)
+
+
+def item_of(annotator: Annotator, pair: Pair) -> tuple[Any, Any]:
+    """(candidate, reference) as the annotator reads them: texts, or phrases where grounded."""
+    if annotator.scope == "pair":
+        return pair.candidate, pair.reference
+    grounded = (pair.candidate_phrases, pair.reference_phrases)
+    texts = (pair.candidate, pair.reference)
+    candidate, reference = (
+        text if phrases is None else tuple(phrase.text for phrase in phrases)
+        for phrases, text in zip(grounded, texts, strict=True)
+    )
+    return candidate, reference
 
 
 def attach(
@@ -146,7 +164,7 @@ def attach(
                 if annotator.scope == "text":
                     found = (notes[pair.candidate], notes[pair.reference])
                 else:
-                    found = (notes[pair.candidate, pair.reference], None)
+                    found = (notes[item_of(annotator, pair)], None)
                 pairs[i] = replace(pair, notes={**pair.notes, annotator.id: found})
     return result
 

@@ -7,7 +7,7 @@ Standard library and NumPy only, so that importing a plugin is cheap.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -22,6 +22,7 @@ Kind = Literal["model", "floor", "ceiling"]
 DataClass = Literal["open", "registered", "credentialed"]
 Task = Literal["findings", "findings+impression", "grounded_findings", "phrase_grounding"]
 Status = Literal["ok", "empty", "truncated", "refused", "failed"]
+Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
 
 
 class ReportCardError(Exception):
@@ -181,6 +182,19 @@ class DatasetCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Custody:
+    """Whose text a judged annotator is about to read, and where its verdicts may be kept.
+
+    `cache_dir` is private to the owner and, for data that is not open, to one use agreement.
+    """
+
+    data: DatasetCard
+    cache_dir: Path
+    progress: Progress
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One line of the attrition table: what a filter was given and what it kept."""
 
@@ -209,13 +223,18 @@ class Pair:
 
     `notes` holds, per annotator that the metric's spec names, (candidate note, reference note) for
     an annotator of texts, or (note, None) for an annotator of pairs. A note that is None could not
-    be made: the metric answers with a NaN row.
+    be made, or holds the reason under "unscored": the metric answers with a NaN row.
+
+    `candidate_phrases`, `reference_phrases`: the findings one by one with their boxes where the
+    report is grounded; None where it is narrative text.
     """
 
     study_id: str
     candidate: str
     reference: str
     notes: Mapping[str, tuple[Json | None, Json | None]] = field(default_factory=dict)
+    candidate_phrases: tuple[Phrase, ...] | None = None
+    reference_phrases: tuple[Phrase, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +305,14 @@ class Dataset(Protocol):
 
 
 class Annotator(Protocol):
-    """Expensive reading of a text ("text") or of (candidate, reference) ("pair"), made once.
+    """Expensive reading, made once: of a text ("text"), of (candidate, reference) texts ("pair"),
+    or of two reports ("reports"), each a text, or a tuple of phrases where it is grounded.
 
     Notes are JSON objects, cached by (id, version, weights, item). `version` changes whenever a
     note would. `weights` is the sha256 of what was learnt, or None. Heavy imports and loading
-    happen in `annotate`; `close` frees the memory. An item that cannot be read gets None.
+    happen in `annotate`; `close` frees the memory. An item that cannot be read gets None, or a note
+    with the reason under "unscored"; neither is cached. "again": true says that another run may
+    succeed. A reason holds no report text.
     """
 
     @property
@@ -300,7 +322,7 @@ class Annotator(Protocol):
     def version(self) -> str: ...
 
     @property
-    def scope(self) -> Literal["text", "pair"]: ...
+    def scope(self) -> Literal["text", "pair", "reports"]: ...
 
     @property
     def weights(self) -> str | None: ...
@@ -314,6 +336,21 @@ class Annotator(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class JudgedAnnotator(Protocol):
+    """An annotator that asks a language model. Its judge keeps the verdicts, so the harness caches
+    no notes of it and gives it all items at once. `caveat` is shown beside every score.
+    """
+
+    @property
+    def caveat(self) -> str | None: ...
+
+    def admit(self, custody: Custody) -> None:
+        """Called before `annotate`. Raises ReportCardError when such text may not go where the
+        judge sends it."""
+        ...
 
 
 class Metric(Protocol):
@@ -330,6 +367,16 @@ class Metric(Protocol):
     def rows(self, pairs: Sequence[Pair]) -> Array: ...
 
     def scores(self, total: Array) -> dict[str, Array]: ...
+
+
+@runtime_checkable
+class BoundedMetric(Protocol):
+    """A metric that can say what its unscored pairs could have been."""
+
+    def extremes(self, rows: Array) -> Array:
+        """Scored rows (n, k) → (2, k): the most and the least favourable row of an unscored pair.
+        Worst- and best-case scores put them in the place of the NaN rows."""
+        ...
 
 
 def pack_floats(values: npt.ArrayLike) -> str:

@@ -24,6 +24,7 @@ overrides are Hydra's key=value; the common ones:
   suite=NAME           a list of all three (conf/suite)
   limit=200            the first 200 studies only: a smoke test, on a tab of its own
   results_dir=DIR  data_dir=DIR  stats.resamples=1000  stats.seed=7  tracking=none
+  judge=local judge.KEY=VALUE   who judges CheXprompt and RadFact (conf/judge; make judge)
   model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME
   plugin=FILE.py       a model, metric or dataset of your own
 """
@@ -104,6 +105,22 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("what", choices=["openi", "weights"])
     listing = verb("list", "what there is to choose from", overrides=False)
     listing.add_argument("what", choices=["models", "datasets", "metrics", "protocols", "suites"])
+    audit = verb("audit", "what a judge, or each metric, sees of errors that we made on purpose")
+    audit.add_argument("what", choices=["judge", "metrics"])
+    audit.add_argument("--metrics", help="comma list (judge: chexprompt; metrics: every metric)")
+    audit.add_argument("--repeats", type=int, default=2, help="times the judge is asked (2)")
+    audit.add_argument("--out", type=Path, metavar="DIR", help="write tables, JSON and plot here")
+    validate = verb("validate", "agreement of metrics and a judge with radiologists' error counts")
+    validate.add_argument("what", choices=["rexval", "radevalx"])
+    validate.add_argument("--root", type=Path, required=True, help="the folder of its files")
+    validate.add_argument("--metrics", help="comma list (every metric that can run)")
+    validate.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
+    judge = verb("judge", "serve a local judge on 127.0.0.1, OpenAI-compatible", overrides=False)
+    judge.add_argument("--gguf", type=Path, help="model file (SmolLM2-135M-Instruct, fetched)")
+    judge.add_argument("--port", type=int, default=8103)
+    judge.add_argument("--threads", type=int, default=1)
+    judge.add_argument("--slots", type=int, default=2, help="questions answered side by side")
+    judge.add_argument("--context", type=int, default=4096, help="tokens per slot")
     verb("doctor", "check this machine and the configured run")
     dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=5000)
@@ -116,13 +133,25 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "pairs",
         type=Path,
-        help="JSONL or CSV with study_id, candidate, reference and optionally patient_id",
+        help="JSONL, CSV or JSON with study_id, candidate, reference and optionally patient_id; or"
+        " grounded: prediction and target, lists of {text, boxes}",
     )
     sub.add_argument("--metrics", help="comma list; default: the protocol's columns, or bleu,rouge")
     sub.add_argument("--protocol", default="reportcard", help="see reportcard list protocols")
     sub.add_argument("--resamples", type=int, default=500, help="bootstrap replicates (500)")
     sub.add_argument("--seed", type=int, help="of the bootstrap (the protocol's own, else 0)")
     sub.add_argument("--train", type=Path, help="train reports, for a protocol with a vocabulary")
+    judged = sub.add_argument_group("judged metrics (chexprompt, radfact)")
+    judged.add_argument("--judge", metavar="NAME", help="local, openai, azure, recorded, …")
+    judged.add_argument("--verdicts", type=Path, help="what --judge recorded replays (JSONL)")
+    judged.add_argument("--record", type=Path, help="write the verdicts that were used (JSONL)")
+    judged.add_argument(
+        "--data-class",
+        choices=["open", "registered", "credentialed"],
+        default="credentialed",
+        help="of the pairs; only open text may go to any judge (credentialed)",
+    )
+    judged.add_argument("--dua", metavar="ID", help="the data-use agreement in conf/egress.yaml")
     sub.add_argument("--json", type=Path, metavar="OUT", help="write the result here ('-': stdout)")
 
 
@@ -198,13 +227,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     result = evaluate(
         arguments.pairs,
-        metrics=[name for name in (arguments.metrics or "").split(",") if name],
+        metrics=_listed(arguments.metrics),
         protocol=arguments.protocol,
         resamples=arguments.resamples,
         seed=arguments.seed,
         train=arguments.train,
-        overrides=arguments.overrides,
+        overrides=[*_judge_overrides(arguments), *arguments.overrides],
         progress=track,
+        data_class=arguments.data_class,
+        dua_id=arguments.dua,
+        say=_say_aside,
     )
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if arguments.json == Path("-"):
@@ -216,6 +248,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     scores_table(result)
     return 0
+
+
+def _judge_overrides(arguments: argparse.Namespace) -> list[str]:
+    """--judge, --verdicts and --record in Hydra's words. Verdicts alone mean the recorded judge."""
+    judge = arguments.judge or ("recorded" if arguments.verdicts else None)
+    given = {"judge": judge, "judge.verdicts": arguments.verdicts, "judge.record": arguments.record}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
+
+
+def _say_aside(text: str) -> None:
+    """To stderr: stdout may be the JSON."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -271,6 +315,47 @@ def _doctor(arguments: argparse.Namespace) -> int:
     lines, able = report(_config(arguments))
     doctor_table(lines)
     return 0 if able else 2
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from harness.audit import run_audit
+
+    return run_audit(
+        arguments.what,
+        metrics=_listed(arguments.metrics),
+        overrides=arguments.overrides,
+        repeats=arguments.repeats,
+        out=arguments.out,
+    )
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from harness.validation import run_validation
+
+    return run_validation(
+        arguments.what,
+        root=arguments.root,
+        metrics=_listed(arguments.metrics),
+        overrides=arguments.overrides,
+        json_out=arguments.json,
+    )
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from harness.local_judge import serve
+
+    return serve(
+        arguments.gguf,
+        port=arguments.port,
+        threads=arguments.threads,
+        slots=arguments.slots,
+        context=arguments.context,
+        say=_say,
+    )
+
+
+def _listed(text: str | None) -> list[str]:
+    return [name for name in (text or "").split(",") if name]
 
 
 def _dashboard(arguments: argparse.Namespace) -> int:

@@ -68,7 +68,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         results_dir=Path(node["results_dir"]),
         batch_size=_whole("engine.batch_size", node["engine"]["batch_size"]),
         limit=limit,
-        overrides=tuple(o for o in rest if _belongs(o, "weights") or _belongs(o, "annotator")),
+        overrides=tuple(o for o in rest if is_of_annotators(o)),
         track=bool(node["tracking"]["enabled"]),
         tracking_uri=node["tracking"]["uri"],
         suite=_choice(rest, "suite", "default"),
@@ -119,7 +119,12 @@ def _plugins(
 
     `model.x=1` reaches each chosen model as `_model.<name>.x=1`.
     """
-    overrides = [o for o in rest if o.startswith("data_dir=") or _belongs(o, "weights")]
+    shared = ("weights", "judge")
+    overrides = [
+        o
+        for o in rest
+        if o.startswith(("data_dir=", "judge=")) or any(_belongs(o, group) for group in shared)
+    ]
     for group, members in wanted.items():
         for name in dict.fromkeys(members):
             _check_known(group, name)
@@ -179,6 +184,12 @@ def _check_known(group: str, name: str) -> None:
     _store_empty(group, name)
 
 
+def is_of_annotators(override: str) -> bool:
+    """Whether a `key=value` is about annotators, their weights or their judge."""
+    groups = ("weights", "annotator", "judge")
+    return override.startswith("judge=") or any(_belongs(override, group) for group in groups)
+
+
 def _belongs(override: str, group: str) -> bool:
     return override.lstrip("+~").startswith(f"{group}.")
 
@@ -220,7 +231,7 @@ def _explain(error: Exception) -> str:
             group, _, option = key.removeprefix("_").split(".", 2)
             key = f"{group}.{option}"
         return f"{key} is required and not set. Give it on the command line: {key}=…"
-    for group in ("suite", "protocol", "engine", "tracking", "dataset", "model"):
+    for group in ("suite", "protocol", "engine", "tracking", "dataset", "model", "judge"):
         if f"'{group}/" in message:
             bad = message.split(f"'{group}/", 1)[1].split("'", 1)[0]
             hint = registry.did_you_mean(bad, names(group))
@@ -239,7 +250,7 @@ def _explain(error: Exception) -> str:
 def _top_keys() -> list[str]:
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     return [line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()] + [
-        *("model", "dataset", "metrics", "suite", "protocol", "engine", "tracking"),
+        *("model", "dataset", "metrics", "suite", "protocol", "engine", "judge", "tracking"),
         *("stats.resamples", "stats.seed", "stats.confidence", "engine.batch_size"),
     ]
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness import config
-from harness.annotate import Cache, Progress, attach
-from harness.api import Json, Pair, ReportCardError
+from harness.annotate import Cache, attach
+from harness.api import (
+    Custody,
+    DataClass,
+    DatasetCard,
+    Json,
+    JudgedAnnotator,
+    Pair,
+    Phrase,
+    Progress,
+    ReportCardError,
+)
+from harness.grounded import phrases_of
 from harness.progress import quiet
-from harness.score import Scorer, Setting, not_run, open_metrics, score
+from harness.score import Scorer, Setting, not_run, open_metrics, score, unscored_reasons
 from harness.settings import Protocol, Stats
 from harness.tables import ID_COLUMN, Record, by_id, read_records
 from harness.text import normaliser
@@ -19,6 +31,7 @@ from harness.weights import weights_dir
 DEFAULT = ("bleu", "rouge")
 CANDIDATE = ("candidate",)
 REFERENCE = ("reference",)
+PREDICTION, TARGET = "prediction", "target"
 TRAIN = ("reference", "report", "findings", "text")
 
 Pairs = str | Path | Iterable[Mapping[str, Any]]
@@ -34,31 +47,40 @@ def evaluate(
     train: str | Path | Sequence[str] | None = None,
     overrides: Sequence[str] = (),
     progress: Progress = quiet,
+    data_class: DataClass = "credentialed",
+    dua_id: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Json:
     """Score candidate reports against references.
 
     pairs: a .jsonl, .csv, .tsv or .json file, or an iterable of mappings, with `study_id`,
         `candidate`, `reference` and optionally `patient_id` (intervals are then drawn by patient
-        where a patient has several studies).
+        where a patient has several studies). Grounded pairs have `prediction` and `target`, lists
+        of {text, boxes: [{x_min, y_min, x_max, y_max}] | null}, as in RadFact's examples; without
+        a study_id they are numbered.
     metrics: names as in `reportcard list metrics`; None: those of the protocol's columns, else BLEU
         and ROUGE.
     protocol: a name of conf/protocol. seed: of the bootstrap; None: the protocol's own, else 0.
-    overrides: where weights lie, e.g. ["weights.chexbert=/path"].
+    overrides: where weights lie and who judges, e.g. ["weights.chexbert=/path", "judge=recorded",
+        "judge.verdicts=v.jsonl"].
+    data_class, dua_id: what a judge may be sent. Pairs of unknown origin count as credentialed: a
+        judge on this machine may read them, any other only if conf/egress.yaml lists it for dua_id.
     train: reports that a protocol with a vocabulary needs (r2gen): texts, or a file with a column
         reference, report, findings or text, a .txt with one report a line, or R2Gen's
         annotation.json (its train part).
 
     Returns {"n", "n_patients", "empty_candidates", "excluded_empty_reference", "protocol",
     "metrics": {"bleu.bleu_4": {"value", "ci_low", "ci_high", "n", "unscored", "direction",
-    "unit", "range", "signature"}, …}, "columns": the paper's names → the same, "left_out": columns
+    "unit", "range", "signature"}, …}, "unscored": per metric the studies without a score and why,
+    "columns": the paper's names → the same, "left_out": columns
     of the paper without a number here, and why}. A metric whose weights are missing has no values
     and says `not_run`. An empty candidate is scored as empty and counted; an empty
     reference is excluded and counted. Raises ReportCardError for bad input, naming file and line.
     """
-    foreign = [o for o in overrides if not o.startswith(("weights.", "annotator."))]
+    foreign = [o for o in overrides if not config.is_of_annotators(o)]
     if foreign:
         raise ReportCardError(
-            f"evaluate takes weights.… and annotator.… overrides only, not {', '.join(foreign)};"
+            f"evaluate takes weights.…, annotator.… and judge.… only, not {', '.join(foreign)};"
             " see reportcard evaluate --help."
         )
     if isinstance(metrics, str):
@@ -67,26 +89,32 @@ def evaluate(
     wanted = [m.strip() for m in metrics or () if m.strip()]
     wanted = wanted or named.metrics_of_columns() or list(DEFAULT)
     scorers = open_metrics(config.load_metrics(wanted, named), overrides)
-    records = by_id(_records(pairs))
+    records = by_id(_numbered(_records(pairs)))
     setting = Setting(
         named, normaliser(named, _train_texts(train)), Stats(resamples, seed, confidence)
     )
-    rows = [(key, r.text(*CANDIDATE), r.text(*REFERENCE)) for key, r in records.items()]
-    kept = [row for row in rows if row[2].strip()]
+    pairs_ = [_pair(key, record, setting) for key, record in records.items()]
+    kept = [pair for pair in pairs_ if pair.reference.strip()]
     if not kept:
         raise ReportCardError("Every reference is empty: nothing to score against.")
-    patients = [_patient(records[key]) for key, _, _ in kept]
-    prepared = [setting.pair(*row) for row in kept]
+    patients = [_patient(records[pair.study_id]) for pair in kept]
+    card = DatasetCard("the pairs", data_class, dua_id)
+    folder = weights_dir().parent / ("" if data_class == "open" else dua_id or data_class)
+    custody = Custody(card, folder, progress, say)
     found: Json = {}
+    unscored: Json = {}
     for scorer in scorers:
-        found |= _score(scorer, prepared, patients, setting, progress)
+        entries, reasons = _score(scorer, kept, patients, setting, custody)
+        found |= entries
+        unscored |= {scorer.label: reasons} if reasons else {}
     return {
         "n": len(kept),
         "n_patients": len(set(patients)),
-        "empty_candidates": sum(not candidate.strip() for _, candidate, _ in kept),
-        "excluded_empty_reference": len(rows) - len(kept),
+        "empty_candidates": sum(not pair.candidate.strip() for pair in kept),
+        "excluded_empty_reference": len(pairs_) - len(kept),
         "protocol": protocol,
         "metrics": found,
+        "unscored": unscored,
         "columns": _columns(named, found),
         "left_out": dict(named.left_out),
     }
@@ -97,20 +125,40 @@ def _score(
     pairs: Sequence[Pair],
     patients: Sequence[str],
     setting: Setting,
-    progress: Progress,
-) -> Json:
+    custody: Custody,
+) -> tuple[Json, dict[str, str]]:
+    """Entries per key, and study_id → reason for each study without a score."""
     if scorer.not_run:
-        return not_run(scorer, scorer.not_run, patients, setting)
-    if not scorer.annotators:
-        return score(scorer, [pairs], patients, setting)[1]
-    cache = Cache(weights_dir().parent / "annotations.sqlite")
-    try:
-        noted = attach(scorer.annotators, [pairs], cache, progress)
-    except ReportCardError as error:  # unusable weights cost their own metric only
-        return not_run(scorer, str(error), patients, setting)
-    finally:
-        cache.close()
-    return score(scorer, noted, patients, setting)[1]
+        return not_run(scorer, scorer.not_run, patients, setting), {}
+    noted = [list(pairs)]
+    if scorer.annotators:
+        cache = Cache(custody.cache_dir / "annotations.sqlite")
+        try:
+            for annotator in scorer.annotators:
+                if isinstance(annotator, JudgedAnnotator):
+                    annotator.admit(custody)
+            noted = attach(scorer.annotators, noted, cache, custody.progress)
+        except ReportCardError as error:  # unusable weights or judge cost their own metric only
+            return not_run(scorer, str(error), patients, setting), {}
+        finally:
+            cache.close()
+    rows, entries = score(scorer, noted, patients, setting)
+    return entries, unscored_reasons(noted, rows)
+
+
+def _pair(key: str, record: Record, setting: Setting) -> Pair:
+    """A plain or a grounded pair; the text of a grounded report is its phrases, joined."""
+    if PREDICTION not in record.row:
+        return setting.pair(key, record.text(*CANDIDATE), record.text(*REFERENCE))
+    candidate, reference = (
+        phrases_of(record.row.get(name), f"{record.where}: {name}") for name in (PREDICTION, TARGET)
+    )
+    pair = setting.pair(key, _joined(candidate), _joined(reference))
+    return replace(pair, candidate_phrases=candidate, reference_phrases=reference)
+
+
+def _joined(phrases: Sequence[Phrase]) -> str:
+    return " ".join(phrase.text for phrase in phrases)
 
 
 def _columns(protocol: Protocol, found: Json) -> Json:
@@ -153,6 +201,14 @@ def _records(pairs: Pairs) -> list[Record]:
     if not records:
         raise ReportCardError("No pairs were given.")
     return records
+
+
+def _numbered(records: list[Record]) -> list[Record]:
+    """Grounded pairs without a study_id get their number: RadFact's files have none."""
+    return [
+        Record(r.where, {ID_COLUMN: f"pair {i}", **r.row}) if PREDICTION in r.row else r
+        for i, r in enumerate(records)
+    ]
 
 
 def _patient(record: Record) -> str:

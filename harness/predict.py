@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.api import (
+    Box,
     FittedAdapter,
     Json,
     ModelAdapter,
@@ -222,7 +223,10 @@ def read_reports(folder: Path) -> list[dict[str, tuple[Report, str]]]:
     for _, row in read_jsonl(folder / "predictions.jsonl"):
         while len(draws) <= row["draw"]:
             draws.append({})
-        phrases = tuple(Phrase(p["text"]) for p in row.get("phrases", ()))
+        phrases = tuple(
+            Phrase(p["text"], tuple(Box(**box) for box in p["boxes"]))
+            for p in row.get("phrases", ())
+        )
         report = Report(row.get("findings"), row.get("impression"), phrases)
         draws[row["draw"]][row["study_id"]] = (report, row["status"])
     return draws

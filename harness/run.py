@@ -121,7 +121,9 @@ def _score(
     outcome: Outcome,
     say: Say,
 ) -> list[System]:
-    scoring = Scoring(config.results_dir, cohort, config.protocol, config.stats, scorers, track)
+    scoring = Scoring(
+        config.results_dir, cohort, config.protocol, config.stats, scorers, track, say
+    )
     ready = []
     for system in systems:
         try:

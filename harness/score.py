@@ -8,10 +8,21 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from harness import registry
-from harness.api import Annotator, Array, Json, Metric, Pair, ReportCardError
+from harness.api import (
+    Annotator,
+    Array,
+    BoundedMetric,
+    Json,
+    JudgedAnnotator,
+    Metric,
+    Pair,
+    ReportCardError,
+)
 from harness.config import load_annotators
+from harness.judge import Judge, open_judge
 from harness.settings import Plugin, Protocol, Stats
 from harness.stats import Recipe, Resampler, clusters_of, estimate, mask_unscored
 from harness.store import digest
@@ -32,11 +43,18 @@ class Scorer:
         """Why the metric cannot run here, or None."""
         return "; ".join(filter(None, (a.missing() for a in self.annotators))) or None
 
+    @property
+    def caveat(self) -> str | None:
+        """What a judge says of its own verdicts."""
+        judged = [a.caveat for a in self.annotators if isinstance(a, JudgedAnnotator)]
+        return "; ".join(filter(None, judged)) or None
+
 
 def open_metrics(plugins: Iterable[Plugin], overrides: Sequence[str] = ()) -> list[Scorer]:
     """Construct metrics and their annotators; nothing heavy is loaded.
 
-    overrides: `weights.…` and `annotator.…` of the command line. Raises ReportCardError for an
+    overrides: `weights.…`, `annotator.…` and `judge.…` of the command line; annotators of one
+    judge share it, and so its budget. Raises ReportCardError for an
     unknown name or option.
     """
     built: list[tuple[Plugin, Metric]] = [
@@ -46,8 +64,14 @@ def open_metrics(plugins: Iterable[Plugin], overrides: Sequence[str] = ()) -> li
     annotators: dict[str, Annotator] = {}
     if wanted:
         found = load_annotators(wanted, overrides)
+        judges: dict[str, Judge] = {}
         for name, p in zip(wanted, found, strict=True):
-            annotators[name] = registry.annotators.build(p.plugin, p.options, p.label)
+            options = dict(p.options)
+            if isinstance(options.get("judge"), dict):
+                one = digest(options["judge"])
+                options["judge"] = judges.get(one) or open_judge(options["judge"])
+                judges[one] = options["judge"]
+            annotators[name] = registry.annotators.build(p.plugin, options, p.label)
     return [
         Scorer(
             plugin.label,
@@ -141,7 +165,58 @@ def score(
         }
         if found.spread is not None:
             entry |= {"draws": len(draws), "spread": _finite(found.spread)}
+    if missing and isinstance(scorer.metric, BoundedMetric):
+        for name, bounds in _bounds(scorer.metric, rows, unscored).items():
+            entries[f"{scorer.label}.{name}"] |= {"bounds": bounds}
     return rows, entries
+
+
+def _bounds(
+    metric: Metric, rows: Array, unscored: npt.NDArray[np.bool_]
+) -> dict[str, list[float | None]]:
+    """Per key the [lowest, highest] score that the unscored pairs leave possible.
+
+    Each unscored pair gets the most, then the least favourable row that the metric names.
+    """
+    assert isinstance(metric, BoundedMetric)
+    filled = np.where(unscored[..., None], 0.0, rows).sum(axis=1)
+    possible = []
+    for row in metric.extremes(rows[~unscored]):
+        scores = metric.scores(filled + unscored.sum(axis=1)[:, None] * row)
+        possible.append({name: float(np.mean(values)) for name, values in scores.items()})
+    return {
+        name: [_finite(min(p[name] for p in possible)), _finite(max(p[name] for p in possible))]
+        for name in metric.spec.keys
+    }
+
+
+def unscored_reasons(draws: Sequence[Sequence[Pair]], rows: Array) -> dict[str, str]:
+    """study_id → why it has no score, for each study whose row is NaN in some draw."""
+    return {
+        pair.study_id: why_not(pair) or "the metric gave no row"
+        for pairs, table in zip(draws, rows, strict=True)
+        for pair, bad in zip(pairs, np.isnan(table).any(axis=1), strict=True)
+        if bad
+    }
+
+
+def why_not(pair: Pair) -> str | None:
+    """The first reason that a note of the pair gives."""
+    for name, notes in pair.notes.items():
+        for note in notes:
+            if note is not None and "unscored" in note:
+                return str(note["unscored"])
+        if notes[0] is None:
+            return f"{name} could not read it"
+    return None
+
+
+def try_again(draws: Sequence[Sequence[Pair]]) -> bool:
+    """Whether some note is missing only for now: a judge was down, or its budget was spent."""
+    notes = (
+        note for pairs in draws for pair in pairs for both in pair.notes.values() for note in both
+    )
+    return any(note is not None and note.get("again") for note in notes)
 
 
 def not_run(scorer: Scorer, reason: str, patients: Sequence[str], setting: Setting) -> Json:
@@ -164,6 +239,7 @@ def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler:
             "unit": key.unit,
             "range": [key.low, key.high],
             "signature": setting.signature(scorer, name, n, resampler),
+            **({"caveat": scorer.caveat} if scorer.caveat else {}),
         }
         for name, key in scorer.metric.spec.keys.items()
     }

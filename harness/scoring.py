@@ -3,27 +3,45 @@
 scores/<cohort>@<fp8>/<label>@<fp8>/<protocol>/<metric>/
     rows.npz      ids (n,), rows (draws, n, k) float64; NaN row = unscored; clusters (n,), the
                   number of each study's patient, where a patient has several
-    scores.json   value, interval, n, unscored and signature per key; or, for a metric that
-                  could not run, `not_run` and the reason
+    scores.json   value, interval, n, unscored and signature per key; why each unscored study is;
+                  or, for a metric that could not run, `not_run` and the reason
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from harness.annotate import Cache, Progress, attach, fill
-from harness.api import Array, Json, Pair, Report, ReportCardError, Study
+from harness.annotate import Cache, attach, fill
+from harness.api import (
+    Array,
+    Custody,
+    Json,
+    JudgedAnnotator,
+    Pair,
+    Progress,
+    Report,
+    ReportCardError,
+    Study,
+)
 from harness.cohort import Cohort
 from harness.engines.local import explain
 from harness.predict import System, is_done, predictions_dir, read_reports
 from harness.progress import quiet
-from harness.score import Scorer, Setting, not_run, read_by, score
+from harness.score import (
+    Scorer,
+    Setting,
+    not_run,
+    read_by,
+    score,
+    try_again,
+    unscored_reasons,
+)
 from harness.settings import Protocol, Stats
 from harness.stats import Clusters, clusters_of
 from harness.store import digest, file_digest, read_json, write_atomic, write_json
@@ -46,6 +64,7 @@ class Scoring:
     stats: Stats
     scorers: Sequence[Scorer]
     progress: Progress = quiet
+    say: Callable[[str], None] = print
     _unusable: dict[str, str] = field(default_factory=dict)  # annotator id → what is wrong
     _finished: dict[str, str] = field(default_factory=dict)  # run folder → predictions' sha256
 
@@ -63,14 +82,34 @@ class Scoring:
         self.excluded = len(self.cohort.test) - len(kept)
         self.ids = [study.study_id for study in kept]
         self.references = [self.setting.text.reference(self._reference(s)) for s in kept]
+        self.phrases = [study.reference.phrases or None for study in kept]
         self.patients = [study.patient_id for study in kept]
+        self._admit()
 
     def _reference(self, study: Study) -> str:
         return report_text(self.protocol, study.reference, missing="None")
 
     @cached_property
     def cache(self) -> Cache:
-        return Cache(self.results_dir / "cache" / "annotations.sqlite")
+        return Cache(self.cache_dir / "annotations.sqlite")
+
+    @property
+    def cache_dir(self) -> Path:
+        """Notes and verdicts hold text: those of one use agreement lie in a folder of their own."""
+        card = self.cohort.card
+        cache = self.results_dir / "cache"
+        return cache if card.data_class == "open" else cache / (card.dua_id or card.data_class)
+
+    def _admit(self) -> None:
+        """Tell the judges whose text is coming; one that may not see it is not asked."""
+        custody = Custody(self.cohort.card, self.cache_dir, self.progress, self.say)
+        for annotator in {a.id: a for s in self.scorers for a in s.annotators}.values():
+            if not isinstance(annotator, JudgedAnnotator) or annotator.missing():
+                continue
+            try:
+                annotator.admit(custody)
+            except ReportCardError as error:
+                self._unusable[annotator.id] = str(error)
 
     def annotate(self, systems: Sequence[System]) -> None:
         """Make every note that stale scores of these runs need, each annotator loaded once.
@@ -78,6 +117,8 @@ class Scoring:
         An annotator whose weights turn out to be unusable leaves its metrics *not run*.
         """
         for annotator in {a.id: a for s in self.scorers for a in s.annotators}.values():
+            if annotator.id in self._unusable:
+                continue
             readers = [s for s in self.scorers if annotator in s.annotators and not s.not_run]
             wanted = [system for system in systems if any(self._stale(system, s) for s in readers)]
             pairs = (p for system in wanted for draw in self._draws(system)[0] for p in draw)
@@ -108,13 +149,14 @@ class Scoring:
                 "counts": counts,
                 "primary": list(self.protocol.primary),
                 "headline": [f"{scorer.label}.{key}" for key in scorer.metric.spec.headline],
-                "inputs": self._inputs(system, scorer),
             }
             if reason is None:
                 try:
-                    rows, keys = self._score(scorer, draws)
+                    rows, keys, gaps = self._score(scorer, draws)
+                    about |= gaps
                 except Exception as error:
                     reason = self._explain(error)
+            about["inputs"] = self._inputs(system, scorer)  # a judge may have learnt its identity
             if reason is not None:
                 keys = not_run(scorer, reason, self.patients, self.setting)
                 write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
@@ -126,10 +168,13 @@ class Scoring:
             )
         return len(stale)
 
-    def _score(self, scorer: Scorer, draws: list[list[Pair]]) -> tuple[Array, Json]:
+    def _score(self, scorer: Scorer, draws: list[list[Pair]]) -> tuple[Array, Json, Json]:
+        """Rows, entries, and what is to be said of studies without a score."""
         if scorer.annotators:
             draws = attach(scorer.annotators, draws, self.cache, self.progress)
-        return score(scorer, draws, self.patients, self.setting)
+        rows, keys = score(scorer, draws, self.patients, self.setting)
+        gaps: Json = {"unscored": reasons} if (reasons := unscored_reasons(draws, rows)) else {}
+        return rows, keys, gaps | ({"again": True} if try_again(draws) else {})
 
     def _explain(self, error: Exception) -> str:
         """Why a metric or annotator failed. It costs its own scores and nothing else."""
@@ -164,7 +209,7 @@ class Scoring:
             saved = read_json(folder / "scores.json")
         except ReportCardError:  # damaged: it can be made again
             return True
-        if saved.get("inputs") != inputs:
+        if saved.get("inputs") != inputs or saved.get("again"):
             return True
         if "not_run" in saved:
             return False
@@ -205,8 +250,16 @@ class Scoring:
         protocol, candidate = self.protocol, self.setting.text.candidate
         pairs = [
             [
-                Pair(study_id, candidate(report_text(protocol, answers[study_id][0])), reference)
-                for study_id, reference in zip(self.ids, self.references, strict=True)
+                Pair(
+                    study_id,
+                    candidate(report_text(protocol, answers[study_id][0])),
+                    reference,
+                    candidate_phrases=answers[study_id][0].phrases or None,
+                    reference_phrases=phrases,
+                )
+                for study_id, reference, phrases in zip(
+                    self.ids, self.references, self.phrases, strict=True
+                )
             ]
             for answers in draws
         ]

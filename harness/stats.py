@@ -128,9 +128,9 @@ def estimate(
             mean, half = sacrebleu_interval(replicates[name])
             low, high = mean - half, mean + half
         else:
-            low, high = np.quantile(replicates[name], [tail, 1 - tail])
+            low, high = _quantiles(replicates[name], [tail, 1 - tail])
         spread = float(np.std(values, ddof=1)) if draws > 1 else None
-        value = np.mean(values) if centre == "point" else np.median(replicates[name])
+        value = np.mean(values) if centre == "point" else _quantiles(replicates[name], [0.5])[0]
         found[name] = Estimate(float(value), float(low), float(high), spread)
     return found
 
@@ -141,6 +141,15 @@ def replicate_scores(rows: Array, scores: Scores, resampler: Resampler) -> dict[
     flat = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(n, draws * k)
     totals = resampler.totals(flat).reshape(-1, draws, k)
     return {name: values.mean(axis=1) for name, values in scores(totals).items()}
+
+
+def _quantiles(replicates: Array, at: list[float]) -> Array:
+    """Linear quantiles over the replicates that have a score, as RadFact's nanquantile does.
+
+    A ratio has none in a resample without anything to count (no boxes); without any: NaN.
+    """
+    defined = replicates[~np.isnan(replicates)]
+    return np.quantile(defined, at) if len(defined) else np.full(len(at), np.nan)
 
 
 def sacrebleu_interval(replicates: Array) -> tuple[float, float]:

@@ -1,0 +1,214 @@
+"""Questions to a language model, and verdicts: what a judged metric and a judge say to each other.
+
+    annotator ──Question──▶ judge ──Verdict──▶ annotator
+                             │ live (harness/llm.py): verdict cache, then the endpoint
+                             │ recorded (harness/verdicts.py): a JSONL file, no model
+
+An answer is hostile until it has passed the question's own `check`. A question without a usable
+answer gets a verdict with a reason, never a guessed value. Plugins may import this module.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from harness.api import Custody, Json, ReportCardError
+from harness.store import digest
+
+KINDS = ("none", "openai", "azure", "recorded")
+MAX_ANSWER = 100_000  # characters; a longer answer is no verdict
+
+
+class BadAnswerError(ValueError):
+    """An answer that is no verdict. The message says what is wrong and quotes none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+def loose_json(answer: str) -> Any:
+    """The first whole JSON object in an answer, whatever prose or fence stands around it.
+
+    Raises BadAnswerError where there is none.
+
+    >>> loose_json('Sure! {"a": 1} Hope that helps.')
+    {'a': 1}
+    """
+    decoder = json.JSONDecoder()
+    for start in (match.start() for match in re.finditer(r"\{", answer)):
+        try:
+            value, _ = decoder.raw_decode(answer, start)
+        except (json.JSONDecodeError, RecursionError):
+            continue
+        return value
+    raise BadAnswerError("no JSON object in the answer")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question. Its verdict is cached under (model, sampling, prompt, kind, texts).
+
+    kind      what is asked: "chexprompt", "radfact.phrases", "radfact.entailment"
+    texts     what the verdict is about, by field of the recorded line; a list stands for a set,
+              sorted and without repeats
+    messages  the whole conversation; static instructions first, so that prefix caches work
+    prompt    name and digest of the static part: `reportcard@1a2b3c4d`
+    check     a parsed answer → the verdict's value; raises BadAnswerError
+    parse     the raw answer → what `check` reads; raises BadAnswerError
+    schema    JSON schema of the answer, for servers that constrain decoding; None: free text
+    sampling  temperature, top_p, …, as the endpoint names them
+    repeat    0, or a number that asks the same question anew (test–retest)
+    """
+
+    kind: str
+    texts: Mapping[str, str | list[str]]
+    messages: tuple[Message, ...]
+    prompt: str
+    check: Callable[[Any], Json]
+    parse: Callable[[str], Any] = loose_json
+    schema: Json | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    max_tokens: int = 512
+    repeat: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A value, or the reason why there is none. `again`: asking another time may succeed
+    (the endpoint was down, the budget was spent); else the reason is final and cached."""
+
+    value: Json | None = None
+    reason: str | None = None
+    again: bool = False
+
+
+def prompt_id(name: str, static: Any) -> str:
+    """`reportcard@1a2b3c4d`: whose wording, and the digest of everything static in it."""
+    return f"{name}@{digest(static)[:8]}"
+
+
+class Judge(Protocol):
+    """Who answers. `identity` goes into signatures: model and the id that the endpoint resolves it
+    to, or the digest of a recording. `caveat` is shown beside every score."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def caveat(self) -> str | None: ...
+
+    def missing(self) -> str | None:
+        """None when it can be asked; else what is missing and what to do. Needs no network."""
+        ...
+
+    def admit(self, custody: Custody) -> None:
+        """Whose text comes next. Raises ReportCardError when it may not go to this judge; until
+        it is called, nothing is sent."""
+        ...
+
+    def ask(self, questions: Sequence[Question], label: str) -> list[Verdict]:
+        """One verdict per question, in order; equal questions are asked once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files; a later `ask` opens them again."""
+        ...
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """A file of conf/judge, checked.
+
+    kind         none | openai (any OpenAI-compatible endpoint) | azure | recorded
+    base_url     of the endpoint; environment variables never change it
+    api_key_env  name of the environment variable that holds the key; null: no key
+    api_version  azure only
+    model        the model's name there (azure: the deployment)
+    concurrency  questions in flight
+    timeout_s    one request; patience_s: how long the endpoint may be down before the rest of the
+                 questions are left for the next run
+    attempts     answers asked per question until one can be read
+    structured   auto | json_schema | json_object | none
+    prices       model → {input, cached_input, output} in USD per million tokens
+    budget_usd   stop before this much is spent in one invocation; needs prices
+    caveat       shown beside every score
+    verdicts     recorded only: the file
+    record       write every verdict that was used to this file
+    """
+
+    kind: str = "none"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    api_version: str | None = None
+    model: str | None = None
+    concurrency: int = 8
+    timeout_s: float = 120.0
+    patience_s: float = 120.0
+    attempts: int = 3
+    structured: str = "auto"
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    budget_usd: float | None = None
+    caveat: str | None = None
+    verdicts: Path | None = None
+    record: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ReportCardError(f"judge.kind '{self.kind}'; there are {', '.join(KINDS)}.")
+        if self.structured not in ("auto", "json_schema", "json_object", "none"):
+            raise ReportCardError(
+                f"judge.structured '{self.structured}'; there are auto, json_schema, json_object,"
+                " none."
+            )
+        for name in ("concurrency", "timeout_s", "patience_s", "attempts"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                raise ReportCardError(f"judge.{name} must be a number above 0, not {value!r}.")
+
+
+def open_judge(options: Mapping[str, Any]) -> Judge:
+    """A judge from the options of conf/judge; nothing is contacted yet."""
+    paths = {k: Path(options[k]) for k in ("verdicts", "record") if options.get(k)}
+    try:
+        settings = JudgeSettings(**{**options, **paths})
+    except TypeError as error:
+        raise ReportCardError(f"judge: {error}") from None
+    if settings.kind == "recorded":
+        from harness.verdicts import RecordedJudge
+
+        return RecordedJudge(settings)
+    if settings.kind == "none":
+        return NoJudge()
+    from harness.llm import LiveJudge
+
+    return LiveJudge(settings)
+
+
+class NoJudge:
+    """Nobody was chosen: judged metrics are not run, and say how to choose."""
+
+    identity = "none"
+    caveat = None
+
+    def missing(self) -> str | None:
+        return (
+            "no judge chosen: start one with `make judge` and add judge=local, or give"
+            " judge=openai judge.model=NAME, or judge=recorded judge.verdicts=FILE"
+        )
+
+    def admit(self, custody: Custody) -> None:
+        raise ReportCardError(str(self.missing()))
+
+    def ask(self, questions: Sequence[Question], label: str) -> list[Verdict]:
+        raise ReportCardError(str(self.missing()))
+
+    def close(self) -> None:
+        """Nothing is open."""
