@@ -1,0 +1,115 @@
+"""What `reportcard` may be told: the verbs, their options, and their help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from harness import __version__
+
+OVERRIDES = """\
+overrides are Hydra's key=value; the common ones:
+  model=A,B            models (reportcard list models); default: those of the suite
+  dataset=A,B          cohorts (reportcard list datasets)
+  metrics=bleu,rouge   metrics (reportcard list metrics)
+  protocol=r2gen       how text is prepared and which variants score it
+  suite=NAME           a list of all three (conf/suite)
+  limit=200            the first 200 studies only: a smoke test, on a tab of its own
+  results_dir=DIR  data_dir=DIR  stats.resamples=1000  stats.seed=7  tracking=none
+  judge=local judge.KEY=VALUE   who judges CheXprompt and RadFact (conf/judge; make judge)
+  model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME
+  plugin=FILE.py       a model, metric or dataset of your own
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; a verb's name is in `verb`, and cli.py holds what it does."""
+    top = argparse.ArgumentParser(
+        prog="reportcard",
+        description="Benchmark chest X-ray report generation: run models over fixed cohorts, score"
+        " the reports with intervals, publish a leaderboard whose numbers can be traced.",
+        epilog="Start with: reportcard run --fetch   (baselines on Open-I; no GPU, no account)",
+    )
+    top.add_argument("--version", action="version", version=f"reportcard {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB")
+    with_overrides: list[argparse.ArgumentParser] = []
+
+    def verb(name: str, text: str, overrides: bool = True) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=OVERRIDES if overrides else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if overrides:
+            with_overrides.append(sub)
+        sub.set_defaults(verb=name)
+        return sub
+
+    run = verb("run", "predict, score, publish and track: the whole path, resumable")
+    run.add_argument("--fetch", action="store_true", help="get open data that is missing")
+    verb("predict", "generate reports for a cohort, resuming where a run stopped")
+    verb("score", "score finished predictions")
+    board = verb("leaderboard", "rebuild the page, the JSON and the CSV from the score files")
+    board.add_argument("--all", action="store_true", help="older fingerprints of a model too")
+    _add_evaluate(verb("evaluate", "score your own candidate/reference pairs"))
+    compare = verb("compare", "paired tests between two models that were run: A minus B")
+    compare.add_argument("a", metavar="A")
+    compare.add_argument("b", metavar="B")
+    compare.add_argument("--metric", help="one key or metric, e.g. bleu.bleu_4 or rouge")
+    compare.add_argument("--trials", type=int, default=10_000, help="randomisations (10000)")
+    fetch = verb(
+        "fetch", "get public data or weights (chexbert radgraph bertscore), verified by hash"
+    )
+    fetch.add_argument("what", choices=["openi", "weights"])
+    listing = verb("list", "what there is to choose from", overrides=False)
+    listing.add_argument("what", choices=["models", "datasets", "metrics", "protocols", "suites"])
+    audit = verb("audit", "what a judge, or each metric, sees of errors that we made on purpose")
+    audit.add_argument("what", choices=["judge", "metrics"])
+    audit.add_argument("--metrics", help="comma list (judge: chexprompt; metrics: every metric)")
+    audit.add_argument("--repeats", type=int, default=2, help="times the judge is asked (2)")
+    audit.add_argument("--out", type=Path, metavar="DIR", help="write tables, JSON and plot here")
+    validate = verb("validate", "agreement of metrics and a judge with radiologists' error counts")
+    validate.add_argument("what", choices=["rexval", "radevalx"])
+    validate.add_argument("--root", type=Path, required=True, help="the folder of its files")
+    validate.add_argument("--metrics", help="comma list (every metric that can run)")
+    validate.add_argument("--json", type=Path, metavar="OUT", help="write the result here")
+    judge = verb("judge", "serve a local judge on 127.0.0.1, OpenAI-compatible", overrides=False)
+    judge.add_argument("--gguf", type=Path, help="model file (SmolLM2-135M-Instruct, fetched)")
+    judge.add_argument("--port", type=int, default=8103)
+    judge.add_argument("--threads", type=int, default=1)
+    judge.add_argument("--slots", type=int, default=2, help="questions answered side by side")
+    judge.add_argument("--context", type=int, default=4096, help="tokens per slot")
+    verb("doctor", "check this machine and the configured run")
+    dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
+    dashboard.add_argument("--port", type=int, default=5000)
+    for sub in with_overrides:  # last, behind the verb's own positionals
+        sub.add_argument("overrides", nargs="*", metavar="key=value")
+    return top
+
+
+def _add_evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "pairs",
+        type=Path,
+        help="JSONL, CSV or JSON with study_id, candidate, reference and optionally patient_id; or"
+        " grounded: prediction and target, lists of {text, boxes}",
+    )
+    sub.add_argument("--metrics", help="comma list; default: the protocol's columns, or bleu,rouge")
+    sub.add_argument("--protocol", default="reportcard", help="see reportcard list protocols")
+    sub.add_argument("--resamples", type=int, default=500, help="bootstrap replicates (500)")
+    sub.add_argument("--seed", type=int, help="of the bootstrap (the protocol's own, else 0)")
+    sub.add_argument("--train", type=Path, help="train reports, for a protocol with a vocabulary")
+    judged = sub.add_argument_group("judged metrics (chexprompt, radfact)")
+    judged.add_argument("--judge", metavar="NAME", help="local, openai, azure, recorded, …")
+    judged.add_argument("--verdicts", type=Path, help="what --judge recorded replays (JSONL)")
+    judged.add_argument("--record", type=Path, help="write the verdicts that were used (JSONL)")
+    judged.add_argument(
+        "--data-class",
+        choices=["open", "registered", "credentialed"],
+        default="credentialed",
+        help="of the pairs; only open text may go to any judge (credentialed)",
+    )
+    judged.add_argument("--dua", metavar="ID", help="the data-use agreement in conf/egress.yaml")
+    sub.add_argument("--json", type=Path, metavar="OUT", help="write the result here ('-': stdout)")
