@@ -374,8 +374,8 @@ class BoundedMetric(Protocol):
     """A metric that can say what its unscored pairs could have been."""
 
     def extremes(self, rows: Array) -> Array:
-        """Scored rows (n, k) → (2, k): the most and the least favourable row of an unscored pair.
-        Worst- and best-case scores put them in the place of the NaN rows."""
+        """Scored rows (n, k), n may be 0 → (2, k): the most and the least favourable row of an
+        unscored pair. Worst- and best-case scores put them in the place of the NaN rows."""
         ...
 
 

@@ -88,6 +88,12 @@ def compare_runs(
             raise ReportCardError(f"{scorer.label} was not run: {reason}")
         if reason is not None:
             continue
+        readers = [file.get("read_by", []) for file in saved]
+        if readers[0] != readers[1]:
+            raise ReportCardError(
+                f"{scorer.label}: {pair[0].parent.name} was read by {_readers(readers[0])},"
+                f" {pair[1].parent.name} by {_readers(readers[1])}. Run: reportcard score for both"
+            )
         tests = _test(pair, scorer, saved[0]["stats"], trials)
         shown = scorer.metric.spec.headline or scorer.metric.spec.keys
         for key in scorer.metric.spec.keys:
@@ -101,6 +107,10 @@ def compare_runs(
         raise ReportCardError(f"No key '{only}'.{hint}" if only else "No metric was run on both.")
     adjusted = holm([test.p for *_, test in found])
     return [Row(*row, p) for row, p in zip(found, adjusted, strict=True)]
+
+
+def _readers(found: Sequence[Sequence[str]]) -> str:
+    return ", ".join(f"{name} {version[:60]}" for name, version in found) or "nobody"
 
 
 def _saved(folder: Path, scorer: Scorer) -> Json:

@@ -137,7 +137,7 @@ class Scoring:
         for scorer in stale:
             reason = self._reason(scorer)
             folder = self._folder(system, scorer)
-            about = {
+            about: Json = {
                 "metric": scorer.label,
                 "metric_fingerprint": scorer.fingerprint,
                 "protocol": self.protocol.name,
@@ -156,7 +156,8 @@ class Scoring:
                     about |= gaps
                 except Exception as error:
                     reason = self._explain(error)
-            about["inputs"] = self._inputs(system, scorer)  # a judge may have learnt its identity
+            # Last: a judge may have learnt which model answers.
+            about |= {"read_by": self._read_by(scorer), "inputs": self._inputs(system, scorer)}
             if reason is not None:
                 keys = not_run(scorer, reason, self.patients, self.setting)
                 write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
@@ -235,7 +236,7 @@ class Scoring:
                 "cohort": self.cohort.fingerprint,
                 "predictions": self.predictions_sha256(system),
                 "metric": scorer.fingerprint,
-                "read by": [[a.id, read_by(a, whole=True)] for a in scorer.annotators],
+                "read by": self._read_by(scorer),
                 "not run": self._reason(scorer),
                 "text": self.setting.text.name,
                 "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
@@ -243,6 +244,11 @@ class Scoring:
                 "stats": self._stats(scorer),
             }
         )
+
+    @staticmethod
+    def _read_by(scorer: Scorer) -> list[list[str]]:
+        """Annotators with version and whole weights digest: other readers, other numbers."""
+        return [[a.id, read_by(a, whole=True)] for a in scorer.annotators]
 
     def _draws(self, system: System) -> tuple[list[list[Pair]], Json]:
         """The pairs of each draw of a run, and its counts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -38,6 +39,11 @@ def scores_table(result: Json) -> None:
     reasons = {key.split(".")[0]: e["not_run"] for key, e in metrics.items() if "not_run" in e}
     for metric, reason in reasons.items():
         out.print(Text(f"not run: {metric}: {reason}"))
+    for metric, why in result["unscored"].items():
+        for reason, count in Counter(why.values()).most_common():
+            out.print(Text(f"unscored: {metric}: {count:,} × {reason}"))
+    for caveat in dict.fromkeys(e["caveat"] for e in metrics.values() if "caveat" in e):
+        out.print(Text(f"caution: {caveat}", style="bold"))
     if len(shown) < len(metrics):
         out.print(f"{len(metrics) - len(shown)} keys of single classes: --json OUT")
     out.print(
@@ -49,7 +55,10 @@ def scores_table(result: Json) -> None:
 def _scores(title: str, entries: Json) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
-    for name in ("value", "95 % low", "95 % high", "n", "unscored"):
+    bounded = any("bounds" in entry for entry in entries.values())
+    # What the value could be, had the unscored pairs been scored.
+    last = ("possible",) if bounded else ()
+    for name in ("value", "95 % low", "95 % high", "n", "unscored", *last):
         table.add_column(name, justify="right")
     for key, entry in entries.items():
         value = "not run" if "not_run" in entry else number(entry["value"])
@@ -60,6 +69,7 @@ def _scores(title: str, entries: Json) -> Table:
             number(entry["ci_high"]),
             f"{entry['n']:,}",
             f"{entry['unscored']:,}",
+            *([" … ".join(map(number, entry.get("bounds", ())))] if bounded else []),
         )
     return table
 

@@ -240,6 +240,8 @@ def _cell(cell: Json, column: Json) -> Json:
         "tied": cell.get("tied_with_best", False),
         "n": cell.get("n"),
         "unscored": cell.get("unscored"),
+        "bounds": cell.get("bounds") and [number(bound, places) for bound in cell["bounds"]],
+        "caveat": cell.get("caveat"),
         "not_run": cell.get("not_run"),
         "other_version": cell.get("other_version", False),
         "signature": cell.get("signature"),

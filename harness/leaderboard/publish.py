@@ -22,6 +22,7 @@ FIELDS = (
     *("key", "direction", "unit", "value", "ci_low", "ci_high", "spread", "draws", "n", "unscored"),
     *("best", "tied_with_best", "difference_low", "difference_high", "evaluated", "failed"),
     *("empty_candidates", "excluded_empty_reference", "unique_candidates", "not_run", "signature"),
+    *("bounds_low", "bounds_high", "caveat"),
 )
 
 
@@ -63,6 +64,7 @@ def _lines(model: Json) -> Iterator[dict[str, Any]]:
             for column in board["columns"]:
                 cell = row["cells"][column["key"]]
                 low, high = cell.get("difference") or (None, None)
+                least, most = cell.get("bounds") or (None, None)
                 yield {
                     **{name: column[name] for name in ("key", "direction", "unit")},
                     **row["counts"],
@@ -77,4 +79,6 @@ def _lines(model: Json) -> Iterator[dict[str, Any]]:
                     "draws": row["draws"],
                     "difference_low": low,
                     "difference_high": high,
+                    "bounds_low": least,
+                    "bounds_high": most,
                 }

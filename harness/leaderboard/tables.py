@@ -17,7 +17,7 @@ from typing import Any
 from harness.api import Json, ReportCardError
 from harness.leaderboard.ties import mark_ties
 from harness.score import Scorer
-from harness.store import read_json
+from harness.store import digest, read_json
 
 MODEL_VERSION = 1
 COHORT_FIELDS = (
@@ -189,14 +189,15 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
     """Metrics by name, their keys in the metric's own order.
 
     Where rows come from several versions of a metric, the column is the version that most rows
-    have; `_cell` marks the others, which are not comparable with it.
+    have; `_cell` marks the others, which are not comparable with it. Other weights or another judge
+    make another version too.
     """
     columns = []
     for metric in sorted({metric for files in found for metric in files}):
         files = [f[metric] for f in found if metric in f]
-        prints = Counter(f["metric_fingerprint"] for f in files if "not_run" not in f)
-        chosen = min(prints, key=lambda p: (-prints[p], p)) if prints else None
-        first = next((f for f in files if f.get("metric_fingerprint") == chosen), files[0])
+        versions = Counter(_version(f) for f in files if "not_run" not in f)
+        chosen = min(versions, key=lambda v: (-versions[v], v)) if versions else None
+        first = next((f for f in files if chosen and _version(f) == chosen), files[0])
         headline = first.get("headline") or list(first["keys"])
         # The key that stands for its metric where room is short.
         lead = headline[0] if first.get("headline") else headline[-1]
@@ -212,7 +213,8 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
                     "range": entry.get("range", [None, None]),
                     "version": stem[1] if len(stem) > 1 else None,
                     "signature": "|".join(stem) or None,
-                    "metric_fingerprint": chosen,
+                    "metric_fingerprint": chosen and first["metric_fingerprint"],
+                    "version_of_rows": chosen,
                     # A metric with dozens of keys names those that a table shows.
                     "headline": key in headline,
                     "lead": key == lead,
@@ -221,12 +223,20 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
     return columns
 
 
+def _version(saved: Json) -> str:
+    """What must be equal for two rows to be comparable: the metric, and who read the texts."""
+    return digest([saved.get("metric_fingerprint"), saved.get("read_by", [])])
+
+
 def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
     """value, ci_low, ci_high, n, unscored, signature; `not_run` is a sentence where it applies."""
     metric, key = column["metric"], column["key"]
     saved = files.get(metric, {})
     entry = saved.get("keys", {}).get(key, {})
-    names = ("value", "ci_low", "ci_high", "n", "unscored", "draws", "spread", "signature")
+    names = (
+        *("value", "ci_low", "ci_high", "n", "unscored", "bounds", "draws", "spread"),
+        *("signature", "caveat"),
+    )
     cell = {name: entry.get(name) for name in names if name in entry or name in NUMBERS[:3]}
     if "not_run" in saved:
         cell |= {"value": None, "ci_low": None, "ci_high": None, "not_run": str(saved["not_run"])}
@@ -234,7 +244,7 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
         cell["not_run"] = (
             f"{label} has no score for {key}. Run: reportcard score model={label} metrics={metric}"
         )
-    elif saved["metric_fingerprint"] != column["metric_fingerprint"]:
+    elif _version(saved) != column["version_of_rows"]:
         cell["other_version"] = True
     return cell
 

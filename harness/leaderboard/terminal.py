@@ -117,6 +117,9 @@ def _footnotes(board: Json, columns: Sequence[Json]) -> list[str]:
     lines += [
         f"not run ({', '.join(dict.fromkeys(labels))}): {why}" for why, labels in reasons.items()
     ]
+    cells = [cell for row in rows for cell in row["cells"].values()]
+    caveats = dict.fromkeys(cell["caveat"] for cell in cells if cell.get("caveat"))
+    lines += [f"caution: {caveat}" for caveat in caveats]
     shown = {column["key"] for column in columns}
     hidden = [c["key"] for c in board["columns"] if c["headline"] and c["key"] not in shown]
     if hidden:

@@ -1,0 +1,239 @@
+"""What the harness does with a judge's notes: reasons, bounds, refusal, and trying again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import registry
+from harness.api import (
+    Array,
+    Custody,
+    DatasetCard,
+    Json,
+    Key,
+    MetricSpec,
+    Pair,
+    ReportCardError,
+)
+from harness.cohort import Cohort
+from harness.comparison import compare_runs
+from harness.grounded import phrases_of
+from harness.leaderboard.tables import collect
+from harness.predict import open_model, predict
+from harness.progress import quiet
+from harness.score import Scorer, Setting, score, try_again, unscored_reasons
+from harness.scoring import Scoring
+from harness.settings import Plugin, Protocol, Stats
+from harness.store import read_json
+from harness.text import normaliser
+
+PROTOCOL = Protocol()
+SETTING = Setting(PROTOCOL, normaliser(PROTOCOL, None), Stats(50))
+
+
+class Counts:
+    """Errors per pair as its annotator says: rows [errors, 1]."""
+
+    spec = MetricSpec(
+        version="1",
+        keys={"mean": Key("lower", 0, None, "errors/report")},
+        signature="test",
+        annotators=("fake_judge",),
+    )
+
+    def rows(self, pairs: Sequence[Pair]) -> Array:
+        notes = [pair.notes["fake_judge"][0] or {"unscored": "none"} for pair in pairs]
+        return np.array([[n["errors"], 1] if "errors" in n else [np.nan] * 2 for n in notes])
+
+    def scores(self, total: Array) -> dict[str, Array]:
+        with np.errstate(invalid="ignore"):
+            return {"mean": total[..., 0] / total[..., 1]}
+
+    def extremes(self, rows: Array) -> Array:
+        return np.array([[0.0, 1.0], [rows[:, 0].max(initial=0.0), 1.0]])
+
+
+class FakeJudge:
+    """Counts the words "wrong" of a candidate; remembers what it was told and asked."""
+
+    id, scope, weights = "fake_judge", "pair", None
+    caveat: str | None = "only a test"
+
+    def __init__(self, version: str = "a", refuse: str | None = None) -> None:
+        self.version, self.refuse = version, refuse
+        self.down: set[str] = set()
+        self.custody: list[Custody] = []
+        self.asked: list[list[Any]] = []
+
+    def missing(self) -> str | None:
+        return None
+
+    def admit(self, custody: Custody) -> None:
+        self.custody.append(custody)
+        if self.refuse:
+            raise ReportCardError(self.refuse)
+
+    def annotate(self, items: Sequence[Any]) -> list[Json | None]:
+        self.asked.append(list(items))
+        return [
+            {"unscored": "judge unreachable", "again": True}
+            if any(word in candidate for word in self.down)
+            else {"errors": candidate.count("wrong")}
+            for candidate, _ in items
+        ]
+
+    def close(self) -> None:
+        pass
+
+
+def scorer_of(judge: FakeJudge) -> Scorer:
+    return Scorer("counts", Counts(), "f" * 64, (judge,))
+
+
+def noted(*notes: Json | None) -> list[Pair]:
+    return [Pair(f"s{i}", "c", "r", {"fake_judge": (note, None)}) for i, note in enumerate(notes)]
+
+
+def test_unscored_pairs_have_a_reason_and_leave_bounds() -> None:
+    pairs = noted({"errors": 3}, {"errors": 1}, {"unscored": "content filter"}, None)
+    rows, entries = score(scorer_of(FakeJudge()), [pairs], list("abcd"), SETTING)
+    entry = entries["counts.mean"]
+    assert (entry["value"], entry["n"], entry["unscored"]) == (2.0, 2, 2)
+    assert entry["bounds"] == [1.0, 2.5]  # (4 + 0) / 4 and (4 + 3 + 3) / 4
+    assert entry["caveat"] == "only a test"
+    assert unscored_reasons([pairs], rows) == {
+        "s2": "content filter",
+        "s3": "fake_judge could not read it",
+    }
+    assert not try_again([pairs])
+
+
+def test_no_bounds_where_every_pair_is_scored() -> None:
+    _, entries = score(scorer_of(FakeJudge()), [noted({"errors": 3})], ["a"], SETTING)
+    assert "bounds" not in entries["counts.mean"]
+
+
+def test_the_favourable_bound_is_over_all_draws() -> None:
+    draws = [noted({"errors": 2}, {"errors": 2}), noted({"errors": 2}, {"unscored": "x"})]
+    _, entries = score(scorer_of(FakeJudge()), draws, ["a", "b"], SETTING)
+    assert entries["counts.mean"]["bounds"] == [1.5, 2.0]  # mean of 2 and (2 + 0 … 2) / 2
+
+
+def make_run(cohort: Cohort, results: Path, text: str, label: str = "m") -> Any:
+    registry.models.get("fixed_normal_report")
+    system = open_model(Plugin("fixed_normal_report", label, {"text": text}), cohort)
+    predict(results, cohort, system, 8, quiet)
+    return system
+
+
+def scoring(cohort: Cohort, results: Path, judge: FakeJudge) -> Scoring:
+    return Scoring(results, cohort, PROTOCOL, Stats(50), [scorer_of(judge)])
+
+
+def run_scoring(cohort: Cohort, results: Path, system: Any, judge: FakeJudge) -> Json:
+    one = scoring(cohort, results, judge)
+    one.annotate([system])
+    one.run(system)
+    (path,) = results.glob(f"scores/*/{system.folder}/*/counts/scores.json")
+    return read_json(path)
+
+
+def test_what_was_only_down_is_tried_again_and_what_is_whole_is_not(
+    mini_cohort: Cohort, tmp_path: Path
+) -> None:
+    system, judge = make_run(mini_cohort, tmp_path, "This is wrong."), FakeJudge()
+    judge.down = {"wrong"}
+    saved = run_scoring(mini_cohort, tmp_path, system, judge)
+    assert saved["again"] is True
+    assert set(saved["unscored"].values()) == {"judge unreachable"}
+    judge.down = set()
+    saved = run_scoring(mini_cohort, tmp_path, system, judge)
+    assert "again" not in saved
+    assert "unscored" not in saved
+    assert saved["keys"]["counts.mean"]["value"] == 1.0
+    asked = len(judge.asked)
+    assert scoring(mini_cohort, tmp_path, judge).run(system) == 0
+    assert len(judge.asked) == asked
+
+
+def test_a_refusal_costs_its_metric_only_and_nothing_is_asked(
+    mini_cohort: Cohort, tmp_path: Path
+) -> None:
+    system = make_run(mini_cohort, tmp_path, "This is wrong.")
+    judge = FakeJudge(refuse="text of this agreement stays here")
+    saved = run_scoring(mini_cohort, tmp_path, system, judge)
+    assert saved["not_run"] == "text of this agreement stays here"
+    assert judge.asked == []
+
+
+def test_verdicts_of_closed_data_lie_in_a_folder_of_their_own(
+    mini_cohort: Cohort, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    judge = FakeJudge()
+    scoring(mini_cohort, tmp_path, judge)
+    closed = dataclasses.replace(
+        mini_cohort, card=DatasetCard("closed", "credentialed", "some-agreement")
+    )
+    scoring(closed, tmp_path, judge)
+    scoring(dataclasses.replace(mini_cohort, card=DatasetCard("untagged")), tmp_path, judge)
+    folders = [c.cache_dir.relative_to(tmp_path).as_posix() for c in judge.custody]
+    assert folders == ["cache", "cache/some-agreement", "cache/credentialed"]
+    assert [c.data.data_class for c in judge.custody] == ["open", "credentialed", "credentialed"]
+
+
+def test_rows_of_two_judges_are_never_compared(mini_cohort: Cohort, tmp_path: Path) -> None:
+    one = make_run(mini_cohort, tmp_path, "This is wrong.", "one")
+    two = make_run(mini_cohort, tmp_path, "Right.", "two")
+    run_scoring(mini_cohort, tmp_path, one, FakeJudge("judge-x"))
+    run_scoring(mini_cohort, tmp_path, two, FakeJudge("judge-y"))
+    folders = tuple(
+        next(tmp_path.glob(f"scores/*/{system.folder}/*/counts")).parent for system in (one, two)
+    )
+    with pytest.raises(ReportCardError, match=r"read by fake_judge judge-x.*fake_judge judge-y"):
+        compare_runs(folders, [scorer_of(FakeJudge())], None, 100)  # type: ignore[arg-type]
+    (board,) = collect(tmp_path, everything=True)["boards"]
+    cells = [row["cells"]["counts.mean"] for row in board["rows"]]
+    assert sum(bool(cell.get("other_version")) for cell in cells) == 1
+    assert all(cell["caveat"] == "only a test" for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("text", "must be a list"),
+        (None, "must be a list"),
+        ([{"boxes": None}], "must be an object with a text"),
+        ([{"text": " ", "boxes": None}], "empty text"),
+        ([{"text": "A.", "boxes": []}], "null or a list of at least one box"),
+        ([{"text": "A.", "boxes": [{"x_min": 0}]}], "x_min, y_min, x_max, y_max"),
+        (
+            [{"text": "A.", "boxes": [{"x_min": 5, "y_min": 0, "x_max": 9, "y_max": 1}]}],
+            "fractions of the image",
+        ),
+        (
+            [{"text": "A.", "boxes": [{"x_min": True, "y_min": 0, "x_max": 1, "y_max": 1}]}],
+            "must have the numbers",
+        ),
+    ],
+)
+def test_a_grounded_report_that_is_none_is_named(value: Any, sentence: str) -> None:
+    with pytest.raises(ReportCardError, match=rf"^f\.json: target.*{sentence}"):
+        phrases_of(value, "f.json: target")
+
+
+def test_boxes_survive_the_predictions_file(tmp_path: Path) -> None:
+    from harness.api import Box, Phrase, Prediction, Report
+    from harness.predict import read_reports, to_json
+
+    phrase = Phrase("Left effusion.", (Box(0.5, 0.25, 0.75, 1.0),))
+    line = to_json(Prediction("s", Report("Left effusion.", None, (phrase, Phrase("Clear.")))))
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")
+    assert read_reports(tmp_path)[0]["s"][0].phrases == (phrase, Phrase("Clear."))
