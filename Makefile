@@ -5,7 +5,7 @@ ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASE
        $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-clinical lint bench validate-labeler judge dashboard doctor clean
+.PHONY: help setup benchmark test test-clinical lint bench validate-labeler audit judge dashboard doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,9 @@ lint: setup ## ruff, mypy --strict on harness/
 
 bench: setup ## the speed figures, as ratios from one run
 	@$(BIN)/python -m benchmarks
+
+audit: setup ## what each metric sees of errors made on purpose
+	@$(BIN)/reportcard audit metrics
 
 judge: setup ## a local judge on 127.0.0.1:8103 (GGUF=your-model.gguf)
 	@$(BIN)/reportcard judge $(if $(GGUF),--gguf $(GGUF))
