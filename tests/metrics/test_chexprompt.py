@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.api import Array, BoundedMetric, Custody, JudgedAnnotator, Pair, ReportCardError
 from harness.evaluation import evaluate
@@ -181,6 +183,21 @@ def test_hostile_answers_end(answer: str) -> None:
     """Each of these takes minutes or the whole stack where reading is not linear."""
     with pytest.raises(BadAnswerError):
         check_rating(parse_rating(answer))
+
+
+@given(
+    st.lists(
+        st.sampled_from([*"ABG[](){},:-.0129 \n", '"', SIGNIFICANT, INSIGNIFICANT, ANSWER[:40]])
+        | st.text(max_size=3)
+    )
+)
+def test_any_answer_is_a_rating_or_a_refusal(parts: list[str]) -> None:
+    try:
+        found = check_rating(parse_rating("".join(parts)))
+    except BadAnswerError:
+        return
+    assert check_rating(found) == found
+    assert all(0 <= n <= 99 for part in found.values() for n in part.values())
 
 
 def test_the_schema_asks_for_what_the_check_takes() -> None:
