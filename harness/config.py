@@ -144,11 +144,14 @@ def _plugins(
 def _addressed(override: str, group: str, nodes: Mapping[str, Json]) -> list[str]:
     """`model.x=1` → `_model.<name>.x=1` for each member of the group that has the option x.
 
-    A label is legal for all, `+model.x=1` adds the option to all, and an option that nobody has
-    goes to the first, so that the error names it.
+    `annotator.chexbert.device=cpu` is for that member alone. A label is legal for all,
+    `+model.x=1` adds the option to all, and an option that nobody has goes to the first, so that
+    the error names it.
     """
     option = override.lstrip("+~").removeprefix(f"{group}.").partition("=")[0].split(".")[0]
     takers = [name for name, node in nodes.items() if option in node]
+    if option in nodes and not takers:
+        return [override.replace(f"{group}.", f"_{group}.", 1)]
     if option == "label" or override[0] in "+~":
         takers = list(nodes)
     sign = "++" if option == "label" else ""

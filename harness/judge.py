@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -22,6 +23,7 @@ from harness.store import digest
 
 KINDS = ("none", "openai", "azure", "recorded")
 MAX_ANSWER = 100_000  # characters; a longer answer is no verdict
+MAX_OBJECTS = 100  # places where an object may begin; 100,000 nested ones would take seconds
 
 
 class BadAnswerError(ValueError):
@@ -43,10 +45,10 @@ def loose_json(answer: str) -> Any:
     {'a': 1}
     """
     decoder = json.JSONDecoder()
-    for start in (match.start() for match in re.finditer(r"\{", answer)):
+    for opening in islice(re.finditer(r'\{(?=\s*["}])', answer), MAX_OBJECTS):
         try:
-            value, _ = decoder.raw_decode(answer, start)
-        except (json.JSONDecodeError, RecursionError):
+            value, _ = decoder.raw_decode(answer, opening.start())
+        except (ValueError, RecursionError):  # ValueError: an integer of 5,000 digits, too
             continue
         return value
     raise BadAnswerError("no JSON object in the answer")

@@ -184,8 +184,9 @@ def _bounds(
     for row in metric.extremes(rows[~unscored]):
         scores = metric.scores(filled + unscored.sum(axis=1)[:, None] * row)
         possible.append({name: float(np.mean(values)) for name, values in scores.items()})
+    # NumPy's min and max, since Python's would drop a NaN: an end that nobody knows.
     return {
-        name: [_finite(min(p[name] for p in possible)), _finite(max(p[name] for p in possible))]
+        name: [_finite(float(end([p[name] for p in possible]))) for end in (np.min, np.max)]
         for name in metric.spec.keys
     }
 

@@ -1,0 +1,131 @@
+"""CheXprompt's question to a language model: how many errors of each type has the candidate?
+
+    note = {"significant": {"A": n, …, "F": n}, "insignificant": {"A": n, …, "F": n}}
+         | {"unscored": reason, "again": bool}
+
+One chat call per different pair. Types and parser: metrics/rating.py; wordings:
+_chexprompt_wording.py. The judge keeps the verdicts (harness/judge.py), so nothing is cached here.
+Upstream has no rule for an empty text and would send it; here such a pair is unscored and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from harness.api import Custody, Json, ReportCardError
+from harness.judge import Judge, Question, Verdict
+from metrics.annotators._chexprompt_wording import Wording, official_wording, reportcard_wording
+from metrics.rating import check_rating, parse_rating
+
+VERSION = "1"
+PROMPTS = {"reportcard": "chexprompt", "official": "chexprompt_official"}  # → annotator id
+
+
+class Chexprompt:
+    """Annotator of pairs.
+
+    judge            who answers
+    prompts          reportcard: our wording; official: that of a checkout of microsoft/chexprompt
+    official_root    the checkout, official_commit: which commit of it is read
+    temperature, top_p, max_tokens   upstream's ReportEvaluator has 0.0, 0.9, 128 (its
+                     command line 0.4 and 0.95); JSON takes more tokens than its two lines
+    """
+
+    scope: Literal["pair"] = "pair"
+    weights = None
+
+    def __init__(
+        self,
+        judge: Judge,
+        prompts: str = "reportcard",
+        official_root: str | None = None,
+        official_commit: str | None = None,
+        temperature: float = 0.0,
+        top_p: float = 0.9,
+        max_tokens: int = 256,
+    ) -> None:
+        if prompts not in PROMPTS:
+            raise ReportCardError(f"CheXprompt has no prompts '{prompts}'; {', '.join(PROMPTS)}.")
+        self.id = PROMPTS[prompts]
+        self._judge = judge
+        self._root = official_root
+        self._commit = official_commit
+        self._sampling = {"temperature": float(temperature), "top_p": float(top_p)}
+        self._max_tokens = max_tokens
+
+    @property
+    def version(self) -> str:
+        sampling = (f"{name}:{value:g}" for name, value in self._sampling.items())
+        parts = [VERSION, f"prompt:{self._wording.id}", f"judge:{self._judge.identity}", *sampling]
+        return "|".join([*parts, f"max_tokens:{self._max_tokens}"])
+
+    @property
+    def caveat(self) -> str | None:
+        return self._judge.caveat
+
+    @cached_property
+    def _wording(self) -> Wording:
+        if self.id == PROMPTS["reportcard"]:
+            return reportcard_wording()
+        option = f"annotator.{self.id}.official"
+        if not self._root:
+            raise ReportCardError(
+                "official prompts missing, run: git clone https://github.com/microsoft/chexprompt"
+                f" and give {option}_root=/path/to/chexprompt"
+            )
+        if not self._commit:
+            raise ReportCardError(f"official prompts: which commit? Give {option}_commit=…")
+        return official_wording(Path(self._root).expanduser(), str(self._commit))
+
+    def missing(self) -> str | None:
+        try:
+            self._wording  # noqa: B018 (read for what it raises)
+        except ReportCardError as error:
+            return "; ".join(filter(None, (self._judge.missing(), str(error))))
+        return self._judge.missing()
+
+    def admit(self, custody: Custody) -> None:
+        self._judge.admit(custody)
+
+    def annotate(self, items: Sequence[tuple[str, str]]) -> list[Json | None]:
+        notes: list[Json | None] = [
+            _refusal(candidate, reference) for candidate, reference in items
+        ]
+        asked = [i for i, note in enumerate(notes) if note is None]
+        verdicts = self._judge.ask([self._question(*items[i]) for i in asked], self.id)
+        for i, verdict in zip(asked, verdicts, strict=True):
+            notes[i] = _note(verdict)
+        return notes
+
+    def _question(self, candidate: str, reference: str) -> Question:
+        return Question(
+            kind="chexprompt",
+            texts={"reference": reference, "candidate": candidate},
+            messages=self._wording.messages(reference, candidate),
+            prompt=self._wording.id,
+            check=check_rating,
+            parse=parse_rating,
+            schema=self._wording.schema,
+            sampling=self._sampling,
+            max_tokens=self._max_tokens,
+        )
+
+    def close(self) -> None:
+        self._judge.close()
+
+
+def _refusal(candidate: str, reference: str) -> Json | None:
+    """Why a pair is not asked about, or None."""
+    for side, text in (("candidate", candidate), ("reference", reference)):
+        if not text.strip():
+            return {"unscored": f"empty {side}: CheXprompt has no rule for it"}
+    return None
+
+
+def _note(verdict: Verdict) -> Json:
+    if verdict.value is not None:
+        return verdict.value
+    return {"unscored": verdict.reason or "no verdict", "again": verdict.again}

@@ -1,0 +1,127 @@
+"""A CheXprompt rating out of a model's answer: errors by type, significant and insignificant.
+
+    rating = {"significant": {"A": n, …, "F": n}, "insignificant": {"A": n, …, "F": n}}
+
+Two forms are read: a JSON object anywhere in the answer, and the two headings of upstream
+
+    Number of clinically significant errors by type: [(A, 0), (B, 1), …, (F, 0)]
+    Number of clinically insignificant errors by type: [(A, 0), …, (F, 0)]
+
+in either order, on one line or many, whatever the case and the Markdown. Upstream's parser
+(microsoft/chexprompt eval_utils.py) returns fewer types where a letter is missing and fails on a
+blank too few; here a rating has each of six letters in both parts, or it is none. Counts are whole
+numbers from 0 to 99 (in JSON 2.0 is one, as JSON Schema has it; in the text form it is not).
+Two ratings in the text form that differ are no rating: which of them is meant is a guess. Of
+several JSON objects the first is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from harness.api import Json
+from harness.judge import BadAnswerError, loose_json
+
+# upstream eval_utils.py ERROR_TYPE_MAP
+TYPES = {
+    "A": "false_positive_finding",
+    "B": "omission_finding",
+    "C": "incorrect_location",
+    "D": "incorrect_severity",
+    "E": "false_positive_comparison",
+    "F": "omission_comparison",
+}
+PARTS = ("significant", "insignificant")
+MAX_COUNT = 99
+MAX_CHARACTERS = 100_000
+
+# Every repetition is bounded or ends at a character that it cannot match, so time is linear.
+_TUPLE = r"\(\s{0,5}([^(),\s]{1,12})\s{0,5},\s{0,5}([^(),\s]{1,12})\s{0,5}\)"
+_ONE = re.compile(_TUPLE)
+_LIST = re.compile(
+    r"\bclinically[\s_*-]{1,5}(in)?significant[\s_*]{1,5}errors?(?:\s{1,5}by\s{1,5}type)?"
+    rf"[\s:=*_`-]{{0,20}}[\[({{]?\s{{0,5}}((?:{_TUPLE}[\s,;*]{{0,20}})+)",
+    re.IGNORECASE,
+)
+
+
+def rating_schema() -> Json:
+    """JSON schema of a rating: every key required, none extra, whole numbers 0 to 99."""
+    count: Json = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
+    counts = _object(dict.fromkeys(TYPES, count))
+    return _object(dict.fromkeys(PARTS, counts))
+
+
+def _object(properties: Json) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def parse_rating(answer: str) -> Json:
+    """The rating as the answer has it, not yet checked. Raises BadAnswerError where there is none.
+
+    >>> parse_rating("**Clinically significant errors:** (A, 1)")["significant"]
+    {'A': 1}
+    """
+    if len(answer) > MAX_CHARACTERS:
+        raise BadAnswerError(f"an answer of more than {MAX_CHARACTERS:,} characters")
+    try:
+        value = loose_json(answer)
+    except BadAnswerError:
+        value = {}
+    if PARTS[0] in value or PARTS[1] in value:
+        return dict(value)
+    return _parse_headings(answer)
+
+
+def _parse_headings(answer: str) -> Json:
+    found: Json = {}
+    for match in _LIST.finditer(answer):
+        part = PARTS[match.group(1) is not None]
+        counts = _counts(match.group(2))
+        if found.setdefault(part, counts) != counts:
+            raise BadAnswerError(f"two lists of {part} errors that differ")
+    if not found:
+        raise BadAnswerError("neither a JSON object nor the two lists of errors")
+    return found
+
+
+def _counts(tuples: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for letter, count in _ONE.findall(tuples):
+        if not re.fullmatch(r"[0-9]{1,4}", count):
+            raise BadAnswerError("a count that is no whole number")
+        if found.setdefault(letter.upper(), int(count)) != int(count):
+            raise BadAnswerError("an error type with two counts")
+    return found
+
+
+def check_rating(value: Any) -> Json:
+    """A parsed rating, or a recorded line, with its 2 × 6 counts as int; other keys are dropped.
+
+    Raises BadAnswerError.
+    """
+    if not isinstance(value, Mapping):
+        raise BadAnswerError("a rating must be an object")
+    return {part: _checked(part, value.get(part)) for part in PARTS}
+
+
+def _checked(part: str, counts: Any) -> dict[str, int]:
+    if not isinstance(counts, Mapping):
+        raise BadAnswerError(f"no counts of {part} errors")
+    if set(counts) != set(TYPES):
+        raise BadAnswerError(f"{part} errors must have the six types A to F and no other")
+    return {letter: _count(part, counts[letter]) for letter in TYPES}
+
+
+def _count(part: str, count: Any) -> int:
+    whole = isinstance(count, int) or (isinstance(count, float) and count.is_integer())
+    if isinstance(count, bool) or not whole or not 0 <= count <= MAX_COUNT:
+        raise BadAnswerError(f"a count of {part} errors is no whole number from 0 to {MAX_COUNT}")
+    return int(count)
