@@ -47,7 +47,7 @@ def scores_table(result: Json) -> None:
     if len(shown) < len(metrics):
         out.print(f"{len(metrics) - len(shown)} keys of single classes: --json OUT")
     out.print(
-        f"{result['empty_candidates']:,} empty candidates (scored as empty),"
+        f"{result['empty_candidates']:,} empty candidates (kept and counted),"
         f" {result['excluded_empty_reference']:,} pairs left out for an empty reference"
     )
 
