@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, ttest_rel
 
+from harness import config
 from harness.api import (
     Array,
     Custody,
@@ -444,3 +445,45 @@ def test_overrides_are_about_judges_and_weights_only(
     root = str(write_rexval(tmp_path))
     assert main(["validate", "rexval", "--root", root, "model=empty_report"]) == 2
     assert "validate takes weights" in capsys.readouterr().err
+
+
+def recorded_line(candidate: str, reference: str, significant: int, insignificant: int) -> str:
+    parts = {"significant": significant, "insignificant": insignificant}
+    counts = {part: {**dict.fromkeys("ABCDEF", 0), "B": n} for part, n in parts.items()}
+    texts = {"reference": reference, "candidate": candidate}
+    return json.dumps({"kind": "chexprompt", **texts, **counts}) + "\n"
+
+
+def test_a_recorded_judge_stands_beside_the_raters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("harness.verdicts", reason="the recorded judge is not merged here")
+    if "chexprompt" not in config.names("metrics"):
+        pytest.skip("CheXprompt is not merged here")
+    monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "cache"))
+    root, out = write_rexval(tmp_path / "rexval"), tmp_path / "out.json"
+    ratings = read_rexval(root)
+    judged = {pair: 2 * i for i, pair in enumerate(ratings.ids) if i}  # the first pair has none
+    verdicts = tmp_path / "v.jsonl"
+    verdicts.write_text(
+        "".join(
+            recorded_line(text.candidate, text.reference, judged[pair] // 2, judged[pair] // 2)
+            for pair, text in zip(ratings.ids, ratings.texts, strict=True)
+            if pair in judged
+        )
+    )
+    command = ["validate", "rexval", "--root", str(root), "--metrics", "chexprompt"]
+    command += ["--json", str(out), "judge=recorded", f"judge.verdicts={verdicts}"]
+    assert main(command) == 0
+    result = json.loads(out.read_text())
+    total = result["metrics"]["chexprompt.mean_total"]
+    assert (total["n"], total["unscored"]) == (11, 1)
+    expected = kendalltau(list(judged.values()), ratings.total[1:].mean(axis=1)).statistic
+    assert total["tau"]["total"]["value"] == pytest.approx(expected)
+    judge = result["leave_one_out"]["total"]["judges"]["chexprompt.mean_total"]
+    others = ratings.total[1:, 1:].mean(axis=1)
+    mad = np.abs(np.array(list(judged.values())) - others).mean()
+    assert judge["per_rater"][0]["judge_mad"]["value"] == pytest.approx(mad)
+    shown = capsys.readouterr()
+    assert "chexprompt.mean_total against the same others, 11 pairs" in shown.out
+    assert CANARY not in shown.out + shown.err + out.read_text()

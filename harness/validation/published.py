@@ -10,6 +10,8 @@ BOUND = "≤ 0.57"  # the text gives one bound for three metrics and names no ta
 TAU: dict[str, dict[str, str]] = {
     "chexprompt.mean_total": {"total": "> 0.75 (GPT-4T)"},
     "chexprompt.mean_significant": {"significant": "> 0.70 (GPT-4T)"},
+    "chexprompt_official.mean_total": {"total": "> 0.75 (GPT-4T)"},
+    "chexprompt_official.mean_significant": {"significant": "> 0.70 (GPT-4T)"},
     "rouge.rouge_l": {"total": BOUND, "significant": BOUND},
     "f1_radgraph.rg_er": {"total": BOUND, "significant": BOUND},
     "radcliq.v0": {"total": BOUND, "significant": BOUND},
