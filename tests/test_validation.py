@@ -478,6 +478,7 @@ def test_a_recorded_judge_stands_beside_the_raters(
     result = json.loads(out.read_text())
     total = result["metrics"]["chexprompt.mean_total"]
     assert (total["n"], total["unscored"]) == (11, 1)
+    assert list(total["reasons"]) == [ratings.ids[0]]
     expected = kendalltau(list(judged.values()), ratings.total[1:].mean(axis=1)).statistic
     assert total["tau"]["total"]["value"] == pytest.approx(expected)
     judge = result["leave_one_out"]["total"]["judges"]["chexprompt.mean_total"]

@@ -88,7 +88,7 @@ def validate(
         listed with the reason. overrides: `weights.…`, `annotator.…`, `judge.…`.
 
     Returns {"dataset", "n", "studies", "raters", "notes", "recipe", "mean_errors", "metrics":
-    {key: {"n", "unscored", "direction", "signature", "tau": {target: {"value", "ci_low",
+    {key: {"n", "unscored", "reasons", "direction", "signature", "tau": {target: {"value", "ci_low",
     "ci_high", "published"}}}}, "not_run": {metric: reason}, "leave_one_out": {target: {"raters":
     …, "judges": {key: …}}}}; leave_one_out is {} where the raters gave one consensus.
     """
@@ -127,6 +127,7 @@ def _taus(column: Column, ratings: Ratings, weights: Array) -> Json:
     return {
         "n": scored,
         "unscored": len(worse) - scored,
+        **({"reasons": dict(column.reasons)} if column.reasons else {}),
         "direction": column.key.direction,
         "signature": column.signature,
         **({"caveat": column.scorer.caveat} if column.scorer.caveat else {}),

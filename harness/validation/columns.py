@@ -5,15 +5,15 @@ A statistic of a corpus (micro F1, corpus BLEU) is here that statistic of one pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from harness.api import Array, Custody, Key, Pair, ReportCardError
 from harness.engines.local import explain
 from harness.evaluation import noted
-from harness.score import Scorer, read_by
+from harness.score import Scorer, read_by, unscored_reasons
 from harness.stats import mask_unscored
 
 JUDGED = {"mean_total": "total", "mean_significant": "significant"}  # key → what it counts
@@ -21,12 +21,13 @@ JUDGED = {"mean_total": "total", "mean_significant": "significant"}  # key → w
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One key of a metric, pair by pair: values (n,), NaN where unscored."""
+    """One key of a metric, pair by pair: values (n,), NaN where unscored; pair → why it is."""
 
     scorer: Scorer
     name: str
     key: Key
     values: Array
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -64,12 +65,14 @@ def columns_of(
 def pair_values(scorer: Scorer, pairs: Sequence[Pair]) -> list[Column]:
     """A metric's headline keys for each pair alone: the score of that pair's row."""
     spec = scorer.metric.spec
-    rows, unscored = mask_unscored(scorer.metric.rows(pairs))
+    table = scorer.metric.rows(pairs)
+    rows, unscored = mask_unscored(table)
     if rows.ndim != 2 or len(rows) != len(pairs):
         raise ReportCardError(f"metric {scorer.label}: rows() gave shape {rows.shape}.")
     scores = scorer.metric.scores(rows)
     shown = [*(spec.headline or list(spec.keys)[-1:]), *(k for k in JUDGED if k in spec.keys)]
+    reasons = unscored_reasons([pairs], table[None])
     return [
-        Column(scorer, name, spec.keys[name], np.where(unscored, np.nan, scores[name]))
+        Column(scorer, name, spec.keys[name], np.where(unscored, np.nan, scores[name]), reasons)
         for name in dict.fromkeys(shown)
     ]

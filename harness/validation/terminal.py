@@ -25,8 +25,10 @@ def validation_tables(result: Json) -> None:
     for key, entry in result["metrics"].items():
         if "warning" in entry:
             out.print(Text(f"{key}: {entry['warning']}"))
-        if "caveat" in entry:
-            out.print(Text(f"{key}: {entry['caveat']}"))
+    metrics = result["metrics"].items()
+    caveats = {key.split(".")[0]: e["caveat"] for key, e in metrics if "caveat" in e}
+    for metric, caveat in caveats.items():
+        out.print(Text(f"{metric}: {caveat}"))
     for note in result["notes"]:
         out.print(Text(note))
     for metric, reason in result["not_run"].items():
@@ -103,7 +105,7 @@ def _judge(target: str, name: str, judge: Json, caveat: str | None) -> Table:
             number(line["judge_mad"]["value"]),
             number(gap["value"]),
             _interval(gap),
-            "–" if line["p"] is None else f"{line['p']:.4f}{' *' if line['differs'] else ''}",
+            _p(line["p"]) + (" *" if line.get("differs") else ""),
             number(line["tau"]["value"]),
             number(line["judge_tau"]["value"]),
         )
@@ -114,3 +116,9 @@ def _interval(entry: Json) -> str:
     if entry["ci_low"] is None:
         return "–"
     return f"{number(entry['ci_low'])} … {number(entry['ci_high'])}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
