@@ -77,12 +77,7 @@ def evaluate(
     and says `not_run`. An empty candidate is scored as empty and counted; an empty
     reference is excluded and counted. Raises ReportCardError for bad input, naming file and line.
     """
-    foreign = [o for o in overrides if not config.is_of_annotators(o)]
-    if foreign:
-        raise ReportCardError(
-            f"evaluate takes weights.…, annotator.… and judge.… only, not {', '.join(foreign)};"
-            " see reportcard evaluate --help."
-        )
+    check_overrides("evaluate", overrides)
     if isinstance(metrics, str):
         metrics = metrics.split(",")
     named = config.load_protocol(protocol)
@@ -98,9 +93,7 @@ def evaluate(
     if not kept:
         raise ReportCardError("Every reference is empty: nothing to score against.")
     patients = [_patient(records[pair.study_id]) for pair in kept]
-    card = DatasetCard("the pairs", data_class, dua_id)
-    folder = weights_dir().parent / ("" if data_class == "open" else dua_id or data_class)
-    custody = Custody(card, folder, progress, say)
+    custody = custody_of(DatasetCard("the pairs", data_class, dua_id), progress, say)
     found: Json = {}
     unscored: Json = {}
     for scorer in scorers:
@@ -130,20 +123,46 @@ def _score(
     """Entries per key, and study_id → reason for each study without a score."""
     if scorer.not_run:
         return not_run(scorer, scorer.not_run, patients, setting), {}
-    noted = [list(pairs)]
-    if scorer.annotators:
-        cache = Cache(custody.cache_dir / "annotations.sqlite")
-        try:
-            for annotator in scorer.annotators:
-                if isinstance(annotator, JudgedAnnotator):
-                    annotator.admit(custody)
-            noted = attach(scorer.annotators, noted, cache, custody.progress)
-        except ReportCardError as error:  # unusable weights or judge cost their own metric only
-            return not_run(scorer, str(error), patients, setting), {}
-        finally:
-            cache.close()
-    rows, entries = score(scorer, noted, patients, setting)
-    return entries, unscored_reasons(noted, rows)
+    try:
+        draws = [noted(scorer, pairs, custody)]
+    except ReportCardError as error:  # unusable weights or judge cost their own metric only
+        return not_run(scorer, str(error), patients, setting), {}
+    rows, entries = score(scorer, draws, patients, setting)
+    return entries, unscored_reasons(draws, rows)
+
+
+def check_overrides(verb: str, overrides: Sequence[str]) -> None:
+    """Raises ReportCardError where an override is not about annotators or their judge."""
+    foreign = [o for o in overrides if not config.is_of_annotators(o)]
+    if foreign:
+        raise ReportCardError(
+            f"{verb} takes weights.…, annotator.… and judge.… only, not {', '.join(foreign)};"
+            f" see reportcard {verb} --help."
+        )
+
+
+def custody_of(card: DatasetCard, progress: Progress, say: Callable[[str], None]) -> Custody:
+    """Pairs outside a run keep notes and verdicts beside the weights; those of one use agreement
+    lie in a folder of their own."""
+    folder = "" if card.data_class == "open" else card.dua_id or card.data_class
+    return Custody(card, weights_dir().parent / folder, progress, say)
+
+
+def noted(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:
+    """The pairs with every note that a metric reads; a judge is first told whose text it is.
+
+    Raises ReportCardError for unusable weights, or where a judge may not see such text.
+    """
+    if not scorer.annotators:
+        return list(pairs)
+    for annotator in scorer.annotators:
+        if isinstance(annotator, JudgedAnnotator):
+            annotator.admit(custody)
+    cache = Cache(custody.cache_dir / "annotations.sqlite")
+    try:
+        return attach(scorer.annotators, [pairs], cache, custody.progress)[0]
+    finally:
+        cache.close()
 
 
 def _pair(key: str, record: Record, setting: Setting) -> Pair:
