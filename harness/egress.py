@@ -244,10 +244,9 @@ def _entry(node: Any, where: str) -> Entry:
         values[name] = value
     if not (values.get("dua_id") and values.get("endpoint")):
         raise EgressError(f"{where} must name its dua_id and its endpoint.")
-    url = values["endpoint"]
-    values["endpoint"] = parse_endpoint(url)
-    if not re.fullmatch(r"https://[^/?#]+/?", url, re.IGNORECASE):
+    if not re.fullmatch(r"https://[^/?#@]+/?", values["endpoint"]):
         raise EgressError(f"{where}: the endpoint is https://HOST[:PORT] and no more.")
+    values["endpoint"] = parse_endpoint(values["endpoint"])
     return Entry(**values)
 
 
