@@ -397,6 +397,25 @@ def test_a_name_that_moves_after_the_check_gets_nothing(
     assert not connects
 
 
+def test_the_address_that_was_checked_is_the_one_connected_to(
+    server: Server, names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name moves right after the connection's own look-up: there must be no further one."""
+    names["judge.example"] = ["127.0.0.1"]
+    url = server.url("judge.example")
+    allowed = permit(MIMIC, url)
+    look_up = socket.getaddrinfo
+
+    def answer_and_move(host: Any, *args: Any, **kwargs: Any) -> Any:
+        rows = look_up(host, *args, **kwargs)
+        names["judge.example"] = [FOREIGN]
+        return rows
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer_and_move)
+    assert ask(allowed, url) == ["fine"]
+    assert connects == [("127.0.0.1", server.port)]
+
+
 def test_a_name_that_moves_between_connections_gets_nothing(
     server: Server, names: dict[str, list[str]]
 ) -> None:
