@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
+from harness import config, registry
 from harness.doctor import report
 
 CREDENTIALED = """
@@ -22,6 +22,11 @@ class Private:
     def select(self):
         return Selection((), (), ())
 """
+
+
+@pytest.fixture(autouse=True)
+def own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.datasets, "_files", {})
 
 
 def judge_lines(mini_data: Path, tmp_path: Path, overrides: Sequence[str]) -> dict[str, list[str]]:

@@ -433,6 +433,25 @@ def test_a_name_that_moves_between_connections_gets_nothing(
     assert connects == [("127.0.0.1", server.port)]
 
 
+def test_a_retry_is_checked_like_the_first_attempt(
+    server: Server, names: dict[str, list[str]]
+) -> None:
+    names["judge.example"] = ["127.0.0.1"]
+
+    def fail_and_move(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        names["judge.example"] = [FOREIGN]
+        handler.send_response(503)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+        handler.close_connection = True
+
+    server.answer = fail_and_move
+    url = server.url("judge.example")
+    with pytest.raises(EgressError, match=FOREIGN):
+        ask(permit(MIMIC, url), url)
+    assert connects == [("127.0.0.1", server.port)]
+
+
 def test_a_listed_endpoint_is_reached_at_its_addresses_under_its_name(
     tmp_path: Path, names: dict[str, list[str]]
 ) -> None:
