@@ -91,6 +91,13 @@ def load_annotators(wanted: Sequence[str], overrides: Sequence[str]) -> tuple[Pl
     return _plugins({"annotator": names}, overrides)["annotator"]
 
 
+def load_judge(overrides: Sequence[str]) -> Json:
+    """The options of the chosen judge, as conf/judge and `judge.…` overrides say."""
+    chosen = [o for o in overrides if o.startswith("judge=") or _belongs(o, "judge")]
+    judge: Json = _compose(chosen)["judge"]
+    return judge
+
+
 def with_protocol(metrics: Sequence[Plugin], protocol: Protocol) -> tuple[Plugin, ...]:
     return tuple(
         replace(m, options={**m.options, **protocol.metrics.get(m.label, {})}) for m in metrics

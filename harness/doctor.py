@@ -12,8 +12,10 @@ from harness import config, registry
 from harness.api import ReportCardError
 from harness.card import environment
 from harness.cohort import open_dataset
+from harness.egress import parse_endpoint, permit
+from harness.judge import JudgeSettings, NoJudge
 from harness.score import open_metrics
-from harness.settings import RunConfig
+from harness.settings import Plugin, RunConfig
 from harness.tracking import tracking_uri
 
 EXTRAS = {
@@ -25,9 +27,12 @@ EXTRAS = {
 }
 
 
-def report(run: RunConfig) -> tuple[list[tuple[str, str, str]], bool]:
+Line = tuple[str, str, str]
+
+
+def report(run: RunConfig) -> tuple[list[Line], bool]:
     """(area, "ok" | "--" | "missing", sentence) lines, and whether the configured run can start."""
-    lines: list[tuple[str, str, str]] = []
+    lines: list[Line] = []
     here = environment()
     lines.append(("python", "ok", f"{here['python']} at {sys.executable}"))
     lines.append(("reportcard", "ok", f"{here['reportcard']}, {_git(here['git'])}"))
@@ -59,8 +64,38 @@ def report(run: RunConfig) -> tuple[list[tuple[str, str, str]], bool]:
         weights = any(annotator.weights for annotator in scorer.annotators) if not reason else False
         able_text = "weights found; they are checked when they are read" if weights else "can run"
         lines.append((scorer.label, "missing" if reason else "ok", reason or able_text))
+    lines += _judge_lines(run)
     lines.append(("configuration", "ok", str(config.conf_dir())))
     return lines, able
+
+
+def _judge_lines(run: RunConfig) -> list[Line]:
+    """Which judge was chosen, where text goes, and whether each dataset's text may go there."""
+    try:
+        judge = JudgeSettings(**config.load_judge(run.overrides))
+        if judge.kind == "none":
+            return [("judge", "--", str(NoJudge().missing()))]
+        if judge.kind == "recorded":
+            there = Path(judge.verdicts or "").is_file()
+            text = f"recorded verdicts of {judge.verdicts}; text goes nowhere"
+            return [("judge", "ok" if there else "missing", text)]
+        endpoint = parse_endpoint(judge.base_url or "")
+    except (ReportCardError, TypeError) as error:
+        return [("judge", "missing", str(error))]
+    keyless = judge.api_key_env is not None and not os.environ.get(judge.api_key_env)
+    text = f"{judge.kind}, {judge.model}; text goes to {endpoint}"
+    text += f"; {judge.api_key_env} is not set" if keyless else ""
+    lines = [("judge", "missing" if keyless else "ok", text)]
+    return lines + [_may_go(plugin, str(judge.base_url)) for plugin in run.datasets]
+
+
+def _may_go(plugin: Plugin, base_url: str) -> Line:
+    """Whether text of a dataset may go to the judge, and on what grounds."""
+    area = f"{plugin.label} → judge"
+    try:
+        return (area, "ok", permit(open_dataset(plugin).card, base_url).why)
+    except ReportCardError as error:
+        return (area, "missing", str(error))
 
 
 def _git(state: dict[str, object] | None) -> str:
