@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +18,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.api import Annotator, Json, JudgedAnnotator, Pair, Progress, ReportCardError
+from harness.api import (
+    Annotator,
+    DatasetCard,
+    Json,
+    JudgedAnnotator,
+    Pair,
+    Progress,
+    ReportCardError,
+)
 from harness.store import canonical
 
 CHUNK = 1024  # items per call: a kill loses at most so many notes
+
+
+def cache_folder(base: Path, data: DatasetCard) -> Path:
+    """Notes and verdicts hold text: what falls under one use agreement lies in a folder of its own,
+    so that deleting the folder deletes it. Raises ReportCardError for an id that is no folder name.
+    """
+    if data.data_class == "open":
+        return base
+    name = data.dua_id or data.data_class
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise ReportCardError(
+            f"use agreement {name!r}: an id names a folder, so it is made of letters, digits and"
+            " . _ - and starts with a letter or digit."
+        )
+    return base / "dua" / name
 
 
 class Cache:

@@ -213,7 +213,7 @@ def load_rules(path: Path) -> list[Entry]:
     Raises EgressError for a file that is not a list of known fields of the right types, so that a
     slip in one entry is seen instead of skipped.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     if not path.exists():
         return []

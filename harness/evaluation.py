@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import config
-from harness.annotate import Cache, attach
+from harness.annotate import Cache, attach, cache_folder
 from harness.api import (
     Custody,
     DataClass,
@@ -142,10 +142,8 @@ def check_overrides(verb: str, overrides: Sequence[str]) -> None:
 
 
 def custody_of(card: DatasetCard, progress: Progress, say: Callable[[str], None]) -> Custody:
-    """Pairs outside a run keep notes and verdicts beside the weights; those of one use agreement
-    lie in a folder of their own."""
-    folder = "" if card.data_class == "open" else card.dua_id or card.data_class
-    return Custody(card, weights_dir().parent / folder, progress, say)
+    """Pairs outside a run keep notes and verdicts beside the weights."""
+    return Custody(card, cache_folder(weights_dir().parent, card), progress, say)
 
 
 def noted(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.annotate import Cache, attach, fill
+from harness.annotate import Cache, attach, cache_folder, fill
 from harness.api import (
     Array,
     Custody,
@@ -95,10 +95,7 @@ class Scoring:
 
     @property
     def cache_dir(self) -> Path:
-        """Notes and verdicts hold text: those of one use agreement lie in a folder of their own."""
-        card = self.cohort.card
-        cache = self.results_dir / "cache"
-        return cache if card.data_class == "open" else cache / (card.dua_id or card.data_class)
+        return cache_folder(self.results_dir / "cache", self.cohort.card)
 
     def _admit(self) -> None:
         """Tell the judges whose text is coming; one that may not see it is not asked."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness import registry
+from harness.annotate import cache_folder
 from harness.api import (
     Array,
     Custody,
@@ -185,8 +186,14 @@ def test_verdicts_of_closed_data_lie_in_a_folder_of_their_own(
     scoring(closed, tmp_path, judge)
     scoring(dataclasses.replace(mini_cohort, card=DatasetCard("untagged")), tmp_path, judge)
     folders = [c.cache_dir.relative_to(tmp_path).as_posix() for c in judge.custody]
-    assert folders == ["cache", "cache/some-agreement", "cache/credentialed"]
+    assert folders == ["cache", "cache/dua/some-agreement", "cache/dua/credentialed"]
     assert [c.data.data_class for c in judge.custody] == ["open", "credentialed", "credentialed"]
+
+
+@pytest.mark.parametrize("dua", ["../up", "/abs", "a/b", ".hidden", " "])
+def test_an_agreement_cannot_name_a_folder_elsewhere(dua: str, tmp_path: Path) -> None:
+    with pytest.raises(ReportCardError, match="an id names a folder"):
+        cache_folder(tmp_path, DatasetCard("closed", "credentialed", dua))
 
 
 def test_rows_of_two_judges_are_never_compared(mini_cohort: Cohort, tmp_path: Path) -> None:
