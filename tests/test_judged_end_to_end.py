@@ -32,16 +32,15 @@ PLAIN: list[dict[str, Any]] = [
     },
 ]
 BOX = {"x_min": 0.1, "y_min": 0.5, "x_max": 0.4, "y_max": 0.9}
-GROUNDED: dict[str, Any] = {
-    "study_id": "g1",
-    "prediction": [{"text": "Right effusion.", "boxes": [BOX]}],
-    "target": [
-        {"text": "Small right effusion.", "boxes": [BOX]},
-        {"text": "Normal heart size.", "boxes": None},
-    ],
-}
-# The plain pair has its phrases taken apart by the model; the grounded one brings its own.
-PAIRS = {"chexprompt": PLAIN, "radfact": [PLAIN[1], GROUNDED]}
+PHRASES = [
+    {"text": "Small right effusion.", "boxes": [BOX]},
+    {"text": "Normal heart size.", "boxes": None},
+]
+GROUNDED: dict[str, Any] = {"study_id": "g1", "prediction": PHRASES, "target": PHRASES}
+SAME = {"study_id": "s4", "candidate": "The lungs are clear.", "reference": "The lungs are clear."}
+# The plain pair is taken apart into phrases by the model; the grounded one brings its own. Few and
+# equal texts: each new question costs seconds on one busy core.
+PAIRS = {"chexprompt": PLAIN, "radfact": [SAME, GROUNDED]}
 
 
 def scored(overrides: list[str], metric: str) -> Json:
@@ -55,7 +54,7 @@ def test_both_metrics_with_a_real_judge_then_without_it(
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "cache"))
     files = {metric: tmp_path / f"{metric}.jsonl" for metric in PAIRS}
     # Asked for phrases, so small a model repeats one until it is stopped.
-    monkeypatch.setattr("metrics.annotators.radfact.MAX_TOKENS", 96)
+    monkeypatch.setattr("metrics.annotators.radfact.MAX_TOKENS", 64)
     # One slot reads each static prompt once.
     with running(judge_gguf, slots=1) as url:
         live = ["judge=local", f"judge.base_url={url}", "judge.concurrency=1", "judge.attempts=1"]
