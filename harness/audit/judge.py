@@ -6,7 +6,8 @@ share a reference (a rate of exactly 0 or 1 has an interval of no width: read it
 
 A metric whose notes hold counts, {"significant": {A…F}, "insignificant": {A…F}}, is graded by type
 and count, both columns added (pairs.py says why). Any metric is graded by kind: a pair is *flagged*
-when its first headline score is below the best there is.
+when an error is counted in it, or, without counts, when its first headline score is worse than the
+best there is.
 """
 
 from __future__ import annotations
@@ -168,17 +169,20 @@ def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[
         for pair, ok in zip(times[0], scored[0], strict=True)
         if not ok
     )
-    flagged = _flagged(scorer, rows[0])
+    counts = [_counts(answered) for answered in times]
+    tables = [table for table in counts if table is not None]
+    if len(tables) == len(times):
+        flags, known = np.nan_to_num(tables[0]).sum(axis=1) > 0, scored[0]
+        flagged_by = "any error counted"
+    else:
+        flagged_by, flags, known = _flagged(scorer, rows[0])
     found: Json = {
         "coverage": {"n": len(pairs), "scored": int(scored[0].sum()), "reasons": dict(reasons)},
-        "flagged_by": f"{scorer.label}.{shown_keys(scorer.metric.spec)[0]}",
-        "kinds": {kind: sample.mean(flagged, scored[0] & _kind(pairs, kind)) for kind in KINDS},
+        "flagged_by": flagged_by,
+        "kinds": {kind: sample.mean(flags, known & _kind(pairs, kind)) for kind in KINDS},
     }
-    counts = [_counts(answered) for answered in times]
-    if any(c is None for c in counts):
-        same = {"row": _same(rows, scored, sample, lambda a: a)}
-        return {**found, "retest": same}
-    tables = [c for c in counts if c is not None]
+    if len(tables) < len(times):
+        return {**found, "retest": {"row": _same(rows, scored, sample, lambda a: a)}}
     return {
         **found,
         **_counted(pairs, tables[0], scored[0], sample),
@@ -225,15 +229,17 @@ def _counts(pairs: Sequence[Pair]) -> Array | None:
     return None if np.isnan(found).all() else found
 
 
-def _flagged(scorer: Scorer, rows: Array) -> Mask:
-    """Whether the first shown score of each pair is worse than the best there is."""
+def _flagged(scorer: Scorer, rows: Array) -> tuple[str, Mask, Mask]:
+    """The first shown key, whether each pair's score is worse than the best there is, and whether
+    the pair has one."""
     spec = scorer.metric.spec
     name = shown_keys(spec)[0]
-    key = spec.keys[name]
+    key, label = spec.keys[name], f"{scorer.label}.{name}"
     best = key.high if key.direction == "higher" else key.low
     if best is None:
-        raise ReportCardError(f"{scorer.label}.{name} has no best value; it cannot be audited.")
-    return np.asarray(np.abs(scorer.metric.scores(rows)[name] - best) > CLOSE)
+        raise ReportCardError(f"{label} has no best value; it cannot be audited.")
+    score = scorer.metric.scores(rows)[name]
+    return f"{label} short of {best:g}", np.abs(score - best) > CLOSE, ~np.isnan(score)
 
 
 def _same(

@@ -118,7 +118,7 @@ def _types(name: str, types: Json) -> Table:
 
 def _kinds(name: str, found: Json) -> Table:
     rows = [(k.replace("_", " "), *_estimate(entry)) for k, entry in found["kinds"].items()]
-    title = f"{name}: share flagged by {found['flagged_by']} (the last two are false alarms)"
+    title = f"{name}: share flagged: {found['flagged_by']} (the last two are false alarms)"
     return Table(title, ("edit", "flagged", "95 % interval", "n"), rows)
 
 
