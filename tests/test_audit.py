@@ -189,9 +189,12 @@ ANNOTATOR = """
 from harness.judge import Message, Question
 
 class Counter:
-    id, version, scope, weights = "error_counter", "1", "pair", None
+    id, scope, weights = "error_counter", "pair", None
     def __init__(self, judge):
         self.judge, self.caveat = judge, judge.caveat
+    @property
+    def version(self):
+        return "1|prompt:ours@1|judge:" + self.judge.identity
     def missing(self):
         return self.judge.missing()
     def admit(self, custody):
@@ -398,6 +401,23 @@ def test_unscored_pairs_leave_the_rates_and_are_counted(audit_of: Audit) -> None
     assert found["coverage"]["scored"] == len(edited_pairs()) - lost
     assert found["types"]["C"]["recall"] == {"value": None, "low": None, "high": None, "n": 0}
     assert found["exact_types"]["value"] == 1
+
+
+def test_a_judge_that_answers_only_once(audit_of: Audit) -> None:
+    """A recording holds one verdict per pair: graded all the same, without a test–retest."""
+
+    def answer(pair: EditedPair, repeat: int) -> dict[str, int] | str:
+        return "not recorded" if repeat else perfect(pair, repeat)
+
+    found = audit_of(answer)["metrics"]["error_counts"]
+    assert found["exact_types"]["value"] == 1
+    assert found["retest"]["counts"] == {"value": None, "low": None, "high": None, "n": 0}
+
+
+def test_a_judge_that_is_down_is_no_result(audit_of: Audit, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"no pair was scored \(\d+ × no connection\)"):
+        audit_of(lambda pair, repeat: "no connection")
+    assert not (tmp_path / "out").exists()
 
 
 def test_chexprompt_itself(audit_of: Audit) -> None:

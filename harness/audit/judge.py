@@ -136,23 +136,21 @@ def audit_judges(
             "judge": "; ".join(judge.identity for judge in judges),
             "prompts": prompts,
             "caveat": scorer.caveat,
-            "signature": _signature(scorer, judges, prompts, repeats),
+            "signature": _signature(scorer, repeats),
         }
         found[scorer.label] = {**about, **grade(scorer, pairs, times)}
     return {"audit": "judge", "pairs": pairs_id(), "repeats": repeats, "metrics": found}
 
 
-def _signature(
-    scorer: Scorer, judges: Sequence[AskedAnew], prompts: Sequence[str], repeats: int
-) -> str:
+def _signature(scorer: Scorer, repeats: int) -> str:
+    """One line to paste into a paper; an annotator's version names its judge and its prompt."""
     spec = scorer.metric.spec
     return "|".join(
         [
             f"audit:{scorer.label}|v{spec.version}",
             spec.signature,
             *(f"{a.id}:{read_by(a)}" for a in scorer.annotators),
-            *(f"judge:{judge.identity}" for judge in judges),
-            f"prompt:{'+'.join(prompts)}|repeats:{repeats}|{pairs_id()}",
+            f"repeats:{repeats}|{pairs_id()}",
             f"ci:percentile95%,B={RESAMPLES},seed=0,by=base report",
         ]
     )
@@ -160,7 +158,8 @@ def _signature(
 
 def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[Pair]]) -> Json:
     """times: the noted pairs of each repeat. Coverage, retest and kinds; and, where the notes hold
-    counts, types, false alarms, count agreement and tau-b."""
+    counts, types, false alarms, count agreement and tau-b. Raises ReportCardError when the first
+    time scored nothing."""
     sample = Sample.of(pairs)
     rows = [scorer.metric.rows(answered) for answered in times]
     scored = [np.asarray(~np.isnan(table).any(axis=1), np.bool_) for table in rows]
@@ -169,10 +168,13 @@ def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[
         for pair, ok in zip(times[0], scored[0], strict=True)
         if not ok
     )
+    if not scored[0].any():
+        why = "; ".join(f"{n} × {reason}" for reason, n in reasons.items())
+        raise ReportCardError(f"{scorer.label}: no pair was scored ({why}).")
     counts = [_counts(answered) for answered in times]
-    tables = [table for table in counts if table is not None]
-    if len(tables) == len(times):
-        flags, known = np.nan_to_num(tables[0]).sum(axis=1) > 0, scored[0]
+    counted = not np.isnan(counts[0]).all()
+    if counted:
+        flags, known = np.nan_to_num(counts[0]).sum(axis=1) > 0, scored[0]
         flagged_by = "any error counted"
     else:
         flagged_by, flags, known = _flagged(scorer, rows[0])
@@ -181,14 +183,14 @@ def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[
         "flagged_by": flagged_by,
         "kinds": {kind: sample.mean(flags, known & _kind(pairs, kind)) for kind in KINDS},
     }
-    if len(tables) < len(times):
+    if not counted:
         return {**found, "retest": {"row": _same(rows, scored, sample, lambda a: a)}}
     return {
         **found,
-        **_counted(pairs, tables[0], scored[0], sample),
+        **_counted(pairs, counts[0], scored[0], sample),
         "retest": {
-            "counts": _same(tables, scored, sample, lambda a: a),
-            "total": _same(tables, scored, sample, lambda a: a.sum(axis=1, keepdims=True)),
+            "counts": _same(counts, scored, sample, lambda a: a),
+            "total": _same(counts, scored, sample, lambda a: a.sum(axis=1, keepdims=True)),
         },
     }
 
@@ -219,14 +221,14 @@ def _counted(pairs: Sequence[EditedPair], counts: Array, scored: Mask, sample: S
     }
 
 
-def _counts(pairs: Sequence[Pair]) -> Array | None:
-    """(n, 12) counts out of the notes, NaN where unscored; None where no note holds counts."""
+def _counts(pairs: Sequence[Pair]) -> Array:
+    """(n, 12) counts out of the notes, NaN where a note holds none."""
     found = np.full((len(pairs), 2 * len(TYPES)), np.nan)
     for i, pair in enumerate(pairs):
         for note, _ in pair.notes.values():
             if note is not None and all(column in note for column in COLUMNS):
                 found[i] = [note[column][letter] for column in COLUMNS for letter in TYPES]
-    return None if np.isnan(found).all() else found
+    return found
 
 
 def _flagged(scorer: Scorer, rows: Array) -> tuple[str, Mask, Mask]:
