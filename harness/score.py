@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -50,12 +50,16 @@ class Scorer:
         return "; ".join(filter(None, judged)) or None
 
 
-def open_metrics(plugins: Iterable[Plugin], overrides: Sequence[str] = ()) -> list[Scorer]:
+def open_metrics(
+    plugins: Iterable[Plugin],
+    overrides: Sequence[str] = (),
+    wrap: Callable[[Judge], Judge] = lambda judge: judge,
+) -> list[Scorer]:
     """Construct metrics and their annotators; nothing heavy is loaded.
 
     overrides: `weights.…`, `annotator.…` and `judge.…` of the command line; annotators of one
-    judge share it, and so its budget. Raises ReportCardError for an
-    unknown name or option.
+    judge share it, and so its budget. wrap: what the annotators get in place of a judge (an audit
+    asks it anew). Raises ReportCardError for an unknown name or option.
     """
     built: list[tuple[Plugin, Metric]] = [
         (p, registry.metrics.build(p.plugin, p.options, p.label)) for p in plugins
@@ -69,7 +73,7 @@ def open_metrics(plugins: Iterable[Plugin], overrides: Sequence[str] = ()) -> li
             options = dict(p.options)
             if isinstance(options.get("judge"), dict):
                 one = digest(options["judge"])
-                options["judge"] = judges.get(one) or open_judge(options["judge"])
+                options["judge"] = judges.get(one) or wrap(open_judge(options["judge"]))
                 judges[one] = options["judge"]
             annotators[name] = registry.annotators.build(p.plugin, options, p.label)
     return [
