@@ -66,6 +66,8 @@ def check_entailment(premises: Sequence[str], answer: Any) -> Json:
     cited = answer.get("evidence") or []
     if not isinstance(cited, list) or not all(map(_text, cited)):
         raise BadAnswerError("evidence is no list of texts")
+    if len(cited) > MAX_PHRASES:
+        raise BadAnswerError(f"more than {MAX_PHRASES} pieces of evidence")
     found = [premise for text in cited for premise in _cited(text, premises)]
     if status == "entailment" and not found:
         raise BadAnswerError("entailment without evidence")
