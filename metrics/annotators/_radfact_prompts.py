@@ -164,7 +164,7 @@ def _comparison(texts: Json) -> str:
 
 
 def _yaml(value: Json) -> str:
-    return yaml.safe_dump(value, sort_keys=False)
+    return str(yaml.safe_dump(value, sort_keys=False))
 
 
 def _conversation(system: str, shots: Iterator[tuple[str, str]]) -> tuple[Message, ...]:

@@ -67,7 +67,7 @@ class Radfact:
             raise ReportCardError(f"RadFact has no prompts '{prompts}'; {', '.join(PROMPTS)}.")
         self.id = "radfact" if prompts == "reportcard" else f"radfact_{prompts}"
         self._judge = judge
-        self._official = (official_root, official_commit) if prompts == "official" else None
+        self._official = (official_root, str(official_commit)) if prompts == "official" else None
         self._custody: Custody | None = None
 
     @cached_property
@@ -102,7 +102,7 @@ class Radfact:
         split = self._split([report for report in reports if report.strip()])
         pairs = [(_phrases_of(one, split), _phrases_of(other, split)) for one, other in items]
         verdicts = self._verify([asked for pair in pairs for asked in questions_of(*pair)])
-        notes = []
+        notes: list[Json | None] = []
         for item, (candidate, reference) in zip(items, pairs, strict=True):
             found = (split.get(side) for side in item if isinstance(side, str))
             unsplit = [verdict for verdict in found if verdict and verdict.value is None]
