@@ -119,10 +119,9 @@ class Radfact:
         own, other = phrases or ((None,) * len(side), ())
         for entry, phrase in zip(side, own, strict=True):
             true = entry["status"] == "entailment"
-            boxed = phrase is not None and bool(phrase.boxes)
-            placed = true and boxed and entailed(
-                phrase.boxes, _boxes_of(entry["evidence"], other), self.box_rule
-            )  # fmt: skip
+            boxes = phrase.boxes if phrase else ()
+            boxed = bool(boxes)
+            placed = true and entailed(boxes, _boxes_of(entry["evidence"], other), self.box_rule)
             counts += (1, true, boxed, true and boxed, placed)
         return counts
 

@@ -60,8 +60,8 @@ def check_entailment(premises: Sequence[str], answer: Any) -> Json:
     if not isinstance(answer, dict):
         raise BadAnswerError("not an object")
     word = answer.get("status")
-    status = STATUSES.get(re.sub(r"[\s_-]+", "_", word.strip().lower())) if _text(word) else None
-    if status is None:
+    word = re.sub(r"[\s_-]+", "_", word.strip().lower()) if isinstance(word, str) else ""
+    if (status := STATUSES.get(word)) is None:
         raise BadAnswerError(f"the status is none of {', '.join(STATUSES)}")
     cited = answer.get("evidence") or []
     if not isinstance(cited, list) or not all(map(_text, cited)):

@@ -37,14 +37,15 @@ MAX_TOKENS = 1024  # configs/default.yaml of RadFact
 class Prompt:
     """A conversation up to its last message: how that is written, and the answer read.
 
-    write   texts of the question → the last message
+    write    texts of the question → the last message
+    schema   texts of the question → JSON schema of the answer; None: free text
     """
 
     id: str
     static: tuple[Message, ...]
     write: Callable[[Json], str]
     parse: Callable[[str], Any]
-    schema: Json | None = None
+    schema: Callable[[Json], Json] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,13 @@ class Prompts:
 
 
 def _strings(**more: Any) -> Json:
-    return {"type": "array", "items": {"type": "string", **more}}
+    return {"type": "array", "items": {"type": "string"}, **more}
+
+
+def _room(n: int) -> int:
+    """A bound for a list of up to n: 8 or a power of 2, so that servers compile few schemas.
+    Without one a small model repeats a phrase until its tokens are spent."""
+    return max(8, 1 << (n - 1).bit_length())
 
 
 def _object(**properties: Json) -> Json:
@@ -66,11 +73,18 @@ def _object(**properties: Json) -> Json:
     }
 
 
-PHRASES_SCHEMA = _object(phrases=_strings())
-ENTAILMENT_SCHEMA = _object(
-    evidence=_strings(),
-    status={"type": "string", "enum": ["entailment", "not_entailment"]},
-)
+def _phrases_schema(texts: Json) -> Json:
+    """No more phrases than the report has words."""
+    return _object(phrases=_strings(maxItems=_room(len(texts["report"].split()))))
+
+
+def _entailment_schema(texts: Json) -> Json:
+    return _object(
+        evidence=_strings(maxItems=_room(len(texts["premises"]))),
+        status={"type": "string", "enum": ["entailment", "not_entailment"]},
+    )
+
+
 PARSED_REPORT = _object(
     sentence_list={
         "type": "array",
@@ -82,16 +96,17 @@ PARSED_REPORT = _object(
 def reportcard_prompts() -> Prompts:
     """Our own wording."""
     return Prompts(
-        _own("radfact_phrases.yaml", PHRASES_SCHEMA),
-        _own("radfact_entailment.yaml", ENTAILMENT_SCHEMA),
+        _own("radfact_phrases.yaml", _phrases_schema),
+        _own("radfact_entailment.yaml", _entailment_schema),
     )
 
 
-def _own(name: str, schema: Json) -> Prompt:
+def _own(name: str, schema: Callable[[Json], Json]) -> Prompt:
     found = yaml.safe_load((OWN / name).read_text(encoding="utf-8"))
+    sample = schema(found["examples"][0]["ask"])
     shots = ((_json(one["ask"]), _json(one["answer"])) for one in found["examples"])
     static = _conversation(found["system"], shots)
-    return Prompt(_id("reportcard", static, schema), static, _json, loose_json, schema)
+    return Prompt(_id("reportcard", static, sample), static, _json, loose_json, schema)
 
 
 def _json(value: Any) -> str:

@@ -157,7 +157,7 @@ def _question(
         prompt=prompt.id,
         check=check,
         parse=prompt.parse,
-        schema=prompt.schema,
+        schema=prompt.schema and prompt.schema(texts),
         sampling=SAMPLING,
         max_tokens=MAX_TOKENS,
     )

@@ -159,3 +159,16 @@ def test_version_tells_prompts_judge_and_sampling() -> None:
     assert annotator.caveat == "worthless"
     with pytest.raises(ReportCardError, match="no prompts 'mine'"):
         Radfact(FakeJudge(), prompts="mine")
+
+
+def test_an_answer_is_bounded_by_what_it_is_about() -> None:
+    """A small model repeats itself for as long as it may: as many phrases as words, and few
+    different schemas for servers to compile."""
+    bounds = {}
+    for words in (2, 9, 100):
+        judge = FakeJudge({"w " * words: split("a")})
+        note(judge, "w " * words, ("b",))
+        schema = judge.asked[0].schema
+        assert schema is not None
+        bounds[words] = schema["properties"]["phrases"]["maxItems"]
+    assert bounds == {2: 8, 9: 16, 100: 128}
