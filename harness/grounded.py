@@ -43,7 +43,7 @@ def _box(value: Any, where: str) -> Box:
         raise ReportCardError(f"{where} must have the numbers {', '.join(CORNERS)}.")
     try:
         return Box(*map(float, numbers))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ReportCardError(
             f"{where} must have 0 <= min < max <= 1: fractions of the image, not {numbers}."
         ) from None

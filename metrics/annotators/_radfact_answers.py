@@ -1,0 +1,123 @@
+"""RadFact's answers: from what a model wrote to a verdict's value. Nothing in them is trusted.
+
+Messages of BadAnswerError hold no word of an answer or a report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+from harness.api import Json
+from harness.judge import BadAnswerError
+
+MAX_PHRASES = 200
+MAX_PHRASE = 2_000  # characters
+MAX_YAML = 20_000  # characters; an answer of 1,024 tokens has some 4,000
+MAX_DEPTH = 10
+FOREIGN = "evidence that is not among the premises"
+STATUSES = {  # RadFact's three logical states, made two (EVState.from_nli_state)
+    "entailment": "entailment",
+    "not_entailment": "not_entailment",
+    "contradiction": "not_entailment",
+    "neutral": "not_entailment",
+}
+
+
+def check_phrases(answer: Any) -> Json:
+    """{"phrases": [...]}, or RadFact's {"sentence_list": [{"orig", "new": [...]}]}, whose empty
+    phrases are dropped as RadFact drops them → {"phrases": [...]}."""
+    if not isinstance(answer, dict):
+        raise BadAnswerError("not an object")
+    phrases = list(_of_sentences(answer)) if "sentence_list" in answer else answer.get("phrases")
+    if not isinstance(phrases, list):
+        raise BadAnswerError("no list of phrases")
+    if len(phrases) > MAX_PHRASES:
+        raise BadAnswerError(f"more than {MAX_PHRASES} phrases")
+    for phrase in phrases:
+        if not isinstance(phrase, str) or not phrase.strip() or len(phrase) > MAX_PHRASE:
+            raise BadAnswerError(f"a phrase is no text of 1 to {MAX_PHRASE} characters")
+    return {"phrases": [phrase.strip() for phrase in phrases]}
+
+
+def _of_sentences(answer: Json) -> Iterator[Any]:
+    sentences = answer["sentence_list"]
+    if not isinstance(sentences, list):
+        raise BadAnswerError("sentence_list is no list")
+    for sentence in sentences:
+        new = sentence.get("new") if isinstance(sentence, dict) else None
+        if not isinstance(new, list):
+            raise BadAnswerError("a sentence without a list of new phrases")
+        yield from (phrase for phrase in new if phrase != "")
+
+
+def check_entailment(premises: Sequence[str], answer: Any) -> Json:
+    """{"status", "evidence", …} → the same with one of two statuses and evidence in the exact words
+    of the premises. A phrase that the answer repeats, or rewrites, is not read."""
+    if not isinstance(answer, dict):
+        raise BadAnswerError("not an object")
+    word = answer.get("status")
+    word = re.sub(r"[\s_-]+", "_", word.strip().lower()) if isinstance(word, str) else ""
+    if (status := STATUSES.get(word)) is None:
+        raise BadAnswerError(f"the status is none of {', '.join(STATUSES)}")
+    cited = answer.get("evidence") or []
+    if not isinstance(cited, list) or not all(map(_text, cited)):
+        raise BadAnswerError("evidence is no list of texts")
+    if len(cited) > MAX_PHRASES:
+        raise BadAnswerError(f"more than {MAX_PHRASES} pieces of evidence")
+    found = [premise for text in cited for premise in _cited(text, premises)]
+    if status == "entailment" and not found:
+        raise BadAnswerError("entailment without evidence")
+    return {"status": status, "evidence": sorted(set(found))}
+
+
+def _cited(text: str, premises: Sequence[str]) -> list[str]:
+    """The premise that reads so exactly, else all that read alike."""
+    if text in premises:
+        return [text]
+    alike = [premise for premise in premises if normal_form(premise) == normal_form(text)]
+    if not alike:
+        raise BadAnswerError(FOREIGN)
+    return alike
+
+
+def normal_form(text: str) -> str:
+    """Without case, dashes, runs of blanks and final punctuation; what RadFact compares
+    (`src/radfact/llm_utils/text_utils.py`).
+
+    >>> normal_form(" No  pleural-effusion. ")
+    'no pleuraleffusion'
+    """
+    return re.sub(r"[-–—]", "", " ".join(text.lower().split())).rstrip(" .:!?")
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def parse_yaml(answer: str) -> Any:
+    """YAML, fenced or not, in which every scalar is a text.
+
+    The loader knows no tags, numbers or booleans (a finding may read "No"); size and depth are
+    bounded, and anchors are refused, so a small answer cannot become a large value.
+    """
+    fence = re.search(r"```(?:ya?ml)?[ \t]*\n(.*?)(?:```|\Z)", answer, re.DOTALL)
+    text = fence[1] if fence else answer
+    if len(text) > MAX_YAML:
+        raise BadAnswerError(f"more than {MAX_YAML} characters of YAML")
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.BaseLoader):
+            if getattr(event, "anchor", None):
+                raise BadAnswerError("YAML with anchors")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise BadAnswerError("YAML that is nested too deep")
+        return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 (constructs texts only)
+    except (yaml.YAMLError, RecursionError) as error:
+        # `from None`: the parser's message quotes the answer
+        raise BadAnswerError(f"no YAML ({type(error).__name__})") from None
