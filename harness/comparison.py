@@ -101,7 +101,10 @@ def compare_runs(
             if name == only or (only in (None, scorer.label) and key in shown):
                 direction = scorer.metric.spec.keys[key].direction
                 a, b = (file["keys"][name]["value"] for file in saved)
-                found.append((name, direction, a, b, tests[key]))
+                if a is not None and b is not None:
+                    found.append((name, direction, a, b, tests[key]))
+                elif name == only:
+                    raise ReportCardError(f"{name} has no value on a side: nothing to compare.")
     if not found:
         hint = did_you_mean(only or "", every)
         raise ReportCardError(f"No key '{only}'.{hint}" if only else "No metric was run on both.")

@@ -88,12 +88,13 @@ def load_metrics(wanted: Sequence[str], protocol: Protocol) -> tuple[Plugin, ...
 def load_annotators(wanted: Sequence[str], overrides: Sequence[str]) -> tuple[Plugin, ...]:
     """Annotators by id; an id's "-" is "_" in its file name."""
     names = [name.replace("-", "_") for name in wanted]
-    return _plugins({"annotator": names}, overrides)["annotator"]
+    return _plugins({"annotator": names}, [_with_quotes(o) for o in overrides])["annotator"]
 
 
 def load_judge(overrides: Sequence[str]) -> Json:
     """The options of the chosen judge, as conf/judge and `judge.…` overrides say."""
-    chosen = [o for o in overrides if o.startswith("judge=") or _belongs(o, "judge")]
+    about = [o for o in overrides if o.startswith("judge=") or _belongs(o, "judge")]
+    chosen = [_with_quotes(o) for o in about]
     judge: Json = _compose(chosen)["judge"]
     return judge
 
@@ -280,13 +281,19 @@ def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[s
                 raise ReportCardError(f"{key}= is empty; name one or more (reportcard list).")
         elif key in ("plugin", "plugins"):
             plugins += [_quoted(path) for path in value.strip("[]").split(",")]
-        elif PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
-            rest.append(override)
         else:
-            rest.append(f"{key}={_quoted(value)}")
+            rest.append(_with_quotes(override))
     if plugins:
         rest.append(f"plugins=[{','.join(plugins)}]")
     return chosen, rest
+
+
+def _with_quotes(override: str) -> str:
+    """`key=value` whose value Hydra's grammar would misread, quoted; done twice it is as once."""
+    key, _, value = override.partition("=")
+    if PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
+        return override
+    return f"{key}={_quoted(value)}"
 
 
 def _quoted(value: str) -> str:

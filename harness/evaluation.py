@@ -29,8 +29,8 @@ from harness.text import normaliser
 from harness.weights import weights_dir
 
 DEFAULT = ("bleu", "rouge")
-CANDIDATE = ("candidate",)
-REFERENCE = ("reference",)
+CANDIDATE = ("candidate", "prediction")
+REFERENCE = ("reference", "target")
 PREDICTION, TARGET = "prediction", "target"
 TRAIN = ("reference", "report", "findings", "text")
 
@@ -165,13 +165,18 @@ def noted(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]
 
 def _pair(key: str, record: Record, setting: Setting) -> Pair:
     """A plain or a grounded pair; the text of a grounded report is its phrases, joined."""
-    if PREDICTION not in record.row:
+    if not _grounded(record):
         return setting.pair(key, record.text(*CANDIDATE), record.text(*REFERENCE))
     candidate, reference = (
         phrases_of(record.row.get(name), f"{record.where}: {name}") for name in (PREDICTION, TARGET)
     )
     pair = setting.pair(key, _joined(candidate), _joined(reference))
     return replace(pair, candidate_phrases=candidate, reference_phrases=reference)
+
+
+def _grounded(record: Record) -> bool:
+    """RadFact's narrative files name their texts prediction and target too."""
+    return not isinstance(record.row.get(PREDICTION), str | None)
 
 
 def _joined(phrases: Sequence[Phrase]) -> str:
@@ -223,7 +228,7 @@ def _records(pairs: Pairs) -> list[Record]:
 def _numbered(records: list[Record]) -> list[Record]:
     """Grounded pairs without a study_id get their number: RadFact's files have none."""
     return [
-        Record(r.where, {ID_COLUMN: f"pair {i}", **r.row}) if PREDICTION in r.row else r
+        Record(r.where, {ID_COLUMN: f"pair {i}", **r.row}) if _grounded(r) else r
         for i, r in enumerate(records)
     ]
 

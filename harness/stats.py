@@ -183,7 +183,8 @@ def compare(
     a, b: (draws, n, k); a side with one draw is compared with each draw of the other.
     p = (1 + #{|Δ*| ≥ |Δ|}) / (1 + trials), two-sided, where Δ* swaps the two systems' rows of a
     random half of the studies (of the patients, where they are clusters). The +1 keeps p > 0.
-    A study that is unscored (NaN) on either side counts on neither. Raises ValueError when the two
+    A study that is unscored (NaN) on either side counts on neither; a key without a score on a
+    side has the difference NaN and p = 1. Raises ValueError when the two
     matrices do not have the same studies and columns.
     """
     if a.shape[1:] != b.shape[1:]:
@@ -198,10 +199,11 @@ def compare(
     extreme = dict.fromkeys(observed, 0)
     for swapped_a, swapped_b in _swaps(a, b, resampler, trials):
         for name, delta in _delta(swapped_a, swapped_b, scores).items():
-            extreme[name] += int((np.abs(delta) >= abs(observed[name]) - 1e-12).sum())
+            # A swap that leaves a side without a score speaks for no difference, not against it.
+            extreme[name] += int((~(np.abs(delta) < abs(observed[name]) - 1e-12)).sum())
     found = {}
     for name, value in observed.items():
-        low, high = np.quantile(ours[name] - theirs[name], [tail, 1 - tail])
+        low, high = _quantiles(ours[name] - theirs[name], [tail, 1 - tail])
         p = (1 + extreme[name]) / (1 + trials)
         found[name] = Difference(float(value), float(low), float(high), p)
     return found

@@ -113,7 +113,7 @@ BAD: list[tuple[str, str, bytes, str]] = [
         "missing column",
         "p.csv",
         b"study_id,candidate\na,b\n",
-        r"p\.csv:2: no column reference; there are study_id, candidate",
+        r"p\.csv:2: no column reference or target; there are study_id, candidate",
     ),
     (
         "short row",

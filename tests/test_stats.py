@@ -208,3 +208,17 @@ def test_holm_never_lowers_a_p_value_and_keeps_order(p_values: list[float]) -> N
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     ordered = [adjusted[i] for i in order]
     assert ordered == sorted(ordered)
+
+
+def test_a_key_without_a_score_on_a_side_has_no_small_p() -> None:
+    def ratio(total: np.ndarray) -> dict[str, np.ndarray]:
+        with np.errstate(invalid="ignore"):
+            return {"ratio": total[..., 0] / total[..., 1]}
+
+    rng = np.random.default_rng(0)
+    ours = np.column_stack([rng.random(30), np.ones(30)])[None]
+    nothing = np.zeros((1, 30, 2))  # no study has anything to count
+    found = compare(ours, nothing, ratio, Resampler(30, 100), trials=200)["ratio"]
+    assert np.isnan(found.value)
+    assert found.p == 1.0
+    assert np.isnan(found.low)

@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.api import Array, Custody, Json, JudgedAnnotator, Pair, ReportCardError
-from harness.audit.metrics import CLOSE, PROTOCOL, noted, shown_keys
+from harness.audit.metrics import CLOSE, PROTOCOL, shown_keys
 from harness.audit.pairs import FAITHFUL, KINDS, TYPES, EditedPair, edited_pairs, pairs_id
 from harness.config import load_metrics, load_protocol
+from harness.evaluation import noted
 from harness.judge import Judge, Question, Verdict
 from harness.score import Scorer, open_metrics, read_by, why_not
 from harness.stats import Resampler, clusters_of, estimate
@@ -130,7 +131,7 @@ def audit_judges(
         for repeat in range(repeats):
             for judge in judges:
                 judge.repeat = repeat
-            times.append(noted(scorer, pairs, custody))
+            times.append(noted(scorer, [edited.pair for edited in pairs], custody))
         prompts = sorted({prompt for judge in judges for prompt in judge.prompts})
         about = {
             "judge": "; ".join(judge.identity for judge in judges),

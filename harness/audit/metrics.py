@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.annotate import Cache, attach
-from harness.api import Array, Custody, Json, JudgedAnnotator, MetricSpec, Pair, ReportCardError
+from harness.api import Array, Custody, Json, MetricSpec, ReportCardError
 from harness.audit.pairs import KINDS, EditedPair, edited_pairs, pairs_id
 from harness.config import load_metrics, load_protocol
+from harness.evaluation import noted
 from harness.score import Scorer, open_metrics, read_by
 
 PROTOCOL = "reportcard"
@@ -51,22 +51,6 @@ def audit_metrics(names: Sequence[str], overrides: Sequence[str], custody: Custo
     return {"audit": "metrics", "pairs": pairs_id(), "keys": keys, "not_run": reasons}
 
 
-def noted(scorer: Scorer, pairs: Sequence[EditedPair], custody: Custody) -> list[Pair]:
-    """The pairs with the notes that a metric reads. Raises ReportCardError where none can be had
-    (unusable weights, a judge that may not be asked)."""
-    plain = [edited.pair for edited in pairs]
-    if not scorer.annotators:
-        return plain
-    cache = Cache(custody.cache_dir / "annotations.sqlite")
-    try:
-        for annotator in scorer.annotators:
-            if isinstance(annotator, JudgedAnnotator):
-                annotator.admit(custody)
-        return attach(scorer.annotators, [plain], cache, custody.progress)[0]
-    finally:
-        cache.close()
-
-
 def shown_keys(spec: MetricSpec) -> list[str]:
     """The headline keys without those of single classes, the main one first; where there is no
     headline, the last key alone."""
@@ -75,7 +59,7 @@ def shown_keys(spec: MetricSpec) -> list[str]:
 
 
 def _keys(scorer: Scorer, pairs: Sequence[EditedPair], custody: Custody) -> Json:
-    rows = scorer.metric.rows(noted(scorer, pairs, custody))
+    rows = scorer.metric.rows(noted(scorer, [edited.pair for edited in pairs], custody))
     scores = scorer.metric.scores(rows)
     spec = scorer.metric.spec
     read = [f"{a.id}:{read_by(a)}" for a in scorer.annotators]
