@@ -77,8 +77,8 @@ class Radfact:
     @property
     def version(self) -> str:
         prompts = f"{self._prompts.phrases.id},{self._prompts.entailment.id}"
-        sampling = ",".join(f"{name}={value:g}" for name, value in SAMPLING.items())
-        return f"{VERSION}|{prompts}|{self._judge.identity}|{sampling}"
+        sampling = "|".join(f"{name}:{value:g}" for name, value in SAMPLING.items())
+        return f"{VERSION}|prompts:{prompts}|judge:{self._judge.identity}|{sampling}"
 
     @property
     def caveat(self) -> str | None:
