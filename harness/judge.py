@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -22,6 +23,7 @@ from harness.store import digest
 
 KINDS = ("none", "openai", "azure", "recorded")
 MAX_ANSWER = 100_000  # characters; a longer answer is no verdict
+MAX_STARTS = 500  # braces at which a JSON object is looked for in an answer
 
 
 class BadAnswerError(ValueError):
@@ -37,16 +39,18 @@ class Message:
 def loose_json(answer: str) -> Any:
     """The first whole JSON object in an answer, whatever prose or fence stands around it.
 
-    Raises BadAnswerError where there is none.
+    What a reasoning model thinks aloud (<think>…</think>) is passed over. Raises BadAnswerError
+    where there is none, or none within the first MAX_STARTS braces: each may cost a scan.
 
     >>> loose_json('Sure! {"a": 1} Hope that helps.')
     {'a': 1}
     """
     decoder = json.JSONDecoder()
-    for start in (match.start() for match in re.finditer(r"\{", answer)):
+    answer = answer.rpartition("</think>")[2]
+    for match in islice(re.finditer(r"\{", answer), MAX_STARTS):
         try:
-            value, _ = decoder.raw_decode(answer, start)
-        except (json.JSONDecodeError, RecursionError):
+            value, _ = decoder.raw_decode(answer, match.start())
+        except (ValueError, RecursionError):  # ValueError: also a number of 10⁵ digits
             continue
         return value
     raise BadAnswerError("no JSON object in the answer")
