@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Mode = Literal["json_schema", "json_object", "none"]
 
 MAX_BODY = 10 * MAX_ANSWER  # bytes of one HTTP answer; JSON writes a character in up to 6
-SAFE = re.compile(r"[A-Za-z0-9_.:\- \[\]]{1,60}")  # an error code, not a quotation
+SAFE = re.compile(r"[A-Za-z0-9_.\[\]]{1,60}")  # an error code: an identifier, no quotation
 OVERFLOW = re.compile(
     r"context[_ ](length|size|window)|maximum context|exceed_context|exceeds? the .*context"
     r"|longer than the model's context|too many tokens|prompt is too long"
