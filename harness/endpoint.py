@@ -17,7 +17,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api import Json, ReportCardError
 from harness.budget import Usage
@@ -235,25 +236,32 @@ class _TooLongBodyError(Exception):
 
 async def _bounded(response: httpx2.Response) -> None:
     """An event hook: reading the body stops at MAX_BODY bytes."""
-    import httpx2
-
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise _TooLongBodyError  # nobody asked for it; unpacked it may have any size
-    stream = cast("httpx2.AsyncByteStream", response.stream)
+    response.stream = _bounded_stream()(response.stream)
+
+
+@cache
+def _bounded_stream() -> type:
+    """A stream that ends with _TooLongBodyError; made when httpx2 is there to derive it from."""
+    import httpx2
 
     class Bounded(httpx2.AsyncByteStream):
+        def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+            self._inner = inner
+
         async def __aiter__(self) -> AsyncIterator[bytes]:
             size = 0
-            async for chunk in stream:
+            async for chunk in self._inner:
                 size += len(chunk)
                 if size > MAX_BODY:
                     raise _TooLongBodyError
                 yield chunk
 
         async def aclose(self) -> None:
-            await stream.aclose()
+            await self._inner.aclose()
 
-    response.stream = Bounded()
+    return Bounded
 
 
 def _lost(cause: BaseException | None) -> FailureError | ReportCardError:

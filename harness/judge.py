@@ -23,7 +23,7 @@ from harness.store import digest
 
 KINDS = ("none", "openai", "azure", "recorded")
 MAX_ANSWER = 100_000  # characters; a longer answer is no verdict
-MAX_STARTS = 500  # braces at which a JSON object is looked for in an answer
+MAX_OBJECTS = 100  # places where an object may begin; 100,000 nested ones would take seconds
 
 
 class BadAnswerError(ValueError):
@@ -40,17 +40,17 @@ def loose_json(answer: str) -> Any:
     """The first whole JSON object in an answer, whatever prose or fence stands around it.
 
     What a reasoning model thinks aloud (<think>…</think>) is passed over. Raises BadAnswerError
-    where there is none, or none within the first MAX_STARTS braces: each may cost a scan.
+    where there is none.
 
     >>> loose_json('Sure! {"a": 1} Hope that helps.')
     {'a': 1}
     """
-    decoder = json.JSONDecoder()
     answer = answer.rpartition("</think>")[2]
-    for match in islice(re.finditer(r"\{", answer), MAX_STARTS):
+    decoder = json.JSONDecoder()
+    for opening in islice(re.finditer(r'\{(?=\s*["}])', answer), MAX_OBJECTS):
         try:
-            value, _ = decoder.raw_decode(answer, match.start())
-        except (ValueError, RecursionError):  # ValueError: also a number of 10⁵ digits
+            value, _ = decoder.raw_decode(answer, opening.start())
+        except (ValueError, RecursionError):  # ValueError: an integer of 5,000 digits, too
             continue
         return value
     raise BadAnswerError("no JSON object in the answer")
