@@ -15,13 +15,11 @@ from dataclasses import dataclass, field
 
 from harness.api import Json
 from harness.budget import Ledger, SpentError
-from harness.endpoint import (
-    Answer,
+from harness.endpoint import Answer, Endpoint, Mode
+from harness.failures import (
     DownError,
-    Endpoint,
     FailureError,
     FinalError,
-    Mode,
     RefusedError,
     StopError,
     unknown,

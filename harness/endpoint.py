@@ -1,8 +1,7 @@
 """One request to one OpenAI-compatible or Azure endpoint, and what its failures mean.
 
 The `openai` SDK builds and sends it; retries, waiting and the reading of answers are ours, because
-what may be retried depends on the other requests of the run (harness/llm.py). Nothing that a server
-says in prose is passed on: it may quote the report.
+what may be retried depends on the other requests of the run (harness/asking.py).
 """
 
 from __future__ import annotations
@@ -15,69 +14,21 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.api import Json, ReportCardError
 from harness.budget import Usage
+from harness.failures import DownError, FailureError, StopError, of_status
 from harness.judge import MAX_ANSWER, JudgeSettings, Question
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import AsyncOpenAI
 
 Mode = Literal["json_schema", "json_object", "none"]
 
 MAX_BODY = 10 * MAX_ANSWER  # bytes of one HTTP answer; JSON writes a character in up to 6
-SAFE = re.compile(r"[A-Za-z0-9_.\[\]]{1,60}")  # an error code: an identifier, no quotation
-OVERFLOW = re.compile(
-    r"context[_ ](length|size|window)|maximum context|exceed_context|exceeds? the .*context"
-    r"|longer than the model's context|too many tokens|prompt is too long"
-)
-NO_MODEL = re.compile(
-    r"model_not_found|deploymentnotfound|model\b.{0,100}?(not found|does ?n[o']t exist|not exist)"
-)
-
-
-class FailureError(Exception):
-    """No answer. The message is a reason that a verdict can carry."""
-
-
-class DownError(FailureError):
-    """Worth another try. `wait_s`: what Retry-After says; `limited`: 429; `billed`: the request
-    had been sent; `status`: of HTTP, None when there was none."""
-
-    def __init__(
-        self,
-        reason: str,
-        wait_s: float | None = None,
-        status: int | None = None,
-        billed: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.wait_s, self.status, self.billed = wait_s, status, billed
-
-    @property
-    def limited(self) -> bool:
-        return self.status == 429
-
-
-class RefusedError(FailureError):
-    """The endpoint does not take such a request (400, 404, 422); another mode may do."""
-
-    def __init__(self, reason: str, status: int, param: str | None = None) -> None:
-        super().__init__(reason)
-        self.status, self.param = status, param
-
-
-class FinalError(FailureError):
-    """About this question only, and the same tomorrow."""
-
-
-class StopError(FailureError):
-    """No question will fare better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +90,10 @@ class Endpoint:
                     "/chat/completions", cast_to=httpx2.Response, body=payload
                 )
         except openai.APIStatusError as error:
-            failure = self._failure(error)
+            response = error.response
+            failure = of_status(
+                error.status_code, response.headers, response.content, self._settings
+            )
             if getattr(failure, "param", None) == "max_tokens" and "max_tokens" in payload:
                 # Reasoning models of OpenAI take the limit under its newer name only.
                 self._limit_name = "max_completion_tokens"
@@ -171,37 +125,8 @@ class Endpoint:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
-    def _failure(self, error: APIStatusError) -> FailureError:
-        """What a status of HTTP means for the run."""
-        status, response = error.status_code, error.response
-        code, param, said = _said(response)
-        what = f"HTTP {status}" + (f" {code}" if code else "") + (f" {param}" if param else "")
-        if "content_filter" in said or "responsibleaipolicyviolation" in said:
-            return FinalError("content filter")
-        if status == 413 or (status in (400, 422) and OVERFLOW.search(said)):
-            return FinalError("too long for the model's context")
-        if status == 402 or "insufficient_quota" in said:
-            return StopError(f"the account has no credit left ({what}): top it up and run again")
-        if status in (401, 403):
-            key = self._settings.api_key_env or "judge.api_key_env, which is not set"
-            return StopError(f"the endpoint refuses the key ({what}): look at {key}")
-        if status == 405 or (status in (400, 404) and NO_MODEL.search(said)):
-            return StopError(unknown(self._settings, what))
-        if 300 <= status < 400:
-            return StopError(f"the endpoint redirects ({what}): give its own address as base_url")
-        if status in (408, 409, 425, 429) or status >= 500:
-            return DownError(what, retry_after(response.headers), status)
-        return RefusedError(f"the endpoint refuses the request ({what})", status, param)
-
     async def close(self) -> None:
         await self._client.close()
-
-
-def unknown(settings: JudgeSettings, what: str) -> str:
-    return (
-        f"no model {settings.model} at {settings.base_url} ({what}): look at judge.model and"
-        " judge.base_url"
-    )
 
 
 def _sdk_client(settings: JudgeSettings, http_client: httpx2.AsyncClient) -> AsyncOpenAI:
@@ -277,40 +202,6 @@ def _lost(cause: BaseException | None) -> FailureError | ReportCardError:
             return StopError("judge.base_url is no http(s) address")
         cause = cause.__cause__
     return DownError("the connection was lost", billed=True)
-
-
-def _said(response: httpx2.Response) -> tuple[str | None, str | None, str]:
-    """(code, parameter, everything in lower case) of an error; the first two are safe to show."""
-    try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
-        body = None
-    error = body.get("error", body) if isinstance(body, dict) else None
-    fields = error if isinstance(error, dict) else {}
-
-    def safe(value: Any) -> str | None:
-        return value if isinstance(value, str) and SAFE.fullmatch(value) else None
-
-    code = safe(fields.get("code")) or safe(fields.get("type"))
-    said = response.content[:20_000].decode("utf-8", "replace").lower()
-    return code, safe(fields.get("param")), said
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: Retry-After-Ms, or Retry-After as seconds or as a date (RFC 9110 10.2.3)."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, min(float(headers["retry-after-ms"]) / 1000, 1e6))
-        text = headers.get("retry-after")
-        if text is None:
-            return None
-        if re.fullmatch(r"\s*\d+(\.\d*)?\s*", text):
-            return min(float(text), 1e6)
-        when = parsedate_to_datetime(text)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, (when - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _no_content(reason: str, began: float) -> Answer:

@@ -8,14 +8,11 @@ already, and Ctrl-C reaches the main thread, which only waits and writes.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import importlib.util
 import os
-import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Custody, Json, ReportCardError
@@ -23,6 +20,7 @@ from harness.asking import Asking, Modes, Outcome, changed
 from harness.budget import Ledger, Price
 from harness.endpoint import Endpoint
 from harness.judge import JudgeSettings, Question, Verdict
+from harness.pool import Pool
 from harness.store import canonical
 from harness.verdicts import Record, VerdictCache
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from harness.egress import Permit
 
 COMMIT_S = 0.1  # verdicts that come within are stored in one transaction
-STOP_S = 5.0  # for requests in flight to be abandoned in
 UNSET = (None, "", "???")
 
 
@@ -162,7 +159,7 @@ class LiveJudge:
             assert self._ledger is not None
             return Asking(self.settings, endpoint, self._ledger, self._modes, before, inbox.append)
 
-        pool = _Pool(build, self._new_endpoint, questions)
+        pool = Pool(build, self._new_endpoint, questions)
         try:
             for _ in custody.progress(self._batches(pool, inbox, shelf), len(questions), label):
                 pass
@@ -176,7 +173,7 @@ class LiveJudge:
             shelf.verdicts[digest] = Verdict(reason=reason, again=True)
         return shelf.verdicts
 
-    def _batches(self, pool: _Pool, inbox: deque[Outcome], shelf: _Shelf) -> Iterator[list[Any]]:
+    def _batches(self, pool: Pool, inbox: deque[Outcome], shelf: _Shelf) -> Iterator[list[Any]]:
         while True:
             over = pool.wait(COMMIT_S)
             batch = [inbox[i] for i in range(len(inbox))]
@@ -248,61 +245,6 @@ class _Shelf:
         name = (*self._name, self.resolved) if self.resolved and self.resolved != known else None
         if rows or name:
             self._cache.put(rows, name)
-
-
-class _Pool:
-    """A thread with an event loop that asks all questions and ends."""
-
-    def __init__(
-        self,
-        build: Callable[[Endpoint], Asking],
-        connect: Callable[[], Endpoint],
-        questions: Sequence[Question],
-    ) -> None:
-        self._build, self._connect, self._questions = build, connect, questions
-        self._error: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
-        self._thread = threading.Thread(target=self._main, name="judge", daemon=True)
-        self._thread.start()
-
-    def _main(self) -> None:
-        try:
-            asyncio.run(self._run())
-        except asyncio.CancelledError:
-            pass
-        except BaseExceptionGroup as group:
-            self._error = group.exceptions[0]
-        except BaseException as error:
-            self._error = error
-
-    async def _run(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        if self._stopping:
-            return
-        endpoint = self._connect()
-        try:
-            await self._build(endpoint).run(self._questions)
-        finally:
-            await endpoint.close()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it has ended, after at most so many seconds."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    def stop(self) -> None:
-        """Abandon what is in flight."""
-        self._stopping = True
-        if self._thread.is_alive() and self._loop and self._task:
-            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
-                self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(STOP_S)
-
-    def raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
 
 
 def content(question: Question, settings: JudgeSettings) -> bytes:

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 
-from harness.endpoint import DownError, StopError
+from harness.failures import DownError, StopError
 
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 20.0
 MIN_PAUSE_S = 0.1  # also when a server says Retry-After: 0

@@ -27,7 +27,7 @@ import httpx2
 
 from harness import patience
 from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.endpoint import retry_after
+from harness.failures import retry_after
 from harness.judge import BadAnswerError, JudgeSettings, Message, Question, Verdict, loose_json
 from harness.llm import LiveJudge, content, key_of
 from harness.progress import quiet
