@@ -39,11 +39,13 @@ class Message:
 def loose_json(answer: str) -> Any:
     """The first whole JSON object in an answer, whatever prose or fence stands around it.
 
-    Raises BadAnswerError where there is none.
+    What a reasoning model thinks aloud (<think>…</think>) is passed over. Raises BadAnswerError
+    where there is none.
 
     >>> loose_json('Sure! {"a": 1} Hope that helps.')
     {'a': 1}
     """
+    answer = answer.rpartition("</think>")[2]
     decoder = json.JSONDecoder()
     for opening in islice(re.finditer(r'\{(?=\s*["}])', answer), MAX_OBJECTS):
         try:

@@ -154,8 +154,8 @@ def test_our_own_examples_are_verdicts() -> None:
 
 def test_version_tells_prompts_judge_and_sampling() -> None:
     annotator = Radfact(FakeJudge())
-    assert annotator.version.startswith("1|reportcard@")
-    assert annotator.version.endswith("|fake@1|temperature=0,top_p=1")
+    assert annotator.version.startswith("1|prompts:reportcard@")
+    assert annotator.version.endswith("|judge:fake@1|temperature:0|top_p:1")
     assert annotator.caveat == "worthless"
     with pytest.raises(ReportCardError, match="no prompts 'mine'"):
         Radfact(FakeJudge(), prompts="mine")

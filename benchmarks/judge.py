@@ -1,0 +1,152 @@
+"""The judge's client: throughput against a loopback server, cost of a cached verdict, re-scoring.
+
+    python -m benchmarks.judge
+
+The server runs in a process of its own, answers each request after 50 ms and 32 at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.api import Custody, DatasetCard
+from harness.budget import Usage
+from harness.endpoint import Answer
+from harness.judge import BadAnswerError, JudgeSettings, Message, Question
+from harness.llm import LiveJudge
+from harness.progress import quiet
+
+N = 2461  # pairs: the MIMIC-CXR test reports of the papers
+LATENCY_S, SLOTS = 0.05, 32
+IN_FLIGHT = 48  # some wait at the server, so that no slot waits for the client
+LETTERS = "ABCDEF"
+COUNTS = dict.fromkeys(LETTERS, 0)
+INSTRUCTIONS = "Count the errors of each type in the candidate report. " * 60  # 3.3 kB, as prompts
+
+
+@contextlib.contextmanager
+def server(*answers: str) -> Iterator[str]:
+    """The base_url of a scripted server; answers as tests/scripted_judge.py takes them."""
+    command = [sys.executable, "-m", "tests.scripted_judge", "--latency", str(LATENCY_S)]
+    command += ["--slots", str(SLOTS), *answers]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+def check(found: Any) -> dict[str, Any]:
+    if set(found) != set(LETTERS):
+        raise BadAnswerError("not the six letters")
+    return dict(found)
+
+
+def questions(n: int, size: int) -> list[Question]:
+    """n questions about texts of `size` characters, with static instructions first."""
+    static = Message("system", INSTRUCTIONS)
+    texts = [f"{i} ".ljust(size, "x") for i in range(n)]
+    schema = {"type": "object"}
+    return [
+        Question("bench", {"text": t}, (static, Message("user", t)), "p@1", check, schema=schema)
+        for t in texts
+    ]
+
+
+def asking(url: str, folder: Path) -> None:
+    """Throughput as a share of slots / latency, then the same questions out of the cache."""
+    settings = JudgeSettings(kind="openai", base_url=url, model="m", concurrency=IN_FLIGHT)
+    judge = LiveJudge(settings)
+    custody = Custody(DatasetCard("bench", "open"), folder / "client", quiet, lambda text: None)
+    judge.admit(custody)
+    judge.ask(questions(IN_FLIGHT, 10), "warm")
+    every = questions(N, 500)
+    ideal = N * LATENCY_S / SLOTS
+    used, began = time.process_time(), time.perf_counter()
+    verdicts = judge.ask(every, "bench")
+    seconds, used = time.perf_counter() - began, time.process_time() - used
+    assert all(v.value for v in verdicts)
+    print(
+        f"{N:,} questions, {SLOTS} slots of {1000 * LATENCY_S:.0f} ms: {seconds:.2f} s"
+        f" ({N / seconds:.0f}/s), {ideal / seconds:.0%} of the ideal {ideal:.2f} s (target 85 %);"
+        f" client {1000 * used / N:.2f} ms CPU per question"
+    )
+    judge.close()
+    began = time.perf_counter()
+    judge.ask(every, "bench")
+    each = (time.perf_counter() - began) / N
+    print(f"cached verdict: {1000 * each:.3f} ms (target 0.2)")
+    judge.close()
+
+
+class Clerk:
+    """Stands in for the endpoint to fill the cache: answers by kind of question, without HTTP."""
+
+    async def send(
+        self, question: Question, mode: str, sampling: Mapping[str, float], max_tokens: int
+    ) -> Answer:
+        texts = question.texts
+        if question.kind == "radfact.phrases":
+            phrases = re.split(r"[.\s]*\.[.\s]*", str(texts["report"]))
+            found: Any = {"phrases": [phrase for phrase in phrases if phrase.strip()]}
+        elif question.kind == "radfact.entailment":
+            premises, hypothesis = texts["premises"], texts["hypothesis"]
+            entailed = hypothesis in premises
+            status = "entailment" if entailed else "not_entailment"
+            found = {"status": status, "evidence": [hypothesis] if entailed else []}
+        else:
+            found = {"significant": COUNTS, "insignificant": COUNTS}
+        return Answer(json.dumps(found), None, "stop", "m", Usage(100, 0, 10), None, 0.0)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def rescoring(folder: Path, metrics: list[str]) -> None:
+    """evaluate() over N pairs of Open-I reports, all verdicts in the cache."""
+    os.environ["REPORTCARD_CACHE"] = str(folder)
+    from benchmarks.data import rows
+    from harness.evaluation import evaluate
+
+    pairs, total = rows(N), 0.0
+    overrides = ["judge=local", "judge.base_url=http://127.0.0.1:9/v1", "judge.model=m"]
+    options: dict[str, Any] = {"overrides": overrides, "data_class": "open"}
+    connect = LiveJudge._new_endpoint
+    for metric in metrics:
+        said: list[str] = []
+        LiveJudge._new_endpoint = lambda self: Clerk()  # type: ignore[method-assign, assignment, return-value]
+        evaluate(pairs, [metric], **options)
+        LiveJudge._new_endpoint = connect  # type: ignore[method-assign]
+        began = time.perf_counter()
+        result = evaluate(pairs, [metric], **options, say=said.append)
+        seconds = time.perf_counter() - began
+        total += seconds
+        entry = next(iter(result["metrics"].values()))
+        assert entry["n"] == N, entry
+        print(f"{metric}, {N:,} pairs from cache: {seconds:.2f} s")
+        print("".join(f"  {line}\n" for line in said), end="")
+    print(f"re-scoring with {' and '.join(metrics)}: {total:.2f} s (target 5)")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, server(json.dumps(COUNTS)) as url:
+        asking(url, Path(name))
+        rescoring(Path(name), ["chexprompt", "radfact"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""The live judge: a language model behind an OpenAI-compatible or Azure endpoint.
+
+Each question is looked up in the verdict cache first; what is left goes to the endpoint through a
+pool of workers, and each verdict is stored as it comes, so that a run that was interrupted asks
+nothing twice. The pool lives in a thread with an event loop of its own: Jupyter runs a loop
+already, and Ctrl-C reaches the main thread, which only waits and writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.api import Custody, Json, ReportCardError
+from harness.asking import Asking, Modes, Outcome, changed
+from harness.budget import Ledger, Price
+from harness.endpoint import Endpoint
+from harness.judge import JudgeSettings, Question, Verdict
+from harness.pool import Pool
+from harness.store import canonical
+from harness.verdicts import Record, VerdictCache
+
+if TYPE_CHECKING:
+    from harness.egress import Permit
+
+COMMIT_S = 0.1  # verdicts that come within are stored in one transaction
+UNSET = (None, "", "???")
+
+
+class LiveJudge:
+    """Asks settings.model at settings.base_url. One object is one invocation's budget."""
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self.settings = settings
+        self._ledger: Ledger | None = None
+        self._modes = Modes(settings.structured)
+        self._record = Record(settings.record) if settings.record else None
+        self._custody: Custody | None = None
+        self._permit: Permit | None = None
+        self._cache: VerdictCache | None = None
+        self._resolved: str | None = None
+
+    @property
+    def caveat(self) -> str | None:
+        return self.settings.caveat
+
+    @property
+    def identity(self) -> str:
+        """`model`, or `model(resolved)` where the endpoint answers under another id."""
+        model, resolved = str(self.settings.model), self._resolved
+        if resolved and resolved.startswith(("/", "~")):
+            resolved = resolved.rsplit("/", 1)[-1]  # a GGUF's path says where somebody's home is
+        return model if resolved in (None, model) else f"{model}({resolved})"
+
+    def missing(self) -> str | None:
+        if importlib.util.find_spec("openai") is None:
+            return "the judge's client is not installed: pip install 'cxr-reportcard[judge]'"
+        settings = self.settings
+        needed = ["base_url", "model", *(["api_version"] if settings.kind == "azure" else [])]
+        for name in needed:
+            if getattr(settings, name) in UNSET:
+                return f"judge.{name} is not set: add judge.{name}=…"
+        if settings.api_key_env and not os.environ.get(settings.api_key_env):
+            return f"no key: put it into the environment variable {settings.api_key_env}"
+        try:
+            self._new_ledger()
+        except ReportCardError as error:
+            return str(error)
+        return None
+
+    def _new_ledger(self) -> Ledger:
+        """Raises ReportCardError for unusable prices, or a budget without them."""
+        settings = self.settings
+        price, budget = Price.of(settings.prices, str(settings.model)), settings.budget_usd
+        if budget is None:
+            return Ledger(price)
+        if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
+            raise ReportCardError(f"judge.budget_usd must be a number above 0, not {budget!r}.")
+        if price is None:
+            raise ReportCardError(
+                f"judge.budget_usd needs judge.prices.{settings.model}: without a price the cost"
+                " is unknown."
+            )
+        return Ledger(price, float(budget))
+
+    def admit(self, custody: Custody) -> None:
+        from harness.egress import permit
+
+        if reason := self.missing():
+            raise ReportCardError(reason)
+        self._permit = permit(custody.data, str(self.settings.base_url))
+        if self._custody and self._custody.cache_dir != custody.cache_dir:
+            self.close()
+        self._custody = custody
+        self._open()
+
+    def _open(self) -> VerdictCache:
+        assert self._custody is not None
+        if self._cache is None:
+            self._cache = VerdictCache(self._custody.cache_dir / "judge.sqlite")
+            self._resolved = self._cache.resolved(self._endpoint, str(self.settings.model))
+        return self._cache
+
+    @property
+    def _endpoint(self) -> str:
+        return str(self.settings.base_url).rstrip("/")
+
+    def close(self) -> None:
+        if self._cache:
+            self._cache.close()
+            self._cache = None
+
+    def ask(self, questions: Sequence[Question], label: str) -> list[Verdict]:
+        """Raises ReportCardError before `admit`, and for a damaged cache."""
+        custody = self._custody
+        if custody is None:
+            raise ReportCardError("the judge was not told whose text this is: admit() comes first.")
+        self._open()
+        self._ledger = self._ledger or self._new_ledger()
+        digests = [content(question, self.settings) for question in questions]
+        known = self._look_up(digests)
+        asked = {d: q for d, q in zip(digests, questions, strict=True) if d not in known}
+        if asked:
+            known |= self._ask(asked, custody, label)
+        verdicts = [known[digest] for digest in digests]
+        if self._record:
+            self._record.write(questions, verdicts)
+        custody.say(self._summary(label, verdicts, len(asked)))
+        return verdicts
+
+    def _look_up(self, digests: Sequence[bytes]) -> dict[bytes, Verdict]:
+        """Verdicts that the cache holds, by digest of the question."""
+        cache, resolved = self._open(), self._resolved
+        if resolved is None:
+            return {}
+        keys = {key_of(digest, resolved): digest for digest in digests}
+        return {
+            keys[key]: Verdict(found.get("value"), found.get("reason"))
+            for key, found in cache.get(list(keys)).items()
+            # Unread after fewer answers than may now be asked for: not final any more.
+            if found.get("answers", self.settings.attempts) >= self.settings.attempts
+        }
+
+    def _ask(
+        self, asked: dict[bytes, Question], custody: Custody, label: str
+    ) -> dict[bytes, Verdict]:
+        """Ask the endpoint; verdicts are stored as they come, also those in hand at Ctrl-C."""
+        assert self._ledger is not None
+        digests, questions = list(asked), list(asked.values())
+        inbox: deque[Outcome] = deque()
+        before = self._resolved
+        shelf = _Shelf(self._open(), (self._endpoint, str(self.settings.model)), before, digests)
+
+        def build(endpoint: Endpoint) -> Asking:
+            assert self._ledger is not None
+            return Asking(self.settings, endpoint, self._ledger, self._modes, before, inbox.append)
+
+        pool = Pool(build, self._new_endpoint, questions)
+        try:
+            for _ in custody.progress(self._batches(pool, inbox, shelf), len(questions), label):
+                pass
+        finally:
+            pool.stop()
+            shelf.store([inbox.popleft() for _ in range(len(inbox))])
+            self._resolved = shelf.resolved
+        pool.raise_error()
+        for digest, outcome in shelf.foreign.items():
+            reason = changed(self.settings, before or shelf.first, outcome.model)
+            shelf.verdicts[digest] = Verdict(reason=reason, again=True)
+        return shelf.verdicts
+
+    def _batches(self, pool: Pool, inbox: deque[Outcome], shelf: _Shelf) -> Iterator[list[Any]]:
+        while True:
+            over = pool.wait(COMMIT_S)
+            batch = [inbox[i] for i in range(len(inbox))]
+            shelf.store(batch)
+            for _ in batch:  # only now: an interrupt before this line finds them still there
+                inbox.popleft()
+            if batch:
+                yield batch
+            elif over:
+                return
+
+    def _new_endpoint(self) -> Endpoint:
+        from harness.egress import http_client
+
+        assert self._permit is not None
+        settings = self.settings
+        client = http_client(self._permit, settings.timeout_s, max(1, int(settings.concurrency)))
+        return Endpoint(settings, client)
+
+    def _summary(self, label: str, verdicts: Sequence[Verdict], n_asked: int) -> str:
+        """`chexprompt: 61 asked of m, 2,400 without asking; 3 unscored (2 × …); so far …`"""
+        assert self._ledger is not None
+        reasons = Counter(v.reason for v in verdicts if v.value is None)
+        n_cached = len(verdicts) - n_asked  # a question that stood twice in the call among them
+        parts = [f"{label}: {n_asked:,} asked of {self.identity}, {n_cached:,} without asking"]
+        if reasons:
+            why = "; ".join(f"{n:,} × {reason}" for reason, n in reasons.most_common(5))
+            parts.append(f"{sum(reasons.values()):,} unscored ({why})")
+        return "; ".join([*parts, f"so far {self._ledger.summary()}"])
+
+
+class _Shelf:
+    """Puts outcomes into the cache under the model that gave them, and gathers this run's."""
+
+    def __init__(
+        self,
+        cache: VerdictCache,
+        name: tuple[str, str],
+        resolved: str | None,
+        digests: Sequence[bytes],
+    ) -> None:
+        self.verdicts: dict[bytes, Verdict] = {}
+        self.foreign: dict[bytes, Outcome] = {}  # another model's: stored, and not used here
+        self.resolved = self.first = resolved
+        self._cache, self._name, self._digests = cache, name, digests
+        self._unplaced: list[tuple[bytes, Json]] = []  # final before any model gave its id
+
+    def store(self, outcomes: Sequence[Outcome]) -> None:
+        """One transaction; storing an outcome twice does no harm."""
+        rows: list[tuple[bytes, Json, Sequence[Json]]] = []
+        known = self.resolved
+        for outcome in outcomes:
+            digest, verdict = self._digests[outcome.index], outcome.verdict
+            self.verdicts[digest] = verdict
+            if outcome.model and self.first is None:
+                self.first = self.resolved = outcome.model
+            if outcome.model and outcome.model != self.first:
+                self.foreign[digest], self.resolved = outcome, outcome.model
+            if not verdict.again:
+                kept = _kept(outcome)
+                model = outcome.model or self.first
+                if model is None:
+                    self._unplaced.append((digest, kept))
+                else:
+                    rows.append((key_of(digest, model), kept, outcome.answers))
+        if self.first is not None:
+            rows += [(key_of(d, self.first), kept, ()) for d, kept in self._unplaced]
+            self._unplaced.clear()
+        name = (*self._name, self.resolved) if self.resolved and self.resolved != known else None
+        if rows or name:
+            self._cache.put(rows, name)
+
+
+def content(question: Question, settings: JudgeSettings) -> bytes:
+    """Digest of everything that decides a verdict, but for the id behind the model's name.
+
+    The endpoint's address is part of it: two servers may call two models by one name.
+    """
+    parts = [
+        str(settings.base_url).rstrip("/"),
+        settings.model,
+        settings.api_version,
+        settings.structured,
+        dict(question.sampling),
+        question.max_tokens,
+        question.prompt,
+        question.kind,
+        dict(question.texts),
+        question.repeat,
+    ]
+    return hashlib.sha256(canonical(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+def key_of(digest: bytes, resolved: str) -> bytes:
+    """The cache's key: the question's digest under the id that answered."""
+    return hashlib.sha256(digest + resolved.encode("utf-8", "surrogatepass")).digest()
+
+
+def _kept(outcome: Outcome) -> Json:
+    verdict = outcome.verdict
+    if verdict.value is not None:
+        return {"value": verdict.value}
+    return {"reason": verdict.reason} | ({"answers": outcome.unread} if outcome.unread else {})

@@ -1,0 +1,192 @@
+"""Recorded verdicts: written by a live judge, replayed without one."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.api import Custody, DatasetCard, Json, ReportCardError
+from harness.judge import (
+    BadAnswerError,
+    JudgeSettings,
+    Message,
+    Question,
+    Verdict,
+    open_judge,
+)
+from harness.progress import quiet
+from harness.verdicts import RecordedJudge
+from tests import scripted_judge as scripted
+from tests.scripted_judge import ScriptedJudge
+
+
+def check(found: Any) -> Json:
+    if not isinstance(found, dict) or set(found) != {"status"}:
+        raise BadAnswerError("a verdict has a status and nothing else")
+    return found
+
+
+def entailment(hypothesis: str, *premises: str, repeat: int = 0) -> Question:
+    texts = {"premises": list(premises), "hypothesis": hypothesis}
+    message = Message("user", hypothesis)
+    return Question("entailment", texts, (message,), "ours@1", check, repeat=repeat)
+
+
+def replay(path: Path, questions: Sequence[Question]) -> list[Verdict]:
+    judge = RecordedJudge(JudgeSettings(kind="recorded", verdicts=path))
+    assert judge.missing() is None
+    return judge.ask(questions, "entailment")
+
+
+def lines(path: Path, *rows: Json) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+ROW = {"kind": "entailment", "premises": ["b", "a"], "hypothesis": "h", "status": "entailment"}
+
+
+def test_a_run_is_recorded_and_replayed(tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    from harness.llm import LiveJudge
+
+    bad, good = "no verdict \ud800", '{"status": "entailment"}'
+    record = tmp_path / "out" / "v.jsonl"
+    said: list[str] = []
+    custody = Custody(DatasetCard("ours", "open"), tmp_path / "cache", quiet, said.append)
+
+    def script(request: Json) -> str | scripted.Reply:
+        text = request["messages"][0]["content"]
+        if text == "down":
+            return scripted.out_of_quota()
+        return bad if text == "odd" else good
+
+    questions = [entailment(h, "p, “q”") for h in ("one", "odd", "two", "one")]
+    later = [entailment("two", "p, “q”"), entailment("one", "x"), entailment("down", "p")]
+    with ScriptedJudge(script) as server:
+        for _ in range(2):  # the second time out of the cache: the same file again
+            settings = JudgeSettings(
+                kind="openai", base_url=server.base_url, model="m", record=record
+            )
+            judge = LiveJudge(settings)
+            judge.admit(custody)
+            verdicts = judge.ask(questions, "entailment")
+            verdicts += judge.ask([*later, entailment("one", "x", repeat=1)], "entailment")[:3]
+            judge.close()
+            hypotheses = [json.loads(line)["hypothesis"] for line in record.open(encoding="utf-8")]
+            assert hypotheses == ["one", "odd", "two", "one"]
+    assert stat.S_IMODE(record.stat().st_mode) == 0o600
+    replayed = replay(record, [*questions, *later])
+    assert replayed[:-1] == verdicts[:-1]
+    assert replayed[1].reason == verdicts[1].reason
+    assert replayed[-1] == Verdict(reason="no recorded verdict")
+
+
+def test_premises_are_a_set_and_white_space_is_forgiven(tmp_path: Path) -> None:
+    other = {**ROW, "premises": ["the  heart\nis small"]}
+    path = lines(tmp_path / "v.jsonl", ROW, other)
+    found = replay(
+        path,
+        [
+            entailment("h", "a", "b", "a"),
+            entailment("h", "the heart is  small "),
+            entailment("h", "a"),
+            entailment("h", "a", "b", repeat=1),
+        ],
+    )
+    absent = Verdict(reason="no recorded verdict")
+    assert found == [Verdict({"status": "entailment"})] * 2 + [absent] * 2
+
+
+def test_the_exact_text_comes_first(tmp_path: Path) -> None:
+    no = {**ROW, "hypothesis": "h ", "status": "not_entailment"}
+    path = lines(tmp_path / "v.jsonl", ROW, no)
+    exact, spaced, neither = replay(path, [entailment(h, "a", "b") for h in ("h", "h ", " h")])
+    assert exact.value == {"status": "entailment"}
+    assert spaced.value == {"status": "not_entailment"}
+    assert neither.value is None
+
+
+def test_unscored_lines_keep_their_reason(tmp_path: Path) -> None:
+    row = {"kind": "entailment", "premises": [], "hypothesis": "h", "unscored": "content filter"}
+    assert replay(lines(tmp_path / "v.jsonl", row), [entailment("h")]) == [
+        Verdict(reason="content filter")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ('{"kind": "entailment"', "v.jsonl:2: not JSON"),
+        ("[1]", "v.jsonl:2"),
+        ('{"premises": []}', "v.jsonl:2: no 'kind'"),
+        ('{"kind": "entailment", "premises": []}', "v.jsonl:2: 'hypothesis' must be text"),
+        ('{"kind": "entailment", "premises": [1], "hypothesis": "x"}', "v.jsonl:2: 'premises'"),
+        (json.dumps({**ROW, "hypothesis": "x", "status": None, "y": 1}), "v.jsonl:2: a verdict"),
+        (json.dumps({**ROW, "status": "not_entailment"}), "v.jsonl:1 and :2"),
+        ('{"a":' * 10_000, "nested too deep"),
+    ],
+)
+def test_a_bad_line_is_named(second: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + second + "\n", encoding="utf-8")
+    with pytest.raises(ReportCardError, match=says):
+        replay(path, [entailment("x", "a", "b")])
+
+
+def test_the_same_line_twice_is_no_conflict(tmp_path: Path) -> None:
+    again = {**ROW, "premises": ["a", "b", "b"]}
+    path = lines(tmp_path / "v.jsonl", ROW, again)
+    assert replay(path, [entailment("h", "a", "b")])[0].value == {"status": "entailment"}
+
+
+def test_identity_is_the_files_digest(tmp_path: Path) -> None:
+    path = lines(tmp_path / "v.jsonl", ROW)
+    settings = JudgeSettings(kind="recorded", verdicts=path)
+    before = RecordedJudge(settings).identity
+    assert before.startswith("recorded@")
+    assert RecordedJudge(settings).identity == before
+    lines(path, ROW, ROW)
+    assert RecordedJudge(settings).identity != before
+
+
+def test_missing_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    for options, says in (
+        ({}, "judge.verdicts=FILE"),
+        ({"verdicts": path}, "v.jsonl"),
+        ({"verdicts": lines(tmp_path / "w.jsonl", ROW), "record": tmp_path / "w.jsonl"}, "record"),
+    ):
+        judge = RecordedJudge(JudgeSettings(kind="recorded", **options))
+        assert says in str(judge.missing())
+        with pytest.raises(ReportCardError):
+            judge.ask([entailment("h")], "entailment")
+
+
+def test_a_replay_needs_no_client(tmp_path: Path) -> None:
+    path = lines(tmp_path / "v.jsonl", ROW)
+    code = (
+        "import sys; sys.modules['openai'] = sys.modules['httpx2'] = None\n"
+        "from pathlib import Path\n"
+        "from tests.test_verdicts import *\n"
+        f"print(replay(Path({str(path)!r}), [entailment('h', 'a', 'b')])[0].value)"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "{'status': 'entailment'}", done.stderr
+
+
+def test_open_judge_finds_it(tmp_path: Path) -> None:
+    path = lines(tmp_path / "v.jsonl", ROW)
+    judge = open_judge({"kind": "recorded", "verdicts": str(path)})
+    judge.admit(Custody(DatasetCard("ours"), tmp_path, quiet, print))
+    assert judge.ask([entailment("h", "a", "b")], "x")[0].value
