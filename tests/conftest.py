@@ -22,6 +22,15 @@ from tests.mini_openi import write_mini_openi
 REPOSITORY = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def own_cache(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notes and verdicts of a test stay with it; published weights lie in the user's own cache."""
+    if "real_weights" not in request.keywords:
+        monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "reportcard-cache"))
+
+
 @pytest.fixture
 def mini_data(tmp_path: Path) -> Path:
     """A data_dir holding a miniature Open-I of invented reports."""

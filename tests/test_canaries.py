@@ -1,0 +1,153 @@
+"""Text of closed data stays where it belongs: canaries, and a search of all that a run wrote.
+
+A dataset that calls itself credentialed is run from prediction to page and MLflow, judged by a
+server on loopback that misbehaves. Then every file that the run wrote and everything it printed is
+searched for the canaries. They may stand in two places only: the predictions, which are the run's
+own product, and the private cache folder of the agreement.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import registry
+from harness.cli import main
+from tests.scripted_judge import ScriptedJudge
+
+CANARY = "CANARYLARK"  # one word, so that no tokenizer, wrapping or escape takes it apart
+DATASET = f'''
+"""A credentialed data set of three invented studies."""
+
+from harness.api import DatasetCard, Report, Request, Selection, Step, Study
+
+
+class Closed:
+    @property
+    def card(self):
+        return DatasetCard("Closed reports", "credentialed", "some-agreement")
+
+    def missing(self):
+        return None
+
+    def select(self):
+        studies = tuple(
+            Study(
+                Request(f"s{{i}}", indication="{CANARY} indication"),
+                Report(f"{CANARY} reference {{i}} shows a small effusion."),
+                f"p{{i}}",
+            )
+            for i in range(4)
+        )
+        return Selection(studies, (), (Step("studies", 4, 4),))
+'''
+MODEL = f'''
+"""Writes a canary; fails on one study with a message that quotes it."""
+
+from harness.api import ModelCard, Prediction, Report
+
+
+class Leaky:
+    card = ModelCard("leaky")
+
+    def generate(self, requests):
+        answers = []
+        for request in requests:
+            if request.study_id == "s3":
+                raise RuntimeError("could not read: {CANARY} " + str(request.indication))
+            text = f"{CANARY} candidate of {{request.study_id}}."
+            answers.append(Prediction(request.study_id, Report(text), raw=text))
+        return answers
+'''
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    for kind in registry.KINDS:
+        monkeypatch.setattr(kind, "_files", {})
+    files = {"closed": DATASET, "leaky": MODEL}
+    for name, source in files.items():
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    return [f"plugin={','.join(str(tmp_path / f'{name}.py') for name in files)}"]
+
+
+def misbehaving(request: dict[str, Any]) -> str:
+    """Echoes what it was asked: in prose, then inside JSON of the wrong shape."""
+    said = request["messages"][-1]["content"]
+    if "reference" in said and "s1" not in said:
+        return f"I would rather repeat it: {said}"
+    return json.dumps({"significant": {"A": said}, "echo": said})
+
+
+def places(root: Path, word: str) -> set[str]:
+    """Files under root, by top folder, that hold the word in any spelling."""
+    spellings = [word.encode(), word.lower().encode(), word.encode("utf-16-le")]
+    found = set()
+    for path in (p for p in root.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        if path.suffix == ".npz":  # compressed
+            with np.load(path, allow_pickle=False) as arrays:
+                data = " ".join(str(arrays[name].tolist()) for name in arrays).encode()
+        if any(spelling in data for spelling in spellings):
+            found.add(path.relative_to(root).parts[0])
+    return found
+
+
+def test_no_text_of_closed_data_leaves_its_places(
+    plugins: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(0)
+    results = tmp_path / "results"
+    with ScriptedJudge(misbehaving) as server:
+        code = main(
+            [
+                *("run", *plugins, "model=leaky", "dataset=closed", f"results_dir={results}"),
+                "metrics=chexprompt,radfact,bleu",
+                *("judge=local", f"judge.base_url={server.base_url}", "judge.attempts=2"),
+            ]
+        )
+        asked = len(server.requests)
+    printed = "".join(capfd.readouterr())
+    assert code == 0, printed
+    assert asked > 0  # the judge was really asked, so there was text to lose
+    assert places(results, CANARY) <= {"predictions", "cache"}
+    assert places(results, CANARY) >= {"predictions"}
+    assert CANARY not in printed
+    assert CANARY not in caplog.text
+    (scores,) = results.glob("scores/*/leaky@*/*/chexprompt/scores.json")
+    assert set(json.loads(scores.read_text())["unscored"]) == {"s0", "s1", "s2", "s3"}
+    # The one folder that holds verdicts belongs to the agreement and to its owner.
+    cached = {p.relative_to(results / "cache").parts[:2] for p in results.glob("cache/**/*.sqlite")}
+    assert cached == {("dua", "some-agreement")}
+    for path in [*results.glob("cache/dua/*"), *results.glob("cache/dua/*/*")]:
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+def test_a_judge_elsewhere_is_refused_and_nothing_is_looked_up(
+    plugins: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    code = main(
+        [
+            *("run", *plugins, "model=leaky", "dataset=closed", f"results_dir={results}"),
+            *("metrics=chexprompt,bleu", "tracking=none"),
+            *("judge=vllm", "judge.model=m", "judge.base_url=https://203.0.113.7/v1"),
+        ]
+    )
+    printed = "".join(capfd.readouterr())
+    assert code == 0
+    assert "may not go to https://203.0.113.7:443" in printed
+    assert CANARY not in printed
+    (scores,) = results.glob("scores/*/leaky@*/*/chexprompt/scores.json")
+    assert "some-agreement" in json.loads(scores.read_text())["not_run"]
+    (bleu,) = results.glob("scores/*/leaky@*/*/bleu/scores.json")
+    assert "not_run" not in json.loads(bleu.read_text())
