@@ -169,8 +169,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     limited = f"-first{chosen.limit}" if chosen.limit else ""
     cohorts = {f"{plugin.label}{limited}" for plugin in chosen.datasets if asked or limited}
     for cohort, pair in runs_of(chosen.results_dir, labels, chosen.protocol.name, cohorts):
-        rows = compare_runs(pair, scorers, arguments.metric, arguments.trials)
-        comparison_table(cohort, labels, rows)
+        found = compare_runs(pair, scorers, arguments.metric, arguments.trials)
+        comparison_table(cohort, labels, found)
     return 0
 
 

@@ -5,8 +5,9 @@ Works on score files alone, so whatever has a row can be compared: models, basel
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,25 @@ from harness.store import read_json
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One key: both scores, the paired difference A − B, and its p-value raw and adjusted."""
+    """One key: the paired comparison (scores over the studies that both have), p adjusted.
+
+    `unscored`: studies that one side or both have no score for.
+    """
 
     key: str
     direction: str
-    a: float
-    b: float
     difference: Difference
     p_holm: float
+    unscored: int = 0
+    caveat: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The rows of one cohort, and the keys that could not be compared, with the reason."""
+
+    rows: tuple[Row, ...]
+    left_out: Mapping[str, str]
 
 
 def runs_of(
@@ -66,50 +78,71 @@ def runs_of(
 
 def compare_runs(
     pair: tuple[Path, Path], scorers: Sequence[Scorer], only: str | None, trials: int = 10_000
-) -> list[Row]:
+) -> Comparison:
     """Paired bootstrap interval and approximate randomisation per key; Holm over the keys shown.
 
     only: restrict the family to one key (`bleu.bleu_4`) or one metric (`bleu`); without it, the
-    headline keys. Raises ReportCardError when no key has that name, when a score is missing or was
+    headline keys. A key that cannot be compared is left out with its reason; with `only` that is
+    an error. Raises ReportCardError also when no key has that name, when a score is missing or was
     made by another version of the metric, or when the two hold different studies.
     """
     if trials < 1:
         raise ReportCardError(f"--trials must be at least 1, not {trials}.")
-    found: list[tuple[str, str, float, float, Difference]] = []
+    found: list[Row] = []
+    left_out: dict[str, str] = {}
     every: list[str] = []
     for scorer in scorers:
-        names = [f"{scorer.label}.{key}" for key in scorer.metric.spec.keys]
+        spec = scorer.metric.spec
+        names = {f"{scorer.label}.{key}": key for key in spec.keys}
         every += [scorer.label, *names]
         if only not in (None, scorer.label, *names):
             continue
         saved = [_saved(folder / scorer.label, scorer) for folder in pair]
-        reason = next((file["not_run"] for file in saved if "not_run" in file), None)
-        if reason is not None and only is not None:
-            raise ReportCardError(f"{scorer.label} was not run: {reason}")
-        if reason is not None:
+        if reason := _incomparable(pair, saved):
+            left_out[scorer.label] = reason
             continue
-        readers = [file.get("read_by", []) for file in saved]
-        if readers[0] != readers[1]:
-            raise ReportCardError(
-                f"{scorer.label}: {pair[0].parent.name} was read by {_readers(readers[0])},"
-                f" {pair[1].parent.name} by {_readers(readers[1])}. Run: reportcard score for both"
-            )
-        tests = _test(pair, scorer, saved[0]["stats"], trials)
-        shown = scorer.metric.spec.headline or scorer.metric.spec.keys
-        for key in scorer.metric.spec.keys:
-            name = f"{scorer.label}.{key}"
-            if name == only or (only in (None, scorer.label) and key in shown):
-                direction = scorer.metric.spec.keys[key].direction
-                a, b = (file["keys"][name]["value"] for file in saved)
-                if a is not None and b is not None:
-                    found.append((name, direction, a, b, tests[key]))
-                elif name == only:
-                    raise ReportCardError(f"{name} has no value on a side: nothing to compare.")
+        tests, studies = _test(pair, scorer, saved[0]["stats"], trials)
+        headline = spec.headline or spec.keys
+        for name, key in names.items():
+            if name == only or (only in (None, scorer.label) and key in headline):
+                test = tests[key]
+                if math.isnan(test.value):
+                    left_out[name] = _undefined(pair, test)
+                    continue
+                unscored, caveat = studies - test.n, scorer.caveat
+                found.append(Row(name, spec.keys[key].direction, test, 1.0, unscored, caveat))
+    if not found and left_out:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ReportCardError(f"Nothing to compare. {reasons}.")
     if not found:
         hint = did_you_mean(only or "", every)
         raise ReportCardError(f"No key '{only}'.{hint}" if only else "No metric was run on both.")
-    adjusted = holm([test.p for *_, test in found])
-    return [Row(*row, p) for row, p in zip(found, adjusted, strict=True)]
+    adjusted = holm([row.difference.p for row in found])
+    rows = (replace(row, p_holm=p) for row, p in zip(found, adjusted, strict=True))
+    return Comparison(tuple(rows), left_out)
+
+
+def _incomparable(pair: tuple[Path, Path], saved: Sequence[Json]) -> str | None:
+    """Why two score files cannot be compared at all, or None."""
+    for file in saved:
+        if "not_run" in file:
+            return f"not run: {file['not_run']}"
+    readers = [file.get("read_by", []) for file in saved]
+    if readers[0] == readers[1]:
+        return None
+    return (
+        f"{pair[0].parent.name} was read by {_readers(readers[0])}, {pair[1].parent.name} by"
+        f" {_readers(readers[1])}; run reportcard score for both"
+    )
+
+
+def _undefined(pair: tuple[Path, Path], test: Difference) -> str:
+    """Which side has no value over the studies that both have."""
+    if not test.n:
+        return "no study is scored on both sides"
+    labels = [folder.parent.name.rpartition("@")[0] for folder in pair]
+    without = [x for x, value in zip(labels, (test.a, test.b), strict=True) if math.isnan(value)]
+    return f"undefined for {' and '.join(without)}: nothing to count in {test.n} common studies"
 
 
 def _readers(found: Sequence[Sequence[str]]) -> str:
@@ -129,7 +162,8 @@ def _saved(folder: Path, scorer: Scorer) -> Json:
 
 def _test(
     pair: tuple[Path, Path], scorer: Scorer, stats: Json, trials: int
-) -> dict[str, Difference]:
+) -> tuple[dict[str, Difference], int]:
+    """The comparison per key, and the number of studies of the cohort."""
     folders = [folder / scorer.label for folder in pair]
     (ids_a, a), (ids_b, b) = (load_rows(folder) for folder in folders)
     if ids_a != ids_b:
@@ -137,4 +171,5 @@ def _test(
     clusters = load_clusters(folders[0])
     resampler = Resampler(len(ids_a), stats["resamples"], stats["seed"], clusters)
     wide: tuple[Array, Array] = (np.asarray(a), np.asarray(b))
-    return compare(*wide, scorer.metric.scores, resampler, trials, stats["confidence"])
+    tests = compare(*wide, scorer.metric.scores, resampler, trials, stats["confidence"])
+    return tests, len(ids_a)

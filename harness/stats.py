@@ -162,12 +162,18 @@ def sacrebleu_interval(replicates: Array) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A − B for one key: the difference, its paired bootstrap interval, and a p-value."""
+    """A − B for one key: the difference, its paired bootstrap interval, and a p-value.
+
+    a, b: the two scores over the n studies that both have; their difference is `value`.
+    """
 
     value: float
     low: float
     high: float
     p: float
+    a: float
+    b: float
+    n: int
 
 
 def compare(
@@ -189,12 +195,12 @@ def compare(
     """
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"not the same studies and columns: {a.shape} and {b.shape}")
-    unscored = np.asarray(np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2)))
-    a, b = (np.where(np.expand_dims(unscored, -1), 0.0, x) for x in (a, b))
+    a, b, n = in_common(a, b)
     draws = max(len(a), len(b))
     a, b = (np.broadcast_to(x, (draws, *x.shape[1:])) for x in (a, b))
     tail = (1 - confidence) / 2
     ours, theirs = (replicate_scores(x, scores, resampler) for x in (a, b))
+    each = [{k: float(v.mean(-1)) for k, v in scores(x.sum(axis=1)).items()} for x in (a, b)]
     observed = _delta(a.sum(axis=1), b.sum(axis=1), scores)
     extreme = dict.fromkeys(observed, 0)
     for swapped_a, swapped_b in _swaps(a, b, resampler, trials):
@@ -205,8 +211,25 @@ def compare(
     for name, value in observed.items():
         low, high = _quantiles(ours[name] - theirs[name], [tail, 1 - tail])
         p = (1 + extreme[name]) / (1 + trials)
-        found[name] = Difference(float(value), float(low), float(high), p)
+        left, right = (side[name] for side in each)
+        found[name] = Difference(float(value), float(low), float(high), p, left, right, n)
     return found
+
+
+def in_common(a: Array, b: Array) -> tuple[Array, Array, int]:
+    """Two systems' rows (draws, n, k) with every study that is unscored on a side as zeros on both,
+    and the number of the others."""
+    unscored = np.asarray(np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2)))
+    a, b = (np.where(np.expand_dims(unscored, -1), 0.0, x) for x in (a, b))
+    return a, b, int((~unscored).sum())
+
+
+def difference_interval(a: Array, b: Array, confidence: float) -> list[float] | None:
+    """Percentile interval of paired replicates a − b, over those where both have a score; None
+    where none has."""
+    tail = (1 - confidence) / 2
+    low, high = _quantiles(a - b, [tail, 1 - tail])
+    return None if np.isnan(low) else [float(low), float(high)]
 
 
 def _delta(a: Array, b: Array, scores: Scores) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.api import Json
-from harness.comparison import Row
+from harness.comparison import Comparison
 
 ARROW = {"higher": "↑", "lower": "↓"}
 
@@ -74,25 +74,35 @@ def _scores(title: str, entries: Json) -> Table:
     return table
 
 
-def comparison_table(cohort: str, names: tuple[str, str], rows: Sequence[Row]) -> None:
-    """What `compare` found on one cohort."""
+def comparison_table(cohort: str, names: tuple[str, str], found: Comparison) -> None:
+    """What `compare` found on one cohort; scores are those over the studies that both have."""
     a, b = names
     table = Table(title=f"{a} − {b} on {cohort}", title_justify="left")
     table.add_column("metric")
-    for name in (a, b, "A − B", "95 % interval", "p", "p (Holm)"):
+    for name in (a, b, "A − B", "95 % interval", "p", "p (Holm)", "n"):
         table.add_column(Text(name), justify="right")
-    for row in rows:
+    for row in found.rows:
         d = row.difference
         table.add_row(
             Text(f"{row.key} {ARROW[row.direction]}"),
-            number(row.a),
-            number(row.b),
+            number(d.a),
+            number(d.b),
             number(d.value),
             f"{number(d.low)} … {number(d.high)}",
             f"{d.p:.4f}",
             f"{row.p_holm:.4f}",
+            f"{d.n:,}",
         )
-    console().print(table)
+    out = console()
+    out.print(table)
+    for row in found.rows:
+        if row.unscored:
+            line = f"{row.key}: {row.unscored:,} studies without a score on a side are left out"
+            out.print(Text(line))
+    for key, reason in found.left_out.items():
+        out.print(Text(f"left out: {key}: {reason}"))
+    for caveat in dict.fromkeys(row.caveat for row in found.rows if row.caveat):
+        out.print(Text(f"caution: {caveat}", style="bold"))
 
 
 def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:

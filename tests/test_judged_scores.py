@@ -205,7 +205,7 @@ def test_rows_of_two_judges_are_never_compared(mini_cohort: Cohort, tmp_path: Pa
         next(tmp_path.glob(f"scores/*/{system.folder}/*/counts")).parent for system in (one, two)
     )
     with pytest.raises(ReportCardError, match=r"read by fake_judge judge-x.*fake_judge judge-y"):
-        compare_runs(folders, [scorer_of(FakeJudge())], None, 100)  # type: ignore[arg-type]
+        compare_runs(folders, [scorer_of(FakeJudge())], "counts", 100)  # type: ignore[arg-type]
     (board,) = collect(tmp_path, everything=True)["boards"]
     cells = [row["cells"]["counts.mean"] for row in board["rows"]]
     assert sum(bool(cell.get("other_version")) for cell in cells) == 1

@@ -20,7 +20,13 @@ import numpy.typing as npt
 from harness import config
 from harness.api import Array, Json, ReportCardError
 from harness.score import Scorer, open_metrics
-from harness.stats import Resampler, mask_unscored, replicate_scores
+from harness.stats import (
+    Resampler,
+    Scores,
+    difference_interval,
+    in_common,
+    replicate_scores,
+)
 from harness.store import canonical, digest, file_digest, read_json
 
 CACHE = Path("leaderboard") / "leaderboard.json"
@@ -56,8 +62,11 @@ def _mark(board: Json, columns: Sequence[Json], keys: Mapping[str, Json]) -> Non
         for row in board["rows"]:
             cell = row["cells"][column["key"]]
             cell["best"] = row["model"] == found["best"]
-            interval = found["intervals"].get(row["model"])
-            cell["tied_with_best"] = cell["best"] or bool(interval and _contains_zero(interval))
+            intervals = found["intervals"]
+            interval = intervals.get(row["model"])
+            # A row that no resample could compare with the best is not told apart from it.
+            tied = row["model"] in intervals and (interval is None or _contains_zero(interval))
+            cell["tied_with_best"] = cell["best"] or tied
             if interval and not cell["best"]:
                 cell["difference"] = interval
 
@@ -117,7 +126,7 @@ def _metric_ties(
     scorer = _scorer(metric, fingerprint, board["protocol"], scorers)
     if isinstance(scorer, str):
         return scorer
-    replicates: dict[str, dict[str, Array]] = {}
+    loaded: dict[str, Array] = {}
     first: list[str] | None = None
     for model in files:
         folder = _folder(results_dir, board, model, metric)
@@ -128,14 +137,13 @@ def _metric_ties(
         if clusters is None and stats["unit"] != "study":
             return "its studies are grouped by patient and rows.npz does not say how"
         sampler = samplers.get(len(ids), stats, clusters)
-        replicates[model] = replicate_scores(
-            mask_unscored(matrix)[0], scorer.metric.scores, sampler
-        )
+        loaded[model] = matrix
+    pairs = _Pairs(loaded, scorer.metric.scores, sampler, stats["confidence"])
     keys = {}
     for column in columns:
         top = best[column["key"]]
         intervals = {
-            row["model"]: _interval(replicates, row["model"], top["model"], column, stats)
+            row["model"]: pairs.interval(row["model"], top["model"], column["name"])
             for row in rows
             if top is not None and _competes(row, column)
         }
@@ -143,15 +151,40 @@ def _metric_ties(
     return {"inputs": inputs, "keys": keys}
 
 
-def _interval(
-    replicates: Mapping[str, Mapping[str, Array]], a: str, b: str, column: Json, stats: Json
-) -> list[float] | None:
-    name, tail = column["name"], (1 - stats["confidence"]) / 2
-    difference = replicates[a][name] - replicates[b][name]
-    if not np.isfinite(difference).all():
-        return None
-    low, high = np.quantile(difference, [tail, 1 - tail])
-    return [float(low), float(high)]
+class _Pairs:
+    """Paired differences between rows of one metric, over the studies that both have scored.
+
+    Rows without unscored studies share their replicates; a pair with some is resampled for itself.
+    """
+
+    def __init__(
+        self, rows: Mapping[str, Array], scores: Scores, sampler: Resampler, confidence: float
+    ) -> None:
+        self._rows, self._scores = rows, scores
+        self._sampler, self._confidence = sampler, confidence
+        self._whole = {m: not np.isnan(matrix).any() for m, matrix in rows.items()}
+        self._known: dict[tuple[str, str], tuple[dict[str, Array], dict[str, Array]]] = {}
+        self._replicates: dict[str, dict[str, Array]] = {}
+
+    def interval(self, a: str, b: str, key: str) -> list[float] | None:
+        """[low, high] of a − b; None where no resample gives both a score."""
+        if self._whole[a] and self._whole[b]:
+            left, right = self._of(a), self._of(b)
+        else:
+            if (a, b) not in self._known:
+                ours, theirs, _ = in_common(self._rows[a], self._rows[b])
+                self._known[a, b] = (
+                    replicate_scores(ours, self._scores, self._sampler),
+                    replicate_scores(theirs, self._scores, self._sampler),
+                )
+            left, right = self._known[a, b]
+        return difference_interval(left[key], right[key], self._confidence)
+
+    def _of(self, model: str) -> dict[str, Array]:
+        if model not in self._replicates:
+            found = replicate_scores(self._rows[model], self._scores, self._sampler)
+            self._replicates[model] = found
+        return self._replicates[model]
 
 
 class Samplers:
