@@ -94,6 +94,16 @@ class Verdict:
     again: bool = False
 
 
+def closed_object(properties: Mapping[str, Json]) -> Json:
+    """The JSON schema of an object with these keys, all required and no other."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 def prompt_id(name: str, static: Any) -> str:
     """`reportcard@1a2b3c4d`: whose wording, and the digest of everything static in it."""
     return f"{name}@{digest(static)[:8]}"

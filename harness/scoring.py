@@ -82,7 +82,12 @@ class Scoring:
         self.excluded = len(self.cohort.test) - len(kept)
         self.ids = [study.study_id for study in kept]
         self.references = [self.setting.text.reference(self._reference(s)) for s in kept]
-        self.phrases = [study.reference.phrases or None for study in kept]
+        # Findings one by one count as such where that is the task; else a report is its text.
+        grounded = [study.request.task == "grounded_findings" for study in kept]
+        self.phrases = [
+            study.reference.phrases if placed else None
+            for study, placed in zip(kept, grounded, strict=True)
+        ]
         self.patients = [study.patient_id for study in kept]
         self._admit()
 
@@ -257,7 +262,7 @@ class Scoring:
                     study_id,
                     candidate(report_text(protocol, answers[study_id][0])),
                     reference,
-                    candidate_phrases=answers[study_id][0].phrases or None,
+                    candidate_phrases=None if phrases is None else answers[study_id][0].phrases,
                     reference_phrases=phrases,
                 )
                 for study_id, reference, phrases in zip(

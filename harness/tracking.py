@@ -156,13 +156,21 @@ class _Store:
                 (".unscored", "unscored"),
             )
             if entry.get(field) is not None
-        } | {f"count.{name}": value for name, value in counts.items()}
+        }
+        metrics |= {
+            f"{name}.bound_{end}": bound
+            for name, entry in keys.items()
+            for end, bound in zip(("low", "high"), entry.get("bounds", ()), strict=False)
+            if bound is not None
+        }
+        metrics |= {f"count.{name}": value for name, value in counts.items()}
         card = system.adapter.card
         tags = {
             "model.fingerprint": system.fingerprint,
             "model.kind": card.kind,
             **self._cohort_tags(cohort),
             **{f"not_run.{k}": e["not_run"] for k, e in keys.items() if e.get("not_run")},
+            **{f"caveat.{k.split('.')[0]}": e["caveat"] for k, e in keys.items() if "caveat" in e},
             # Makes MLflow's page show the file as a table.
             "mlflow.loggedArtifacts": json.dumps([{"path": "scores.json", "type": "table"}]),
         }
@@ -255,7 +263,10 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _table(keys: Json) -> Json:
-    columns = ["key", "value", "ci_low", "ci_high", "n", "unscored", "direction", "signature"]
+    columns = [
+        *("key", "value", "ci_low", "ci_high", "n", "unscored", "bounds", "direction"),
+        *("caveat", "signature"),
+    ]
     rows = [[name, *(entry.get(c) for c in columns[1:])] for name, entry in keys.items()]
     return {"columns": columns, "data": rows}
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.api import Json
-from harness.judge import BadAnswerError, loose_json
+from harness.judge import BadAnswerError, closed_object, loose_json
 
 # upstream eval_utils.py ERROR_TYPE_MAP
 TYPES = {
@@ -50,17 +50,8 @@ _LIST = re.compile(
 def rating_schema() -> Json:
     """JSON schema of a rating: every key required, none extra, whole numbers 0 to 99."""
     count: Json = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
-    counts = _object(dict.fromkeys(TYPES, count))
-    return _object(dict.fromkeys(PARTS, counts))
-
-
-def _object(properties: Json) -> Json:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    counts = closed_object(dict.fromkeys(TYPES, count))
+    return closed_object(dict.fromkeys(PARTS, counts))
 
 
 def parse_rating(answer: str) -> Json:

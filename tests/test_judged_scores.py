@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from harness import registry
 from harness.annotate import cache_folder
@@ -25,13 +28,19 @@ from harness.api import (
 from harness.cohort import Cohort
 from harness.comparison import compare_runs
 from harness.grounded import phrases_of
+from harness.leaderboard.page import render as render_page
+from harness.leaderboard.publish import tidy
 from harness.leaderboard.tables import collect
+from harness.leaderboard.terminal import render as render_terminal
+from harness.leaderboard.ties import _Pairs
 from harness.predict import open_model, predict
 from harness.progress import quiet
 from harness.score import Scorer, Setting, score, try_again, unscored_reasons
 from harness.scoring import Scoring
 from harness.settings import Plugin, Protocol, Stats
+from harness.stats import Resampler
 from harness.store import read_json
+from harness.terminal import comparison_table
 from harness.text import normaliser
 
 PROTOCOL = Protocol()
@@ -69,6 +78,7 @@ class FakeJudge:
     def __init__(self, version: str = "a", refuse: str | None = None) -> None:
         self.version, self.refuse = version, refuse
         self.down: set[str] = set()
+        self.refuse_study: str | None = None  # the reference of a study without a verdict
         self.custody: list[Custody] = []
         self.asked: list[list[Any]] = []
 
@@ -82,12 +92,14 @@ class FakeJudge:
 
     def annotate(self, items: Sequence[Any]) -> list[Json | None]:
         self.asked.append(list(items))
-        return [
-            {"unscored": "judge unreachable", "again": True}
-            if any(word in candidate for word in self.down)
-            else {"errors": candidate.count("wrong")}
-            for candidate, _ in items
-        ]
+        return [self.note(*item) for item in items]
+
+    def note(self, candidate: str, reference: str) -> Json:
+        if any(word in candidate for word in self.down):
+            return {"unscored": "judge unreachable", "again": True}
+        if reference == self.refuse_study:
+            return {"unscored": "content filter"}
+        return {"errors": candidate.count("wrong")}
 
     def close(self) -> None:
         pass
@@ -244,3 +256,78 @@ def test_boxes_survive_the_predictions_file(tmp_path: Path) -> None:
     line = to_json(Prediction("s", Report("Left effusion.", None, (phrase, Phrase("Clear.")))))
     (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")
     assert read_reports(tmp_path)[0]["s"][0].phrases == (phrase, Phrase("Clear."))
+
+
+def board_with_gaps(cohort: Cohort, results: Path) -> None:
+    """Two rows of the fake judge; in each the same study has no verdict."""
+    for label, text in (("one", "This is wrong."), ("two", "Wrong is wrong and wrong.")):
+        system, judge = make_run(cohort, results, text, label), FakeJudge()
+        judge.refuse_study = cohort.test[0].reference.text()
+        run_scoring(cohort, results, system, judge)
+
+
+def test_reasons_bounds_and_caveats_are_on_every_table(
+    mini_cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board_with_gaps(mini_cohort, tmp_path)
+    model = collect(tmp_path, everything=True)
+    console = Console(width=200, force_terminal=False)
+    render_terminal(model, console)
+    printed = capsys.readouterr().out
+    assert "caution: only a test" in printed
+    assert "1 unscored by counts" in printed
+    assert "1 unscored: 0." in printed  # beside the mean, what it could be
+    page = render_page(model)
+    assert "Caution: <bdi>only a test</bdi>" in page
+    assert page.count(">caution</span>") == 2
+    assert "1 unscored: 0." in page
+    row = next(csv.DictReader(io.StringIO(tidy(model))))
+    assert float(row["bounds_low"]) < float(row["value"]) <= float(row["bounds_high"])
+    assert row["caveat"] == "only a test"
+
+
+def test_compare_shows_scores_of_the_studies_that_both_have(
+    mini_cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board_with_gaps(mini_cohort, tmp_path)
+    folders = [
+        next(tmp_path.glob(f"scores/*/{label}@*/*/counts")).parent for label in ("one", "two")
+    ]
+    found = compare_runs((folders[0], folders[1]), [scorer_of(FakeJudge())], None, 100)
+    (row,) = found.rows
+    assert row.difference.a - row.difference.b == pytest.approx(row.difference.value)
+    assert row.difference.n == len(mini_cohort.test) - 1
+    assert row.unscored == 1
+    comparison_table("toy", ("one", "two"), found)
+    printed = capsys.readouterr().out
+    assert "1 studies without a score on a side are left out" in printed
+    assert "caution: only a test" in printed
+
+
+def test_what_cannot_be_compared_says_why(mini_cohort: Cohort, tmp_path: Path) -> None:
+    one, two = (make_run(mini_cohort, tmp_path, "This is wrong.", x) for x in ("one", "two"))
+    run_scoring(mini_cohort, tmp_path, one, FakeJudge())
+    judge = FakeJudge()
+    judge.down = {"wrong"}
+    run_scoring(mini_cohort, tmp_path, two, judge)
+    folders = tuple(
+        next(tmp_path.glob(f"scores/*/{system.folder}/*/counts")).parent for system in (one, two)
+    )
+    with pytest.raises(ReportCardError, match="no study is scored on both sides"):
+        compare_runs(folders, [scorer_of(FakeJudge())], "counts", 100)  # type: ignore[arg-type]
+
+
+def test_a_resample_without_a_score_does_not_tell_rows_apart(tmp_path: Path) -> None:
+    """One scored study of three: a third of the resamples have no score of either row."""
+
+    def mean(total: Array) -> dict[str, Array]:
+        with np.errstate(invalid="ignore"):
+            return {"mean": total[..., 0] / total[..., 1]}
+
+    nan = [np.nan, np.nan]
+    rows = {
+        "a": np.array([[[1.0, 1.0], nan, nan]]),
+        "b": np.array([[[1.0, 1.0], [5.0, 1.0], nan]]),
+    }
+    pairs = _Pairs(rows, mean, Resampler(3, 100), 0.95)
+    assert pairs.interval("b", "a", "mean") == [0.0, 0.0]  # over the study that both have

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Json
+from harness.leaderboard.tables import why_empty
 
 HERE = Path(__file__).parent
 WHISKER = (88.0, 10.0)  # width and height of a cell's plot, in its own units
@@ -101,6 +102,14 @@ def _board(board: Json, boards: Sequence[Json], taken: set[str]) -> Json:
             {f"{c['metric']}: {c['ties_unknown']}" for c in columns if c["ties_unknown"]}
         ),
         "rows": rows,
+        "caveats": sorted(
+            {
+                cell["caveat"]
+                for row in board["rows"]
+                for cell in row["cells"].values()
+                if cell.get("caveat")
+            }
+        ),
         "other_version": any(cell["other_version"] for row in rows for cell in row["cells"]),
         "draws": any((row["draws"] or 1) > 1 for row in rows),
     }
@@ -243,6 +252,7 @@ def _cell(cell: Json, column: Json) -> Json:
         "bounds": cell.get("bounds") and [number(bound, places) for bound in cell["bounds"]],
         "caveat": cell.get("caveat"),
         "not_run": cell.get("not_run"),
+        "empty": why_empty(cell),
         "other_version": cell.get("other_version", False),
         "signature": cell.get("signature"),
     }

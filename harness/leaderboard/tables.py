@@ -249,6 +249,14 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
     return cell
 
 
+def why_empty(cell: Json) -> str:
+    """Why a cell has no number, in a word. Undefined: studies are scored and have nothing to count
+    (no phrases, no boxes)."""
+    if cell.get("not_run"):
+        return "not run"
+    return "undefined" if cell.get("n") else "unscored"
+
+
 def _counted(files: dict[str, Json]) -> Json:
     """What became of the studies. It is a property of the predictions: any score file tells it."""
     counts: Json = next((f["counts"] for f in files.values() if f.get("counts")), {})
@@ -256,10 +264,14 @@ def _counted(files: dict[str, Json]) -> Json:
 
 
 def _status(row: Json) -> str:
-    values = [cell["value"] is not None for cell in row["cells"].values()]
-    if not any(values):
+    cells = row["cells"].values()
+    if not any(cell["value"] is not None for cell in cells):
         return "not run"
-    whole = all(values) and not row["counts"]["failed"]
+    # A ratio with nothing to count (no boxes in narrative reports) is whole without a value.
+    whole = not row["counts"]["failed"]
+    whole = whole and all(
+        cell["value"] is not None or (cell.get("n") and not cell.get("not_run")) for cell in cells
+    )
     whole = whole and not any(cell.get("unscored") for cell in row["cells"].values())
     return "complete" if whole else "incomplete"
 

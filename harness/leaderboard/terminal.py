@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.api import Json
 from harness.leaderboard.page import count, decimals, number, overlap_sentence
+from harness.leaderboard.tables import why_empty
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,13 +81,16 @@ def _cell(cell: Json, places: int) -> Text:
     from rich.text import Text
 
     if cell["value"] is None:
-        return Text("not run" if cell.get("not_run") else "unscored", style="italic")
+        return Text(why_empty(cell), style="italic")
     low, high = (number(cell[name], places) for name in ("ci_low", "ci_high"))
     best, tied = cell.get("best"), cell.get("tied_with_best")
     text = Text("≈ " if tied and not best else "")
     text.append(number(cell["value"], places), style="bold" if best else "")
     text.append(" †" if cell.get("other_version") else "")
     text.append(f" [{low}, {high}]", style="dim")
+    if cell.get("bounds"):
+        low, high = (number(bound, places) for bound in cell["bounds"])
+        text.append(f" {cell['unscored']:,} unscored: {low} … {high}", style="dim")
     if tied:
         text.stylize("green")
     return text
@@ -99,9 +103,13 @@ def _footnotes(board: Json, columns: Sequence[Json]) -> list[str]:
     lines += [line for line in (overlap_sentence(board["cohort"]),) if line]
     for row in rows:
         counts = row["counts"]
-        unscored = max((c.get("unscored") or 0 for c in row["cells"].values()), default=0)
+        unscored = {
+            f"unscored by {key.split('.')[0]}": cell.get("unscored") or 0
+            for key, cell in row["cells"].items()
+            if not cell.get("not_run")
+        }
         told = {
-            "unscored": unscored,
+            **unscored,
             "failed": counts["failed"],
             "empty": counts["empty_candidates"],
             "excluded (empty reference)": counts["excluded_empty_reference"],

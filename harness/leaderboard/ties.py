@@ -114,6 +114,7 @@ def _metric_ties(
     stats = max((f["stats"] for f in files.values()), key=lambda s: (s["resamples"], canonical(s)))
     inputs = digest(
         {
+            "ties": 2,  # version of this computation
             "metric": fingerprint,
             "stats": stats,
             "rows": {model: file["rows_sha256"] for model, file in files.items()},

@@ -47,6 +47,7 @@ class _Folder:
     tally: Tally = field(default_factory=lambda: Tally(WORDS))
     texts: dict[str, Texts] = field(default_factory=dict)
     differing: set[str] = field(default_factory=set)
+    source: str = ""  # the file whose texts are scored
     blanks: int = 0
     cells: int = 0
 
@@ -54,6 +55,7 @@ class _Folder:
         """The pair's texts, from the first file that has them; the same text is expected in all."""
         pair = text_of(record, ID)
         candidate, reference = record.text(*CANDIDATE), record.text(*REFERENCE)
+        self.source = self.source or Path(record.where.rsplit(":", 1)[0]).name
         known = self.texts.setdefault(pair, Texts(pair, candidate, reference))
         if (known.candidate.split(), known.reference.split()) != (
             candidate.split(),
@@ -99,10 +101,9 @@ def read_radevalx(root: Path) -> Ratings:
         )
     notes = [f"{found.blanks:,} of {found.cells:,} cells are blank and count as 0 (an assumption)"]
     if found.differing:
-        first = next(iter(files)).name
         notes.append(
-            f"{len(found.differing)} reports have other texts in another file; those of {first} are"
-            " scored"
+            f"{len(found.differing)} reports have other texts in another file; those of"
+            f" {found.source} are scored"
         )
     consensus = {rater for _, rater, *_ in found.tally.counts} == {CONSENSUS}
     return found.tally.ratings("radevalx", CARD, found.texts, notes, consensus)

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from harness.api import Json, ReportCardError
-from harness.judge import Message, loose_json, prompt_id
+from harness.judge import Message, closed_object, loose_json, prompt_id
 from metrics.annotators._radfact_answers import STATUSES, parse_yaml
 from metrics.upstream import read_at
 
@@ -64,31 +64,26 @@ def _room(n: int) -> int:
     return max(8, 1 << (n - 1).bit_length())
 
 
-def _object(**properties: Json) -> Json:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 def _phrases_schema(texts: Json) -> Json:
     """No more phrases than the report has words."""
-    return _object(phrases=_strings(maxItems=_room(len(texts["report"].split()))))
+    return closed_object({"phrases": _strings(maxItems=_room(len(texts["report"].split())))})
 
 
 def _entailment_schema(texts: Json) -> Json:
-    return _object(
-        evidence=_strings(maxItems=_room(len(texts["premises"]))),
-        status={"type": "string", "enum": ["entailment", "not_entailment"]},
+    return closed_object(
+        {
+            "evidence": _strings(maxItems=_room(len(texts["premises"]))),
+            "status": {"type": "string", "enum": ["entailment", "not_entailment"]},
+        }
     )
 
 
-PARSED_REPORT = _object(
-    sentence_list={
-        "type": "array",
-        "items": _object(orig={"type": "string"}, new=_strings()),
+PARSED_REPORT = closed_object(
+    {
+        "sentence_list": {
+            "type": "array",
+            "items": closed_object({"orig": {"type": "string"}, "new": _strings()}),
+        }
     }
 )
 
@@ -118,7 +113,7 @@ def official_prompts(root: str | None, commit: str) -> Prompts:
     if not root:
         raise ReportCardError(
             f"RadFact's own prompts are read from a checkout: git clone {URL}, and give"
-            " annotator.official_root=FOLDER"
+            " annotator.radfact_official.official_root=FOLDER"
         )
     read = partial(read_at, Path(root).expanduser(), commit)
     try:
