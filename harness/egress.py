@@ -164,7 +164,8 @@ def permit(
 def http_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
     """A client that reaches the permitted endpoint only, and follows no redirect.
 
-    timeout_s: of each wait (connect, send, receive), not of the whole request.
+    Needs a running event loop.
+    timeout_s: of each wait for the server (connect, receive), not of the whole request.
     connections: at most so many at a time.
     Requests raise EgressError for another endpoint, a redirect, or a name that has come to mean
     another place; else httpx2's errors, which for guarded data quote nothing that was sent.

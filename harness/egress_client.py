@@ -1,175 +1,178 @@
-"""The client behind harness/egress.py: httpx2 over connections that a permit is asked about.
+"""The client behind harness/egress.py: httpx2 in front, aiohttp's connections behind it.
 
-httpx2's own transport takes no network backend, and reaching into it would fail open with the next
-rename of a private attribute. So guarded data has a transport of its own, made of public parts
-only: httpcore2's pool over a backend that resolves a name once, asks the permit about every
-address, and connects to one of those. The server name of TLS and the Host header stay the name's.
+httpx2's own transport takes no address check, and reaching into it would fail open with the next
+rename of a private attribute. So there is a transport of its own, made of public parts only; for
+open data too, since httpx2's connections alone take a core more than 32 slots of 50 ms leave
+(benchmarks/judge.py). For guarded data the permit is asked about every address of a name before
+the first is tried, and about the address of each socket that is made. The server name of TLS and
+the Host header stay the name's. The environment decides nothing but, for open data, the proxy and
+the certificates.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
-import anyio
-import httpcore2
+import aiohttp
 import httpx2
+from yarl import URL
 
-from harness.egress import PORTS, EgressError, Permit
+from harness.egress import PORTS, EgressError, Endpoint, Permit
 
 CONNECT_S = 10.0
+IDLE_S = 5.0  # a connection unused for longer is closed: servers close theirs without a word
+# aiohttp's errors as httpx2's, the first that fits.
+ERRORS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
+    (aiohttp.ClientConnectorError, httpx2.ConnectError),
+    (aiohttp.ConnectionTimeoutError, httpx2.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx2.ReadTimeout),
+    (aiohttp.ServerDisconnectedError, httpx2.RemoteProtocolError),
+    (aiohttp.ClientConnectionError, httpx2.ReadError),
+    (aiohttp.ClientHttpProxyError, httpx2.ProxyError),
+    (aiohttp.ClientResponseError, httpx2.RemoteProtocolError),  # an answer that is no HTTP
+    (aiohttp.ClientPayloadError, httpx2.RemoteProtocolError),
+    (aiohttp.InvalidURL, httpx2.UnsupportedProtocol),
+    (aiohttp.ClientError, httpx2.TransportError),
+    (ValueError, httpx2.LocalProtocolError),  # a header that cannot be written
+)
 # Nothing of a request has been sent when these are raised, so their words are safe to show.
-BEFORE_SENDING = (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.PoolTimeout)
+BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 def open_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
     """See harness.egress.http_client."""
 
-    async def check_request(request: httpx2.Request) -> None:
-        url = request.url
-        permit.check_endpoint(url.scheme, url.host, url.port or PORTS.get(url.scheme, 0))
-
-    async def check_response(response: httpx2.Response) -> None:
-        # The hook runs before a redirect is followed, whatever the caller asked for.
-        if 300 <= response.status_code < 400:
-            raise EgressError(
-                f"{permit.endpoint} answered {response.status_code}, a redirect, and redirects are"
-                " not followed. Give the final address as judge.base_url."
-            )
-
     return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
-        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+        timeout=None,  # the transport's counts
         follow_redirects=False,
-        trust_env=not permit.guarded,
-        transport=GuardedTransport(permit, connections) if permit.guarded else None,
-        event_hooks={"request": [check_request], "response": [check_response]},
+        trust_env=False,
+        transport=Transport(permit, timeout_s, connections),
     )
 
 
-class GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Connects to the permitted endpoint, at an address that has been checked."""
+class Transport(httpx2.AsyncBaseTransport):
+    """One session of aiohttp to the permitted endpoint; made where an event loop runs."""
 
-    def __init__(self, permit: Permit) -> None:
+    def __init__(self, permit: Permit, timeout_s: float, connections: int) -> None:
         self._permit = permit
-        self._sockets = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Raises EgressError when any address of the name is outside the permit."""
-        self._permit.check_endpoint(self._permit.endpoint.scheme, host, port)
-        addresses = await _resolve(host, port, timeout)
-        self._permit.check_addresses(addresses)
-        failure: Exception = httpcore2.ConnectError("no address")
-        for address in addresses:
-            try:
-                return await self._sockets.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        raise EgressError("A Unix socket is not an endpoint that can be checked.")
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
-
-
-async def _resolve(host: str, port: int, timeout: float | None) -> list[str]:
-    try:
-        with anyio.fail_after(timeout):
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from None
-    except OSError as error:
-        raise httpcore2.ConnectError(f"{host} does not resolve: {error}") from None
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Requests over the guarded backend, with the certificates of this machine's trust store."""
-
-    def __init__(self, permit: Permit, connections: int) -> None:
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=httpx2.create_ssl_context(trust_env=False),
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=5.0,
-            network_backend=GuardedBackend(permit),
+        self._proxy = None if permit.guarded else proxy_of(permit.endpoint)
+        options: dict[str, Any] = {}
+        if permit.guarded:
+            options = {"resolver": GuardedResolver(permit), "socket_factory": _sockets(permit)}
+        if permit.endpoint.scheme == "https":
+            options["ssl"] = httpx2.create_ssl_context(trust_env=not permit.guarded)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections, use_dns_cache=False, keepalive_timeout=IDLE_S, **options
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=min(timeout_s, CONNECT_S), sock_read=timeout_s
+            ),
+            auto_decompress=False,
+            trust_env=False,
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = request.url
-        assert isinstance(request.stream, httpx2.AsyncByteStream)
-        inner = httpcore2.Request(
-            method=request.method,
-            url=httpcore2.URL(
-                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
+        """Raises EgressError for another endpoint, another place, and a redirect."""
+        url, permit = request.url, self._permit
+        permit.check_endpoint(url.scheme, url.host, url.port or PORTS.get(url.scheme, 0))
+        content = await request.aread()
         with _as_httpx2():
-            answer = await self._pool.handle_async_request(inner)
-        assert isinstance(answer.stream, AsyncIterable)
-        return httpx2.Response(
-            status_code=answer.status,
-            headers=answer.headers,
-            stream=_Stream(answer.stream),
-            extensions=answer.extensions,
-        )
+            answer = await self._session.request(
+                request.method,
+                URL(str(url), encoded=True),
+                headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+                data=content or None,
+                allow_redirects=False,
+                proxy=self._proxy,
+            )
+        if 300 <= answer.status < 400:  # before anyone can follow it
+            answer.close()
+            raise EgressError(
+                f"{permit.endpoint} answered {answer.status}, a redirect, and redirects are not"
+                " followed. Give the final address as judge.base_url."
+            )
+        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        await self._session.close()
+
+
+class GuardedResolver(aiohttp.ThreadedResolver):
+    """Looks a name up and gives its addresses only when the permit holds for every one."""
+
+    def __init__(self, permit: Permit) -> None:
+        super().__init__()
+        self._permit = permit
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Raises EgressError when any address is outside the permit."""
+        found = await super().resolve(host, port, family)
+        self._permit.check_addresses([each["host"] for each in found])
+        return found
+
+
+def _sockets(permit: Permit) -> Any:
+    """Makes sockets for permitted addresses; aiohttp resolves no host that is an address itself."""
+
+    def make(found: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = found
+        permit.check_addresses([str(address[0])])
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def proxy_of(endpoint: Endpoint) -> str | None:
+    """The proxy that the environment names for an endpoint (HTTPS_PROXY, ALL_PROXY, NO_PROXY, …).
+
+    Raises EgressError for one that does not speak HTTP.
+    """
+    proxies = getproxies()
+    proxy = proxies.get(endpoint.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise EgressError(
+            f"The environment's proxy for {endpoint} is no http(s) proxy: set"
+            f" {endpoint.scheme.upper()}_PROXY to one, or name {endpoint.host} in NO_PROXY."
+        )
+    return proxy
 
 
 class _Stream(httpx2.AsyncByteStream):
     """A response's body, with httpx2's errors."""
 
-    def __init__(self, inner: AsyncIterable[bytes]) -> None:
-        self._inner = inner
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _as_httpx2():
-            async for part in self._inner:
+            async for part in self._answer.content.iter_any():
                 yield part
 
     async def aclose(self) -> None:
-        close = getattr(self._inner, "aclose", None)
-        if close is not None:
-            await close()
+        self._answer.release()  # closes the connection where the body was not read to its end
 
 
 @contextmanager
 def _as_httpx2() -> Iterator[None]:
-    """httpcore2's errors as httpx2's of the same name.
+    """aiohttp's errors as httpx2's.
 
     Their words are kept only from before anything was sent: later ones may quote what a server
     echoed (a status line, a header), and so a report.
     """
     try:
         yield
-    except (
-        httpcore2.TimeoutException,
-        httpcore2.NetworkError,
-        httpcore2.ProtocolError,
-        httpcore2.UnsupportedProtocol,
-    ) as error:
-        name = type(error).__name__
-        kind: type[httpx2.TransportError] = getattr(httpx2, name, httpx2.TransportError)
-        raise kind(str(error) if isinstance(error, BEFORE_SENDING) else name) from None
+    except (aiohttp.ClientError, ValueError) as error:
+        kind = next(kind for found, kind in ERRORS if isinstance(error, found))
+        words = str(error) if isinstance(error, BEFORE_SENDING) else kind.__name__
+        raise kind(words) from None

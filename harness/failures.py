@@ -59,6 +59,10 @@ class FinalError(FailureError):
     """About this question only, and the same tomorrow."""
 
 
+class TooLongError(FailureError):
+    """About this question only, until a server of the same name is given a larger context."""
+
+
 class StopError(FailureError):
     """No question will fare better."""
 
@@ -72,7 +76,7 @@ def of_status(
     if "content_filter" in said or "responsibleaipolicyviolation" in said:
         return FinalError("content filter")
     if status == 413 or (status in (400, 422) and OVERFLOW.search(said)):
-        return FinalError("too long for the model's context")
+        return TooLongError("too long for the model's context")
     if status == 402 or "insufficient_quota" in said:
         return StopError(f"the account has no credit left ({what}): top it up and run again")
     if status in (401, 403):

@@ -28,8 +28,9 @@ class Pool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._thread = threading.Thread(target=self._main, name="judge", daemon=True)
-        self._thread.start()
+        # Not Thread.join: before Python 3.13 a Ctrl-C in it makes a running thread count as ended.
+        self._over = threading.Event()
+        threading.Thread(target=self._main, name="judge", daemon=True).start()
 
     def _main(self) -> None:
         try:
@@ -40,6 +41,8 @@ class Pool:
             self._error = group.exceptions[0]
         except BaseException as error:
             self._error = error
+        finally:
+            self._over.set()
 
     async def _run(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
@@ -53,16 +56,15 @@ class Pool:
 
     def wait(self, seconds: float) -> bool:
         """Whether it has ended, after at most so many seconds."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._over.wait(seconds)
 
     def stop(self) -> None:
         """Abandon what is in flight."""
         self._stopping = True
-        if self._thread.is_alive() and self._loop and self._task:
+        if not self._over.is_set() and self._loop and self._task:
             with contextlib.suppress(RuntimeError):  # it has ended meanwhile
                 self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(STOP_S)
+        self._over.wait(STOP_S)
 
     def raise_error(self) -> None:
         if self._error is not None:

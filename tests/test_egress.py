@@ -416,6 +416,18 @@ def test_the_address_that_was_checked_is_the_one_connected_to(
     assert connects == [("127.0.0.1", server.port)]
 
 
+@pytest.mark.parametrize("elsewhere", [["127.0.0.9"], ["::1"]])
+def test_a_literal_address_is_checked_like_a_name(server: Server, elsewhere: list[str]) -> None:
+    """No name is looked up for it, so the sockets themselves are what is held to the permit."""
+    from ipaddress import ip_network
+
+    url = server.url()
+    allowed = Permit(permit(MIMIC, url).endpoint, True, tuple(map(ip_network, elsewhere)), "")
+    with pytest.raises(EgressError, match=r"127\.0\.0\.1"):
+        ask(allowed, url)
+    assert not connects
+
+
 def test_a_name_that_moves_between_connections_gets_nothing(
     server: Server, names: dict[str, list[str]]
 ) -> None:
@@ -506,6 +518,21 @@ def test_proxies_of_the_environment_see_open_text_only(
     assert not proxy.bodies
     ask(permit(OPEN, server.url()), server.url())
     assert len(proxy.bodies) == 1  # the listener does see what a proxy is given
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    ask(permit(OPEN, server.url()), server.url())
+    assert len(proxy.bodies) == 1
+    assert len(server.bodies) == 2
+
+
+def test_a_proxy_that_speaks_no_http_is_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://user:secret@127.0.0.1:1")
+    with pytest.raises(EgressError, match="HTTP_PROXY") as refusal:
+        ask(permit(OPEN, server.url()), server.url())
+    assert "secret" not in str(refusal.value)
+    assert ask(permit(MIMIC, server.url()), server.url()) == ["fine"]
 
 
 def test_a_dead_server_is_not_a_refusal(server: Server) -> None:
@@ -529,7 +556,9 @@ def test_a_server_that_hangs_times_out(server: Server) -> None:
         hold.set()
 
 
-def test_errors_do_not_quote_what_was_sent(server: Server) -> None:
+def test_errors_do_not_quote_what_was_sent(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     """A server echoes the report in its status line, which the HTTP parser quotes."""
 
     def echo(handler: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -537,10 +566,12 @@ def test_errors_do_not_quote_what_was_sent(server: Server) -> None:
         handler.close_connection = True
 
     server.answer = echo
+    caplog.set_level("INFO")
     with pytest.raises(openai.APIConnectionError) as failure:
         ask(permit(MIMIC, server.url()), server.url())
     assert CANARY.encode() in server.bodies[0]
     assert CANARY not in "".join(traceback.format_exception(failure.value))
+    assert CANARY not in caplog.text
 
 
 def test_connections_are_bounded(server: Server) -> None:
@@ -558,7 +589,7 @@ def test_connections_are_bounded(server: Server) -> None:
 def test_the_gate_alone_imports_no_client() -> None:
     code = (
         "import sys, harness.egress, harness.doctor\n"
-        "print(sorted({'httpx2', 'httpcore2', 'openai', 'anyio'} & set(sys.modules)))"
+        "print(sorted({'httpx2', 'aiohttp', 'openai', 'anyio'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

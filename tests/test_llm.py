@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import ssl
 import stat
 import subprocess
 import sys
@@ -22,8 +21,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("openai")
-
-import httpx2
 
 from harness import patience
 from harness.api import Custody, DatasetCard, Json, ReportCardError
@@ -64,10 +61,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "BACKOFF_S", 0.01)
     monkeypatch.setattr(patience, "BACKOFF_MAX_S", 0.05)
     monkeypatch.setattr(patience, "MIN_PAUSE_S", 0.01)
-    trusted = ssl.SSLContext(
-        ssl.PROTOCOL_TLS_CLIENT
-    )  # reading the certificates takes 0.1 s a client
-    monkeypatch.setattr(httpx2, "create_ssl_context", lambda **options: trusted)
 
 
 class Asker:
@@ -191,8 +184,11 @@ def test_a_content_filter_is_final(reply: Reply, asker: Asker) -> None:
 def test_too_long_for_the_context(reply: Reply, asker: Asker) -> None:
     with ScriptedJudge(in_turn(reply)) as server:
         (found,) = asker.ask(server, [ask_about("a")])
-        assert found == Verdict(reason="too long for the model's context")
+        assert found == Verdict(reason="too long for the model's context", again=True)
+        assert "1 × too long for the model's context" in asker.said[-1]
         assert len(server.requests) == 1
+        server.reply = in_turn(GOOD)  # restarted with a larger context
+        assert asker.ask(server, [ask_about("a")])[0].value
 
 
 def test_an_answer_that_was_cut_gets_more_room_once(asker: Asker) -> None:
