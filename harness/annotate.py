@@ -13,9 +13,10 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.api import (
@@ -104,7 +105,7 @@ def note_key(annotator: Annotator, item: Any) -> bytes:
 
 
 def annotate(
-    annotator: Annotator, items: Iterable[Any], cache: Cache, progress: Progress
+    annotator: Annotator, items: Iterable[Any], cache: Cache | None, progress: Progress
 ) -> dict[Any, Json | None]:
     """A note per unique item; only those that the cache does not hold are computed.
 
@@ -113,6 +114,7 @@ def annotate(
     unique = list(dict.fromkeys(items))
     if isinstance(annotator, JudgedAnnotator):
         return dict(zip(unique, annotator.annotate(unique), strict=True))
+    assert cache is not None  # `needs_cache` said so
     keys = {item: note_key(annotator, item) for item in unique}
     cached = cache.get(list(keys.values()))
     notes = {item: cached[key] for item, key in keys.items() if key in cached}
@@ -169,20 +171,31 @@ def item_of(annotator: Annotator, pair: Pair) -> tuple[Any, Any]:
     return candidate, reference
 
 
+def needs_cache(annotators: Iterable[Annotator]) -> bool:
+    """Judges keep their own verdicts; notes of all others are cached."""
+    return not all(isinstance(annotator, JudgedAnnotator) for annotator in annotators)
+
+
 def attach(
     annotators: Sequence[Annotator],
     draws: Sequence[Sequence[Pair]],
-    cache: Cache,
+    cache: Cache | None,
     progress: Progress,
+    known: Mapping[str, Mapping[Any, Json | None]] = MappingProxyType({}),
 ) -> list[list[Pair]]:
     """The same pairs with notes; one heavy annotator is in memory at a time.
+
+    known: annotator id → notes that were made a moment ago; an annotator that has one for every
+    item is not asked.
 
     Raises ReportCardError when an annotator's weights turn out to be unusable.
     """
     result = [list(pairs) for pairs in draws]
     for annotator in annotators:
-        every = (pair for pairs in result for pair in pairs)
-        notes = fill(annotator, every, cache, progress)
+        every = [pair for pairs in result for pair in pairs]
+        notes: Mapping[Any, Json | None] = known.get(annotator.id, {})
+        if any(item not in notes for item in items_of(annotator, every)):
+            notes = fill(annotator, every, cache, progress)
         for pairs in result:
             for i, pair in enumerate(pairs):
                 if annotator.scope == "text":
@@ -194,7 +207,7 @@ def attach(
 
 
 def fill(
-    annotator: Annotator, pairs: Iterable[Pair], cache: Cache, progress: Progress
+    annotator: Annotator, pairs: Iterable[Pair], cache: Cache | None, progress: Progress
 ) -> dict[Any, Json | None]:
     """Notes of everything that the pairs hold, computed where needed; then the memory is freed."""
     try:

@@ -14,8 +14,8 @@ import numpy as np
 
 from harness.api import Array, Json, ReportCardError
 from harness.registry import did_you_mean
+from harness.rows import load_clusters, load_rows
 from harness.score import Scorer
-from harness.scoring import load_clusters, load_rows
 from harness.stats import Difference, Resampler, compare, holm
 from harness.store import read_json
 

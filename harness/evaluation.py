@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import config
-from harness.annotate import Cache, attach, cache_folder
+from harness.annotate import Cache, attach, cache_folder, needs_cache
 from harness.api import (
     Custody,
     DataClass,
@@ -156,11 +156,13 @@ def noted(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]
     for annotator in scorer.annotators:
         if isinstance(annotator, JudgedAnnotator):
             annotator.admit(custody)
-    cache = Cache(custody.cache_dir / "annotations.sqlite")
+    place = custody.cache_dir / "annotations.sqlite"
+    cache = Cache(place) if needs_cache(scorer.annotators) else None
     try:
         return attach(scorer.annotators, [pairs], cache, custody.progress)[0]
     finally:
-        cache.close()
+        if cache:
+            cache.close()
 
 
 def _pair(key: str, record: Record, setting: Setting) -> Pair:

@@ -121,9 +121,9 @@ def _score(
     outcome: Outcome,
     say: Say,
 ) -> list[System]:
-    scoring = Scoring(
-        config.results_dir, cohort, config.protocol, config.stats, scorers, track, say
-    )
+    where, protocol, stats = config.results_dir, config.protocol, config.stats
+    recording = any(override.startswith("judge.record=") for override in config.overrides)
+    scoring = Scoring(where, cohort, protocol, stats, scorers, track, say, recording)
     ready = []
     for system in systems:
         try:

@@ -9,15 +9,13 @@ scores/<cohort>@<fp8>/<label>@<fp8>/<protocol>/<metric>/
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from harness.annotate import Cache, attach, cache_folder, fill
+from harness.annotate import Cache, attach, cache_folder, fill, needs_cache
 from harness.api import (
     Array,
     Custody,
@@ -33,6 +31,7 @@ from harness.cohort import Cohort
 from harness.engines.local import explain
 from harness.predict import System, is_done, predictions_dir, read_reports
 from harness.progress import quiet
+from harness.rows import npz
 from harness.score import (
     Scorer,
     Setting,
@@ -43,7 +42,7 @@ from harness.score import (
     unscored_reasons,
 )
 from harness.settings import Protocol, Stats
-from harness.stats import Clusters, clusters_of
+from harness.stats import clusters_of
 from harness.store import digest, file_digest, read_json, write_atomic, write_json
 from harness.text import normaliser, report_text
 
@@ -65,7 +64,10 @@ class Scoring:
     scorers: Sequence[Scorer]
     progress: Progress = quiet
     say: Callable[[str], None] = print
+    anew: bool = False  # score judged metrics though they are up to date: verdicts are recorded
+    _notes: dict[str, dict[Any, Json | None]] = field(default_factory=dict)  # of judges, by id
     _unusable: dict[str, str] = field(default_factory=dict)  # annotator id → what is wrong
+    _kept: set[tuple[str, str]] = field(default_factory=set)  # (run folder, metric), said once
     _finished: dict[str, str] = field(default_factory=dict)  # run folder → predictions' sha256
 
     def __post_init__(self) -> None:
@@ -125,7 +127,10 @@ class Scoring:
             wanted = [system for system in systems if any(self._stale(system, s) for s in readers)]
             pairs = (p for system in wanted for draw in self._draws(system)[0] for p in draw)
             try:
-                if wanted:
+                if wanted and isinstance(annotator, JudgedAnnotator):
+                    # Kept: what a judge that is down left out is not waited for once per model.
+                    self._notes[annotator.id] = fill(annotator, pairs, None, self.progress)
+                elif wanted:
                     fill(annotator, pairs, self.cache, self.progress)
             except Exception as error:
                 self._unusable[annotator.id] = self._explain(error)
@@ -159,12 +164,16 @@ class Scoring:
                 except Exception as error:
                     reason = self._explain(error)
             # Last: a judge may have learnt which model answers.
-            about |= {"read_by": self._read_by(scorer), "inputs": self._inputs(system, scorer)}
+            about |= {
+                "read_by": self._read_by(scorer),
+                "made_of": digest(self._made_of(system, scorer)),
+                "inputs": self._inputs(system, scorer),
+            }
             if reason is not None:
                 keys = not_run(scorer, reason, self.patients, self.setting)
                 write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
                 continue
-            write_atomic(folder / "rows.npz", _npz(self.ids, rows, clusters_of(self.patients)))
+            write_atomic(folder / "rows.npz", npz(self.ids, rows, clusters_of(self.patients)))
             digest_of_rows = file_digest(folder / "rows.npz")
             write_json(
                 folder / "scores.json", {**about, "rows_sha256": digest_of_rows, "keys": keys}
@@ -174,7 +183,8 @@ class Scoring:
     def _score(self, scorer: Scorer, draws: list[list[Pair]]) -> tuple[Array, Json, Json]:
         """Rows, entries, and what is to be said of studies without a score."""
         if scorer.annotators:
-            draws = attach(scorer.annotators, draws, self.cache, self.progress)
+            cache = self.cache if needs_cache(scorer.annotators) else None
+            draws = attach(scorer.annotators, draws, cache, self.progress, self._notes)
         rows, keys = score(scorer, draws, self.patients, self.setting)
         gaps: Json = {"unscored": reasons} if (reasons := unscored_reasons(draws, rows)) else {}
         return rows, keys, gaps | ({"again": True} if try_again(draws) else {})
@@ -212,11 +222,26 @@ class Scoring:
             saved = read_json(folder / "scores.json")
         except ReportCardError:  # damaged: it can be made again
             return True
-        if saved.get("inputs") != inputs or saved.get("again"):
+        if self._keeps(system, scorer, saved):
+            return False
+        judged = any(isinstance(a, JudgedAnnotator) for a in scorer.annotators)
+        if saved.get("inputs") != inputs or saved.get("again") or (judged and self.anew):
             return True
         if "not_run" in saved:
             return False
         return not rows.is_file() or file_digest(rows) != saved.get("rows_sha256")
+
+    def _keeps(self, system: System, scorer: Scorer, saved: Json) -> bool:
+        """Whether what was scored before stays: only its reader is missing now (no key, no judge,
+        weights moved away)."""
+        reason = self._reason(scorer)
+        made_of = digest(self._made_of(system, scorer))
+        if reason is None or "rows_sha256" not in saved or saved.get("made_of") != made_of:
+            return False
+        if (system.folder, scorer.label) not in self._kept:
+            self._kept.add((system.folder, scorer.label))
+            self.say(f"  kept {scorer.label} of {system.label} as scored before; now: {reason}")
+        return True
 
     def predictions_sha256(self, system: System) -> str:
         """Digest of a finished run's predictions. Raises ReportCardError when it is not finished,
@@ -231,19 +256,25 @@ class Scoring:
             self._finished[system.folder] = read_json(source / "DONE")["predictions_sha256"]
         return self._finished[system.folder]
 
+    def _made_of(self, system: System, scorer: Scorer) -> Json:
+        """Everything that a score is made from, except who read the texts."""
+        return {
+            "cohort": self.cohort.fingerprint,
+            "predictions": self.predictions_sha256(system),
+            "metric": scorer.fingerprint,
+            "text": self.setting.text.name,
+            "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
+            "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
+            "stats": self._stats(scorer),
+        }
+
     def _inputs(self, system: System, scorer: Scorer) -> str:
         """Digest of everything that a score is made from."""
         return digest(
             {
-                "cohort": self.cohort.fingerprint,
-                "predictions": self.predictions_sha256(system),
-                "metric": scorer.fingerprint,
+                **self._made_of(system, scorer),
                 "read by": self._read_by(scorer),
                 "not run": self._reason(scorer),
-                "text": self.setting.text.name,
-                "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
-                "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
-                "stats": self._stats(scorer),
             }
         )
 
@@ -286,28 +317,3 @@ class Scoring:
             "unique_candidates": len(set(texts)),
             "draws": len(draws),
         }
-
-
-def _npz(ids: Sequence[str], rows: Array, patients: Clusters | None) -> bytes:
-    clusters: Json = {} if patients is None else {"clusters": patients}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, ids=np.array(ids), rows=rows, **clusters)
-    return buffer.getvalue()
-
-
-def load_rows(folder: Path) -> tuple[list[str], Array]:
-    """ids and rows (draws, n, k) of a score folder; never a pickle."""
-    try:
-        with np.load(folder / "rows.npz", allow_pickle=False) as saved:
-            return saved["ids"].tolist(), saved["rows"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ReportCardError(
-            f"{folder / 'rows.npz'} cannot be read ({error}). Run: reportcard score"
-        ) from error
-
-
-def load_clusters(folder: Path) -> Clusters | None:
-    """The number of each study's patient, where patients have several studies."""
-    with np.load(folder / "rows.npz", allow_pickle=False) as saved:
-        clusters: Clusters | None = saved.get("clusters")
-    return clusters

@@ -331,3 +331,43 @@ def test_a_resample_without_a_score_does_not_tell_rows_apart(tmp_path: Path) -> 
     }
     pairs = _Pairs(rows, mean, Resampler(3, 100), 0.95)
     assert pairs.interval("b", "a", "mean") == [0.0, 0.0]  # over the study that both have
+
+
+def test_a_judge_that_is_down_is_waited_for_once_whatever_the_models(
+    mini_cohort: Cohort, tmp_path: Path
+) -> None:
+    systems = [make_run(mini_cohort, tmp_path, f"This is wrong {i}.", f"m{i}") for i in range(3)]
+    judge = FakeJudge()
+    judge.down = {"wrong"}
+    one = scoring(mini_cohort, tmp_path, judge)
+    one.annotate(systems)
+    for system in systems:
+        one.run(system)
+    assert len(judge.asked) == 1
+
+
+def test_scores_stay_when_only_the_judge_is_missing(
+    mini_cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, judge = make_run(mini_cohort, tmp_path, "This is wrong."), FakeJudge()
+    before = run_scoring(mini_cohort, tmp_path, system, judge)
+    monkeypatch.setattr(FakeJudge, "missing", lambda self: "no key in JUDGE_KEY")
+    said: list[str] = []
+    one = scoring(mini_cohort, tmp_path, FakeJudge())
+    one.say = said.append
+    assert one.run(system) == 0
+    (path,) = tmp_path.glob(f"scores/*/{system.folder}/*/counts/scores.json")
+    assert read_json(path) == before
+    assert said == ["  kept counts of m as scored before; now: no key in JUDGE_KEY"]
+
+
+def test_recording_reads_verdicts_again_though_scores_are_up_to_date(
+    mini_cohort: Cohort, tmp_path: Path
+) -> None:
+    system, judge = make_run(mini_cohort, tmp_path, "This is wrong."), FakeJudge()
+    run_scoring(mini_cohort, tmp_path, system, judge)
+    one = scoring(mini_cohort, tmp_path, judge)
+    one.anew = True
+    one.annotate([system])
+    assert one.run(system) == 1
+    assert len(judge.asked) == 2

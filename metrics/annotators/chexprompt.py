@@ -95,7 +95,8 @@ class Chexprompt:
             _refusal(candidate, reference) for candidate, reference in items
         ]
         asked = [i for i, note in enumerate(notes) if note is None]
-        verdicts = self._judge.ask([self._question(*items[i]) for i in asked], self.id)
+        questions = [self._question(*items[i]) for i in asked]
+        verdicts = self._judge.ask(questions, self.id) if questions else []
         for i, verdict in zip(asked, verdicts, strict=True):
             notes[i] = _note(verdict)
         return notes

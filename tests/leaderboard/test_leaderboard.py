@@ -35,8 +35,9 @@ from harness.leaderboard.publish import write
 from harness.leaderboard.tables import collect
 from harness.leaderboard.terminal import render
 from harness.predict import System, predict
+from harness.rows import load_rows
 from harness.score import open_metrics
-from harness.scoring import Scoring, load_rows
+from harness.scoring import Scoring
 from harness.stats import Resampler, compare
 from harness.store import digest, file_digest
 
