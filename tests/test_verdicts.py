@@ -22,7 +22,7 @@ from harness.judge import (
     open_judge,
 )
 from harness.progress import quiet
-from harness.verdicts import RecordedJudge
+from harness.recorded import RecordedJudge
 from tests import scripted_judge as scripted
 from tests.scripted_judge import ScriptedJudge
 
