@@ -234,20 +234,21 @@ class _Shelf:
     def store(self, outcomes: Sequence[Outcome]) -> None:
         """One transaction; storing an outcome twice does no harm."""
         rows: list[tuple[bytes, Json, Sequence[Json]]] = []
-        known = self.resolved
+        ids: list[str] = []
         for outcome in outcomes:
             digest, verdict = self._digests[outcome.index], outcome.verdict
             self.verdicts[digest] = verdict
             if outcome.model and self.first is None:
                 self.first = self.resolved = outcome.model
+                ids.append(outcome.model)
             if outcome.model and outcome.model != self.first:
                 self.foreign[digest], self.resolved = outcome, outcome.model
+                ids.append(outcome.model)
             if not verdict.again:
                 key = key_of(digest, outcome.model or NOBODY)
                 rows.append((key, _kept(outcome), outcome.answers))
-        name = (*self._name, self.resolved) if self.resolved and self.resolved != known else None
-        if rows or name:
-            self._cache.put(rows, name)
+        if rows or ids:
+            self._cache.put(rows, [(*self._name, each) for each in ids])
 
 
 def content(question: Question, settings: JudgeSettings) -> bytes:

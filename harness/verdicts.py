@@ -96,18 +96,18 @@ class VerdictCache:
     def put(
         self,
         rows: Iterable[tuple[bytes, Json, Sequence[Json]]],
-        resolved: tuple[str, str, str] | None = None,
+        resolved: Sequence[tuple[str, str, str]] = (),
     ) -> None:
-        """(key, verdict, answers) rows in one transaction; resolved: (endpoint, model, id)."""
+        """(key, verdict, answers) rows in one transaction; resolved: (endpoint, model, id) in the
+        order in which they answered."""
         kept = [
             (key, _text(verdict), zlib.compress(_text(list(answers)).encode(), 1))
             for key, verdict, answers in rows
         ]
         try:
             with self._db:
-                if resolved:
-                    self._db.execute("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", resolved)
-                    self._db.execute("INSERT OR IGNORE INTO ids VALUES (?, ?, ?)", resolved)
+                self._db.executemany("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", resolved)
+                self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?, ?)", resolved)
                 self._db.executemany(
                     "INSERT OR REPLACE INTO verdicts VALUES (?, ?)", ((k, v) for k, v, _ in kept)
                 )
