@@ -99,11 +99,18 @@ class Asking:
     ) -> None:
         self.resolved, self._others = resolved, others - {resolved}
         self._own = False  # whether `resolved` has answered in this run
-        self.by_turns: str | None = None  # what is to be said of two models behind one name
+        self._seen: set[str] = set()  # of the others
         self._settings, self._endpoint, self._ledger = settings, endpoint, ledger
         self._modes, self._deliver = modes, deliver
         self._patience = Patience(settings.patience_s)
         self._refused = 0
+
+    @property
+    def by_turns(self) -> str | None:
+        """What is to be said of two models behind one name, if both have answered."""
+        if self.resolved and self._own and self._seen:
+            return by_turns(self.resolved, " and ".join(sorted(self._seen)))
+        return None
 
     async def run(self, questions: Sequence[Question]) -> None:
         """An outcome for each question is delivered as it comes."""
@@ -139,12 +146,14 @@ class Asking:
             model = self._model(question, answer)
             self.resolved = self.resolved or model
             self._own |= model == self.resolved
-            if model in self._others and self._own:
-                self.by_turns = by_turns(self.resolved, model)
+            self._seen |= {model} & self._others
+            if model in self._others:
                 refused += 1
                 if refused < self._settings.attempts:
                     continue
-                return Outcome(index, Verdict(reason=self.by_turns, again=True))
+                if self._own:
+                    reason = by_turns(self.resolved, model)
+                    return Outcome(index, Verdict(reason=reason, again=True))
             answers.append(answer.record(mode, sampling, max_tokens))
             if answer.finish == "content_filter":
                 return Outcome(index, Verdict(reason="content filter"), model, tuple(answers))

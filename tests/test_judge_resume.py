@@ -78,7 +78,7 @@ def test_two_models_by_turns_come_to_an_end(asker: Asker) -> None:
     with ScriptedJudge(script) as server:
         for _ in range(2):
             found = asker.ask(server, many(8), concurrency=1)
-        assert all(verdict.value for verdict in found)
+        assert all(verdict.value for verdict in found), found
         assert sum("by turns" in said for said in asker.said) == 1
         seen = len(server.requests)
         assert asker.ask(server, many(8), concurrency=1) == found
@@ -162,7 +162,7 @@ def test_only_a_damaged_cache_is_to_be_moved_away(tmp_path: Path) -> None:
     assert "move it away" not in str(told.value)
     cache = VerdictCache(tmp_path / "judge.sqlite")
     cache._db.execute("PRAGMA max_page_count = 1")  # no room
-    with pytest.raises(ReportCardError, match="full.*leave it where it is"):
+    with pytest.raises(ReportCardError, match=r"full.*leave it where it is"):
         cache.put([(b"k", {"reason": "x" * 100_000}, ())])
     cache.close()
 

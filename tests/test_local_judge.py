@@ -103,7 +103,7 @@ def answers(base_url: str) -> bool:
 
 def test_it_ends_with_its_parent(judge_gguf: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from harness.local_judge import model_name, running\n"
+        "import sys, time; from pathlib import Path; from harness.local_judge import running\n"
         "with running(Path(sys.argv[1])) as url: print(url, flush=True); time.sleep(99)"
     )
     command = [sys.executable, "-c", script, str(judge_gguf)]
