@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from harness.api import Json
@@ -26,6 +26,7 @@ from harness.failures import (
 )
 from harness.judge import BadAnswerError, JudgeSettings, Question, Verdict
 from harness.patience import Patience
+from harness.redact import safe_id
 
 LADDER: tuple[Mode, ...] = ("json_schema", "json_object", "none")
 TRIES, LIMITED_TRIES = 6, 24  # of one question, while others succeed; the second for 429
@@ -81,7 +82,10 @@ class Modes:
 
 
 class Asking:
-    """One `ask`. `resolved`: the id that the endpoint is known to resolve the model to."""
+    """One `ask`. `resolved`: the id that the endpoint is known to resolve the model to; `others`:
+    ids that it answered under before. One of those, in turns with `resolved`, is asked again and
+    not used; a new one, or one instead of `resolved`, ends the run.
+    """
 
     def __init__(
         self,
@@ -91,12 +95,22 @@ class Asking:
         modes: Modes,
         resolved: str | None,
         deliver: Callable[[Outcome], None],
+        others: Set[str] = frozenset(),
     ) -> None:
-        self.resolved = resolved
+        self.resolved, self._others = resolved, others - {resolved}
+        self._own = False  # whether `resolved` has answered in this run
+        self._seen: set[str] = set()  # of the others
         self._settings, self._endpoint, self._ledger = settings, endpoint, ledger
         self._modes, self._deliver = modes, deliver
         self._patience = Patience(settings.patience_s)
         self._refused = 0
+
+    @property
+    def by_turns(self) -> str | None:
+        """What is to be said of two models behind one name, if both have answered."""
+        if self.resolved and self._own and self._seen:
+            return by_turns(self.resolved, " and ".join(sorted(self._seen)))
+        return None
 
     async def run(self, questions: Sequence[Question]) -> None:
         """An outcome for each question is delivered as it comes."""
@@ -122,15 +136,24 @@ class Asking:
     async def _answer(self, index: int, question: Question) -> Outcome:
         """Ask until an answer can be read, with other sampling each time."""
         answers: list[Json] = []
-        unread, max_tokens, reason = 0, question.max_tokens, ""
+        unread, refused, max_tokens, reason = 0, 0, question.max_tokens, ""
         while unread < self._settings.attempts:
             sampling = dict(question.sampling)
             if unread:
                 warmer = max(sampling.get("temperature", 0.0), STEP * unread)
                 sampling |= {"temperature": warmer, "seed": unread}
             answer, mode = await self._get(question, sampling, max_tokens)
-            model = answer.model or self._settings.model
+            model = self._model(question, answer)
             self.resolved = self.resolved or model
+            self._own |= model == self.resolved
+            self._seen |= {model} & self._others
+            if model in self._others:
+                refused += 1
+                if refused < self._settings.attempts:
+                    continue
+                if self._own:
+                    reason = by_turns(self.resolved, model)
+                    return Outcome(index, Verdict(reason=reason, again=True))
             answers.append(answer.record(mode, sampling, max_tokens))
             if answer.finish == "content_filter":
                 return Outcome(index, Verdict(reason="content filter"), model, tuple(answers))
@@ -148,6 +171,12 @@ class Asking:
                 unread += 1
         verdict = Verdict(reason=f"{reason} ({unread} answers)")
         return Outcome(index, verdict, model, tuple(answers), unread)
+
+    def _model(self, question: Question, answer: Answer) -> str:
+        """The id that answered, fit to be shown."""
+        name = str(self._settings.model)
+        texts = (t for v in question.texts.values() for t in ([v] if isinstance(v, str) else v))
+        return safe_id(answer.model, texts, name) if answer.model else name
 
     async def _get(
         self, question: Question, sampling: dict[str, float], max_tokens: int
@@ -234,6 +263,10 @@ def read(question: Question, answer: Answer) -> Json:
         raise
     except Exception as error:  # nesting bombs, 10⁵-digit numbers: an answer never ends the run
         raise BadAnswerError(f"an answer that breaks the reader ({type(error).__name__})") from None
+
+
+def by_turns(resolved: str, other: str) -> str:
+    return f"the endpoint answers as {resolved} and as {other} by turns; {other} is not used"
 
 
 def changed(settings: JudgeSettings, old: str | None, new: str | None) -> str:

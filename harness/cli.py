@@ -146,9 +146,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _judge_overrides(arguments: argparse.Namespace) -> list[str]:
     """--judge, --verdicts and --record in Hydra's words. Verdicts alone mean the recorded judge."""
+    from harness.config import quoted
+
     judge = arguments.judge or ("recorded" if arguments.verdicts else None)
-    given = {"judge": judge, "judge.verdicts": arguments.verdicts, "judge.record": arguments.record}
-    return [f"{key}={value}" for key, value in given.items() if value is not None]
+    given = {"judge.verdicts": arguments.verdicts, "judge.record": arguments.record}
+    # Quoted, since a file may be called 2026 or null.
+    paths = [f"{key}={quoted(str(path))}" for key, path in given.items() if path is not None]
+    return [f"judge={judge}", *paths] if judge else paths
 
 
 def _say_aside(text: str) -> None:

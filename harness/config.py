@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness import registry
 from harness.api import Json, ReportCardError
+from harness.judge import JudgeSettings
 from harness.settings import Interval, Plugin, Protocol, RunConfig, Stats
 
 RESERVED = ("plugin", "name", "label")
@@ -253,6 +254,9 @@ def _explain(error: Exception) -> str:
         if key.startswith("_"):
             name, _, option = tail.partition(".")
             return f"{group} {name} has no option '{option}' (conf/{group}/{name}.yaml lists them)"
+        if group == "judge" and tail:
+            hint = registry.did_you_mean(tail, (field.name for field in fields(JudgeSettings)))
+            return f"A judge has no option '{tail}'.{hint} (conf/judge/none.yaml lists them)"
         hint = registry.did_you_mean(key, _top_keys())
         return f"Unknown setting '{key}'.{hint} (conf/config.yaml lists them)"
     return f"Bad configuration: {message}"
@@ -280,7 +284,7 @@ def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[s
             if not chosen[key]:
                 raise ReportCardError(f"{key}= is empty; name one or more (reportcard list).")
         elif key in ("plugin", "plugins"):
-            plugins += [_quoted(path) for path in value.strip("[]").split(",")]
+            plugins += [quoted(path) for path in value.strip("[]").split(",")]
         else:
             rest.append(_with_quotes(override))
     if plugins:
@@ -291,12 +295,14 @@ def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[s
 def _with_quotes(override: str) -> str:
     """`key=value` whose value Hydra's grammar would misread, quoted; done twice it is as once."""
     key, _, value = override.partition("=")
+    if key.lstrip("+") == "judge.prices" and value[:1] == "{":
+        return f"judge.prices={quoted(value)}"  # as text: harness.judge.settings_of reads it
     if PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
         return override
-    return f"{key}={_quoted(value)}"
+    return f"{key}={quoted(value)}"
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """A Hydra string: quotes inside are escaped."""
     return "'" + value.replace("'", r"\'") + "'"
 

@@ -13,7 +13,7 @@ from harness.api import ReportCardError
 from harness.card import environment
 from harness.cohort import open_dataset
 from harness.egress import parse_endpoint, permit
-from harness.judge import JudgeSettings, NoJudge
+from harness.judge import open_judge, settings_of
 from harness.score import open_metrics
 from harness.settings import Plugin, RunConfig
 from harness.tracking import tracking_uri
@@ -21,6 +21,7 @@ from harness.tracking import tracking_uri
 EXTRAS = {
     "mlflow": "mlflow",
     "rules": "negspacy",
+    "judge": "openai",
     "gpu": "torch",
     "clinical": "radgraph",
     "ray": "ray",
@@ -72,20 +73,20 @@ def report(run: RunConfig) -> tuple[list[Line], bool]:
 def _judge_lines(run: RunConfig) -> list[Line]:
     """Which judge was chosen, where text goes, and whether each dataset's text may go there."""
     try:
-        judge = JudgeSettings(**config.load_judge(run.overrides))
+        options = config.load_judge(run.overrides)
+        judge, problem = settings_of(options), open_judge(options).missing()
         if judge.kind == "none":
-            return [("judge", "--", str(NoJudge().missing()))]
+            return [("judge", "--", str(problem))]
         if judge.kind == "recorded":
-            there = Path(judge.verdicts or "").is_file()
-            text = f"recorded verdicts of {judge.verdicts}; text goes nowhere"
-            return [("judge", "ok" if there else "missing", text)]
+            text = problem or f"recorded verdicts of {judge.verdicts}; text goes nowhere"
+            return [("judge", "missing" if problem else "ok", text)]
+        if problem and not judge.base_url:
+            return [("judge", "missing", problem)]
         endpoint = parse_endpoint(judge.base_url or "")
-    except (ReportCardError, TypeError) as error:
+    except ReportCardError as error:
         return [("judge", "missing", str(error))]
-    keyless = judge.api_key_env is not None and not os.environ.get(judge.api_key_env)
-    text = f"{judge.kind}, {judge.model}; text goes to {endpoint}"
-    text += f"; {judge.api_key_env} is not set" if keyless else ""
-    lines = [("judge", "missing" if keyless else "ok", text)]
+    text = problem or f"{judge.kind}, {judge.model}; text goes to {endpoint}"
+    lines = [("judge", "missing" if problem else "ok", text)]
     return lines + [_may_go(plugin, str(judge.base_url)) for plugin in run.datasets]
 
 

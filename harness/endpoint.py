@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import time
@@ -21,6 +20,7 @@ from harness.api import Json, ReportCardError
 from harness.budget import Usage
 from harness.failures import DownError, FailureError, StopError, of_status
 from harness.judge import MAX_ANSWER, JudgeSettings, Question
+from harness.redact import FINISHES, safe_id, word
 
 if TYPE_CHECKING:
     import httpx2
@@ -64,9 +64,6 @@ class Endpoint:
     """A connection pool to settings.base_url; needs a running event loop for `send`."""
 
     def __init__(self, settings: JudgeSettings, http_client: httpx2.AsyncClient) -> None:
-        # At DEBUG the SDK logs whole requests, and those hold reports.
-        log = logging.getLogger("openai")
-        log.setLevel(max(log.getEffectiveLevel(), logging.INFO))
         http_client.event_hooks["response"].append(_bounded)
         self._client = _sdk_client(settings, http_client)
         self._settings = settings
@@ -131,7 +128,14 @@ class Endpoint:
 
 def _sdk_client(settings: JudgeSettings, http_client: httpx2.AsyncClient) -> AsyncOpenAI:
     """The SDK's client, deaf to its environment variables."""
+    import logging
+
     import openai
+
+    # At DEBUG the SDK logs whole requests, and those hold reports. Only now: to be imported with
+    # OPENAI_LOG=debug sets the level.
+    log = logging.getLogger("openai")
+    log.setLevel(max(log.getEffectiveLevel(), logging.INFO))
 
     key = (os.environ.get(settings.api_key_env, "") if settings.api_key_env else "") or "none"
     assert settings.base_url is not None
@@ -232,9 +236,9 @@ def _read(body: bytes, began: float) -> Answer:
     return Answer(
         content,
         bad,
-        finish if isinstance(finish, str) else None,
+        word(finish, FINISHES),
         model if isinstance(model, str) and model else None,
         Usage.of(value.get("usage")),
-        fingerprint if isinstance(fingerprint, str) else None,
+        safe_id(fingerprint) if isinstance(fingerprint, str) else None,
         time.monotonic() - began,
     )

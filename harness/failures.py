@@ -10,11 +10,10 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 from harness.judge import JudgeSettings
+from harness.redact import CODES, PARAMS, word
 
-SAFE = re.compile(r"[A-Za-z0-9_.\[\]]{1,60}")  # an error code: an identifier, no quotation
 OVERFLOW = re.compile(
     r"context[_ ](length|size|window)|maximum context|exceed_context|exceeds? the .*context"
     r"|longer than the model's context|too many tokens|prompt is too long"
@@ -107,12 +106,9 @@ def _said(content: bytes) -> tuple[str | None, str | None, str]:
     error = body.get("error", body) if isinstance(body, dict) else None
     fields = error if isinstance(error, dict) else {}
 
-    def safe(value: Any) -> str | None:
-        return value if isinstance(value, str) and SAFE.fullmatch(value) else None
-
-    code = safe(fields.get("code")) or safe(fields.get("type"))
+    code = word(fields.get("code"), CODES) or word(fields.get("type"), CODES)
     said = content[:20_000].decode("utf-8", "replace").lower()
-    return code, safe(fields.get("param")), said
+    return code, word(fields.get("param"), PARAMS), said
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -2,7 +2,7 @@
 
     annotator ──Question──▶ judge ──Verdict──▶ annotator
                              │ live (harness/llm.py): verdict cache, then the endpoint
-                             │ recorded (harness/verdicts.py): a JSONL file, no model
+                             │ recorded (harness/recorded.py): a JSONL file, no model
 
 An answer is hostile until it has passed the question's own `check`. A question without a usable
 answer gets a verdict with a reason, never a guessed value. Plugins may import this module.
@@ -11,8 +11,10 @@ answer gets a verdict with a reason, never a guessed value. Plugins may import t
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -184,19 +186,60 @@ class JudgeSettings:
             )
         for name in ("concurrency", "timeout_s", "patience_s", "attempts"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value) or value <= 0:
                 raise ReportCardError(f"judge.{name} must be a number above 0, not {value!r}.")
+        self._check_types()
+
+    def _check_types(self) -> None:
+        for name in ("base_url", "api_key_env", "api_version", "model", "caveat"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise ReportCardError(
+                    f"judge.{name} must be text, not {value!r}: quote it, as in"
+                    f" \"judge.{name}='{value}'\"."
+                )
+        for name in ("verdicts", "record"):
+            value = getattr(self, name)
+            if not isinstance(value, Path | None):
+                raise ReportCardError(
+                    f"judge.{name} must be a path, not {value!r}: quote it, as in"
+                    f" \"judge.{name}='{value}'\"."
+                )
+        if not isinstance(self.prices, Mapping):
+            raise ReportCardError(
+                f"judge.prices must be {{MODEL: {{input: …, output: …}}}}, not {self.prices!r}."
+            )
+        if self.verdicts and self.kind != "recorded":
+            raise ReportCardError(
+                "judge.verdicts (--verdicts) are read by judge=recorded only, and another judge"
+                f" was chosen (kind {self.kind}): choose one of the two."
+            )
+
+
+def settings_of(options: Mapping[str, Any]) -> JudgeSettings:
+    """The options of conf/judge, checked. `prices` may be YAML text: Hydra's grammar has no key
+    such as `llama3.1:8b`. Raises ReportCardError."""
+    given = dict(options)
+    for name in ("verdicts", "record"):
+        if isinstance(given.get(name), str):
+            given[name] = Path(given[name]) if given[name] else None
+    if isinstance(given.get("prices"), str):
+        import yaml
+
+        with suppress(yaml.YAMLError, RecursionError):  # what stays text is refused below
+            given["prices"] = yaml.safe_load(given["prices"])
+    try:
+        return JudgeSettings(**given)
+    except TypeError as error:
+        raise ReportCardError(f"judge: {error}") from None
 
 
 def open_judge(options: Mapping[str, Any]) -> Judge:
     """A judge from the options of conf/judge; nothing is contacted yet."""
-    paths = {k: Path(options[k]) for k in ("verdicts", "record") if options.get(k)}
-    try:
-        settings = JudgeSettings(**{**options, **paths})
-    except TypeError as error:
-        raise ReportCardError(f"judge: {error}") from None
+    settings = settings_of(options)
     if settings.kind == "recorded":
-        from harness.verdicts import RecordedJudge
+        from harness.recorded import RecordedJudge
 
         return RecordedJudge(settings)
     if settings.kind == "none":

@@ -12,7 +12,7 @@ import hashlib
 import importlib.util
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Custody, Json, ReportCardError
@@ -21,14 +21,16 @@ from harness.budget import Ledger, Price
 from harness.endpoint import Endpoint
 from harness.judge import JudgeSettings, Question, Verdict
 from harness.pool import Pool
+from harness.recorded import Record, by
 from harness.store import canonical
-from harness.verdicts import Record, VerdictCache
+from harness.verdicts import VerdictCache
 
 if TYPE_CHECKING:
     from harness.egress import Permit
 
 COMMIT_S = 0.1  # verdicts that come within are stored in one transaction
 UNSET = (None, "", "???")
+NOBODY = ""  # in the place of a model's id: final before any model answered (a content filter)
 
 
 class LiveJudge:
@@ -90,18 +92,20 @@ class LiveJudge:
     def admit(self, custody: Custody) -> None:
         from harness.egress import permit
 
+        self._permit = self._custody = None  # a refusal leaves no earlier permission in force
         if reason := self.missing():
             raise ReportCardError(reason)
-        self._permit = permit(custody.data, str(self.settings.base_url))
-        if self._custody and self._custody.cache_dir != custody.cache_dir:
+        granted = permit(custody.data, str(self.settings.base_url))
+        if self._record:
+            self._record.check()
+        if self._cache and self._cache.path.parent != custody.cache_dir:
             self.close()
-        self._custody = custody
-        self._open()
+        self._open(custody)
+        self._custody, self._permit = custody, granted
 
-    def _open(self) -> VerdictCache:
-        assert self._custody is not None
+    def _open(self, custody: Custody) -> VerdictCache:
         if self._cache is None:
-            self._cache = VerdictCache(self._custody.cache_dir / "judge.sqlite")
+            self._cache = VerdictCache(custody.cache_dir / "judge.sqlite")
             self._resolved = self._cache.resolved(self._endpoint, str(self.settings.model))
         return self._cache
 
@@ -119,31 +123,32 @@ class LiveJudge:
         custody = self._custody
         if custody is None:
             raise ReportCardError("the judge was not told whose text this is: admit() comes first.")
-        self._open()
+        cache = self._open(custody)
         self._ledger = self._ledger or self._new_ledger()
         digests = [content(question, self.settings) for question in questions]
-        known = self._look_up(digests)
+        known = self._look_up(cache, dict(zip(digests, questions, strict=True)))
         asked = {d: q for d, q in zip(digests, questions, strict=True) if d not in known}
         if asked:
             known |= self._ask(asked, custody, label)
         verdicts = [known[digest] for digest in digests]
         if self._record:
-            self._record.write(questions, verdicts)
+            model, caveat = self.identity, self.caveat
+            self._record.write(questions, verdicts, [by(q, model, caveat) for q in questions])
         custody.say(self._summary(label, verdicts, len(asked)))
         return verdicts
 
-    def _look_up(self, digests: Sequence[bytes]) -> dict[bytes, Verdict]:
+    def _look_up(
+        self, cache: VerdictCache, questions: Mapping[bytes, Question]
+    ) -> dict[bytes, Verdict]:
         """Verdicts that the cache holds, by digest of the question."""
-        cache, resolved = self._open(), self._resolved
-        if resolved is None:
-            return {}
-        keys = {key_of(digest, resolved): digest for digest in digests}
-        return {
-            keys[key]: Verdict(found.get("value"), found.get("reason"))
-            for key, found in cache.get(list(keys)).items()
-            # Unread after fewer answers than may now be asked for: not final any more.
-            if found.get("answers", self.settings.attempts) >= self.settings.attempts
-        }
+        known: dict[bytes, Verdict] = {}
+        for model in (NOBODY,) if self._resolved is None else (self._resolved, NOBODY):
+            keys = {key_of(d, model): d for d in questions if d not in known}
+            for key, row in cache.get(list(keys)).items():
+                verdict = _usable(row, questions[keys[key]], self.settings.attempts)
+                if verdict is not None:
+                    known[keys[key]] = verdict
+        return known
 
     def _ask(
         self, asked: dict[bytes, Question], custody: Custody, label: str
@@ -153,11 +158,15 @@ class LiveJudge:
         digests, questions = list(asked), list(asked.values())
         inbox: deque[Outcome] = deque()
         before = self._resolved
-        shelf = _Shelf(self._open(), (self._endpoint, str(self.settings.model)), before, digests)
+        cache, name = self._open(custody), (self._endpoint, str(self.settings.model))
+        shelf, others = _Shelf(cache, name, before, digests), cache.ids(*name)
+        asking: list[Asking] = []
 
         def build(endpoint: Endpoint) -> Asking:
             assert self._ledger is not None
-            return Asking(self.settings, endpoint, self._ledger, self._modes, before, inbox.append)
+            common = (self.settings, endpoint, self._ledger, self._modes)
+            asking.append(Asking(*common, before, inbox.append, others))
+            return asking[0]
 
         pool = Pool(build, self._new_endpoint, questions)
         try:
@@ -168,6 +177,8 @@ class LiveJudge:
             shelf.store([inbox.popleft() for _ in range(len(inbox))])
             self._resolved = shelf.resolved
         pool.raise_error()
+        if asking and asking[0].by_turns:
+            custody.say(f"{label}: {asking[0].by_turns}; name a dated model as judge.model")
         for digest, outcome in shelf.foreign.items():
             reason = changed(self.settings, before or shelf.first, outcome.model)
             shelf.verdicts[digest] = Verdict(reason=reason, again=True)
@@ -219,32 +230,25 @@ class _Shelf:
         self.foreign: dict[bytes, Outcome] = {}  # another model's: stored, and not used here
         self.resolved = self.first = resolved
         self._cache, self._name, self._digests = cache, name, digests
-        self._unplaced: list[tuple[bytes, Json]] = []  # final before any model gave its id
 
     def store(self, outcomes: Sequence[Outcome]) -> None:
         """One transaction; storing an outcome twice does no harm."""
         rows: list[tuple[bytes, Json, Sequence[Json]]] = []
-        known = self.resolved
+        ids: list[str] = []
         for outcome in outcomes:
             digest, verdict = self._digests[outcome.index], outcome.verdict
             self.verdicts[digest] = verdict
             if outcome.model and self.first is None:
                 self.first = self.resolved = outcome.model
+                ids.append(outcome.model)
             if outcome.model and outcome.model != self.first:
                 self.foreign[digest], self.resolved = outcome, outcome.model
+                ids.append(outcome.model)
             if not verdict.again:
-                kept = _kept(outcome)
-                model = outcome.model or self.first
-                if model is None:
-                    self._unplaced.append((digest, kept))
-                else:
-                    rows.append((key_of(digest, model), kept, outcome.answers))
-        if self.first is not None:
-            rows += [(key_of(d, self.first), kept, ()) for d, kept in self._unplaced]
-            self._unplaced.clear()
-        name = (*self._name, self.resolved) if self.resolved and self.resolved != known else None
-        if rows or name:
-            self._cache.put(rows, name)
+                key = key_of(digest, outcome.model or NOBODY)
+                rows.append((key, _kept(outcome), outcome.answers))
+        if rows or ids:
+            self._cache.put(rows, [(*self._name, each) for each in ids])
 
 
 def content(question: Question, settings: JudgeSettings) -> bytes:
@@ -270,6 +274,22 @@ def content(question: Question, settings: JudgeSettings) -> bytes:
 def key_of(digest: bytes, resolved: str) -> bytes:
     """The cache's key: the question's digest under the id that answered."""
     return hashlib.sha256(digest + resolved.encode("utf-8", "surrogatepass")).digest()
+
+
+def _usable(row: Any, question: Question, attempts: int) -> Verdict | None:
+    """A row of the cache; None where it is damaged, or unread after fewer answers than may now be
+    asked for: then it is not final any more, and the question is asked again."""
+    if not isinstance(row, dict):
+        return None
+    if isinstance(row.get("value"), dict):
+        try:
+            return Verdict(question.check(row["value"]))
+        except Exception:  # a check meets whatever the row holds
+            return None
+    reason, answers = row.get("reason"), row.get("answers", attempts)
+    if isinstance(reason, str) and type(answers) is int and answers >= attempts:
+        return Verdict(reason=reason)
+    return None
 
 
 def _kept(outcome: Outcome) -> Json:

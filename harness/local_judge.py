@@ -5,11 +5,12 @@ judged metrics can be tried and tested end to end, and worthless as a judge of m
 is the same server for the length of a `with`, for tests and audits.
 
 llama.cpp accepts any model name in a request and answers under the name of what it serves. That
-name is the file's stem, so that a verdict's identity says which model gave it.
+name is the file's stem and a digest, so that a verdict's identity says which model gave it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -32,6 +33,7 @@ HOST = "127.0.0.1"
 PORT, SLOTS = 8103, 2  # what conf/judge/local.yaml expects: base_url and concurrency
 LOAD_S = 120.0
 QUIET = 2  # llama.cpp's verbosity: warnings and errors only, on stderr
+ENDS = 1 << 20  # bytes at either end of a file that tell it from another
 PROMPT_CACHE_MIB = 1024  # static prompts that another kind of question drove out of their slot
 
 Say = Callable[[str], None]
@@ -109,12 +111,19 @@ def judge_dir() -> Path:
 
 
 def model_name(gguf: Path) -> str:
-    """The name a file is served under: its stem, without signs that a shell or Hydra would read.
+    """The name a file is served under: `My-Model-7B-.Q4_K_M@1a2b3c4d`.
 
-    >>> model_name(Path("models/My Model (7B).Q4_K_M.gguf"))
-    'My-Model-7B-.Q4_K_M'
+    Its stem without signs that a shell or Hydra would read, and a digest of its size, its first
+    and its last MiB (reading all of a large model takes minutes): two models of one name differ.
     """
-    return re.sub(r"[^\w.-]+", "-", gguf.stem)
+    size = gguf.stat().st_size
+    known = hashlib.sha256(str(size).encode())
+    with gguf.open("rb") as handle:
+        known.update(handle.read(ENDS))
+        handle.seek(max(0, size - ENDS))
+        known.update(handle.read(ENDS))
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", gguf.stem)
+    return f"{stem[:80]}@{known.hexdigest()[:8]}"
 
 
 def _xllamacpp() -> Any:

@@ -95,7 +95,9 @@ def read_jsonl(
             value = json.loads(line_text, object_pairs_hook=pairs_hook)
         except json.JSONDecodeError as error:
             raise ReportCardError(f"{path}:{number}: not JSON: {error.msg}.") from None
-        except ValueError as error:  # of the hook: a repeated key
+        except ValueError as error:  # of the hook: a repeated key; else of int(): 5,000 digits
+            if pairs_hook is None or "digits" in str(error):
+                raise ReportCardError(f"{path}:{number}: a number of too many digits.") from None
             raise ReportCardError(f"{path}:{number}: the key {error} occurs twice.") from None
         if not isinstance(value, dict):
             raise ReportCardError(f"{path}:{number}: expected a JSON object on each line.")

@@ -18,7 +18,7 @@ import pytest
 
 from harness import registry
 from harness.cli import main
-from tests.scripted_judge import ScriptedJudge
+from tests.scripted_judge import Reply, ScriptedJudge, answer
 
 CANARY = "CANARYLARK"  # one word, so that no tokenizer, wrapping or escape takes it apart
 DATASET = f'''
@@ -76,12 +76,18 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [f"plugin={','.join(str(tmp_path / f'{name}.py') for name in files)}"]
 
 
-def misbehaving(request: dict[str, Any]) -> str:
-    """Echoes what it was asked: in prose, then inside JSON of the wrong shape."""
+def misbehaving(request: dict[str, Any]) -> Reply:
+    """Echoes what it was asked: in prose, inside JSON of the wrong shape, and in every field of an
+    answer or an error that takes a string."""
     said = request["messages"][-1]["content"]
+    if "s2" in said:
+        fields = dict.fromkeys(("message", "type", "param", "code"), CANARY)
+        return Reply(json.dumps({"error": fields}).encode(), 400)
     if "reference" in said and "s1" not in said:
-        return f"I would rather repeat it: {said}"
-    return json.dumps({"significant": {"A": said}, "echo": said})
+        return answer(f"I would rather repeat it: {said}", model=CANARY, finish_reason=CANARY)
+    echo = json.dumps({"significant": {"A": said}, "echo": said})
+    body = json.loads(answer(echo, finish_reason=said, model=CANARY).body)
+    return Reply(json.dumps({**body, "system_fingerprint": said}).encode())
 
 
 def places(root: Path, word: str) -> set[str]:

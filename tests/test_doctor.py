@@ -35,7 +35,7 @@ def judge_lines(mini_data: Path, tmp_path: Path, overrides: Sequence[str]) -> di
     chosen = [f"plugin={plugin}", "dataset=openi_findings,private", f"data_dir={mini_data}"]
     lines, able = report(config.load([*chosen, "model=empty_report", "metrics=bleu", *overrides]))
     assert able  # the other metrics run without a judge
-    return {area: [state, text] for area, state, text in lines if "judge" in area}
+    return {area: [state, text] for area, state, text in lines if area.endswith("judge")}
 
 
 def test_without_a_judge_it_says_how_to_choose_one(mini_data: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_judge_elsewhere_may_read_open_data_only(
     monkeypatch.delenv("OPENAI_API_KEY")
     state, text = judge_lines(mini_data, tmp_path, elsewhere)["judge"]
     assert state == "missing"
-    assert "OPENAI_API_KEY is not set" in text
+    assert "environment variable OPENAI_API_KEY" in text
 
 
 def test_recorded_verdicts_need_their_file(mini_data: Path, tmp_path: Path) -> None:
@@ -80,6 +80,29 @@ def test_recorded_verdicts_need_their_file(mini_data: Path, tmp_path: Path) -> N
     state, text = judge_lines(mini_data, tmp_path, recorded)["judge"]
     assert state == "ok"
     assert "text goes nowhere" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["judge=openai"], "judge.model is not set"),
+        (["judge=azure"], "judge.base_url is not set"),
+        (["judge=recorded"], "no recorded verdicts given"),
+        (["judge=local", "judge.budget_usd=3"], "judge.prices"),
+    ],
+)
+def test_what_a_judge_still_needs_is_told(
+    overrides: list[str], says: str, mini_data: Path, tmp_path: Path
+) -> None:
+    state, text = judge_lines(mini_data, tmp_path, overrides)["judge"]
+    assert state == "missing"
+    assert says in text
+    assert "None" not in text
+
+
+def test_the_judges_client_is_among_the_extras(mini_data: Path) -> None:
+    lines, _ = report(config.load([f"data_dir={mini_data}", "metrics=bleu", "model=empty_report"]))
+    assert "extra [judge]" in {area for area, _, _ in lines}
 
 
 def test_an_address_that_is_none_is_told(mini_data: Path, tmp_path: Path) -> None:

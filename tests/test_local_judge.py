@@ -22,7 +22,7 @@ import pytest
 from harness import fetch
 from harness.api import ReportCardError
 from harness.cli import main
-from harness.local_judge import running
+from harness.local_judge import model_name, running
 
 YES_OR_NO = {
     "type": "object",
@@ -67,9 +67,9 @@ def test_answers_keep_to_a_schema_and_say_who_answered(base_url: str, judge_gguf
     assert status == 200
     verdict = json.loads(answer["choices"][0]["message"]["content"])
     assert isinstance(verdict["opacity"], bool)
-    assert answer["model"] == judge_gguf.stem
+    assert answer["model"] == model_name(judge_gguf)
     with urllib.request.urlopen(f"{base_url}/models", timeout=30) as models:
-        assert [model["id"] for model in json.load(models)["data"]] == [judge_gguf.stem]
+        assert [model["id"] for model in json.load(models)["data"]] == [model_name(judge_gguf)]
 
 
 def test_each_slot_has_the_whole_context(base_url: str) -> None:
@@ -167,7 +167,19 @@ def test_a_model_of_ones_own_is_named_and_loses_the_caveat(
                 break
         server.kill()
     assert "worthless" not in said
-    assert "judge.concurrency=1 judge.model=my-model-7B- judge.caveat=null" in said
+    name = model_name(own)
+    assert name.startswith("my-model-7B-@")
+    assert f"judge.concurrency=1 judge.model={name} judge.caveat=null" in said
+
+
+def test_two_files_of_one_name_are_two_models(tmp_path: Path) -> None:
+    files = [tmp_path / folder / "model.gguf" for folder in "abc"]
+    middle = b"x" * (3 << 20)
+    for path, data in zip(files, (b"GGUF1", b"GGUF2", b"GGUF1"), strict=True):
+        path.parent.mkdir()
+        path.write_bytes(data + middle)
+    names = [model_name(path) for path in files]
+    assert names[0] == names[2] != names[1]
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded(

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from harness.judge import (
     open_judge,
 )
 from harness.progress import quiet
-from harness.verdicts import RecordedJudge
+from harness.recorded import Record, RecordedJudge
+from harness.recorded import by as asked_of
 from tests import scripted_judge as scripted
 from tests.scripted_judge import ScriptedJudge
 
@@ -132,6 +134,16 @@ def test_unscored_lines_keep_their_reason(tmp_path: Path) -> None:
         (json.dumps({**ROW, "hypothesis": "x", "status": None, "y": 1}), "v.jsonl:2: a verdict"),
         (json.dumps({**ROW, "status": "not_entailment"}), "v.jsonl:1 and :2"),
         ('{"a":' * 10_000, "nested too deep"),
+        ('{"kind": "entailment", "n": ' + "1" * 5000 + "}", "v.jsonl:2: a number of too many"),
+        (
+            '{"kind": "chexpromt"}',
+            r"v.jsonl:2: unknown kind 'chexpromt'. Did you mean chexprompt\?",
+        ),
+        ('{"kind": "radfact.phrase"}', r"Did you mean radfact.phrases\?"),
+        (
+            '{"kind": "entailment", "premises": ["a", "b"], "hypothesis": "x", "unscored": null}',
+            "v.jsonl:2: 'unscored' must give a reason",
+        ),
     ],
 )
 def test_a_bad_line_is_named(second: str, says: str, tmp_path: Path) -> None:
@@ -139,6 +151,91 @@ def test_a_bad_line_is_named(second: str, says: str, tmp_path: Path) -> None:
     path.write_text(json.dumps(ROW) + "\n" + second + "\n", encoding="utf-8")
     with pytest.raises(ReportCardError, match=says):
         replay(path, [entailment("x", "a", "b")])
+
+
+def by(**known: Any) -> Json:
+    return {**ROW, "by": known}
+
+
+def test_a_recording_says_who_gave_it(tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    from harness.llm import LiveJudge
+
+    record, again = tmp_path / "v.jsonl", tmp_path / "w.jsonl"
+    custody = Custody(DatasetCard("ours", "open"), tmp_path / "cache", quiet, print)
+    question = replace(entailment("h", "a", "b"), sampling={"temperature": 0.0})
+    with ScriptedJudge(
+        lambda request: scripted.answer('{"status": "entailment"}', model="m-may")
+    ) as server:
+        judge = LiveJudge(
+            JudgeSettings(
+                kind="openai", base_url=server.base_url, model="m", caveat="weak", record=record
+            )
+        )
+        judge.admit(custody)
+        judge.ask([question], "entailment")
+    known = {"prompt": "ours@1", "sampling": {"temperature": 0.0}, "caveat": "weak"}
+    assert json.loads(record.read_text())["by"] == {"model": "m(m-may)", **known}
+    for path in (record, again):  # what is recorded from a replay says so too
+        replayed = RecordedJudge(
+            JudgeSettings(kind="recorded", verdicts=path, record=again if path is record else None)
+        )
+        assert replayed.caveat == "weak"
+        assert replayed.identity.endswith("(m(m-may))")
+        assert replayed.ask([question], "x")[0].value == {"status": "entailment"}
+
+
+def test_verdicts_of_two_prompts_lie_in_one_file(tmp_path: Path) -> None:
+    record = tmp_path / "v.jsonl"
+    questions = [replace(entailment("h", "a", "b"), prompt=prompt) for prompt in ("p@1", "q@2")]
+    said = [Verdict({"status": status}) for status in ("entailment", "not_entailment")]
+    file = Record(record)
+    file.write(questions, said, [asked_of(question, "m", None) for question in questions])
+    assert replay(record, questions) == said
+    assert replay(record, questions[::-1]) == said[::-1]
+
+
+@pytest.mark.parametrize("known", [{"prompt": "theirs@2"}, {"sampling": {"temperature": 0.7}}])
+def test_a_verdict_under_other_terms_is_not_used(known: Json, tmp_path: Path) -> None:
+    [verdict] = replay(lines(tmp_path / "v.jsonl", by(**known)), [entailment("h", "a", "b")])
+    assert verdict == Verdict(reason="recorded under another prompt or sampling")
+
+
+def test_a_line_that_names_no_prompt_stands_for_any_and_gives_way(tmp_path: Path) -> None:
+    exact = {**by(prompt="ours@1"), "status": "not_entailment"}
+    path = lines(tmp_path / "v.jsonl", ROW, exact)
+    ours = entailment("h", "a", "b")
+    found = replay(path, [ours, replace(ours, prompt="theirs@2")])
+    assert [v.value and v.value["status"] for v in found] == ["not_entailment", "entailment"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [
+        ([ROW], "unknown"),
+        ([by(model="m-may")], "m-may"),
+        ([by(model="m(m-may)"), ROW], "m(m-may)+unknown"),
+        ([by(model="n"), by(model="m")], "m+n"),
+    ],
+)
+def test_identity_names_the_recordings_models(rows: list[Json], name: str, tmp_path: Path) -> None:
+    judge = RecordedJudge(JudgeSettings(kind="recorded", verdicts=lines(tmp_path / "v", *rows)))
+    assert judge.identity.endswith(f"({name})")
+
+
+def test_a_recordings_own_words_cannot_break_a_signature(tmp_path: Path) -> None:
+    path = lines(tmp_path / "v.jsonl", by(model="m|prompt:x\n", caveat="a\nb"))
+    judge = RecordedJudge(JudgeSettings(kind="recorded", verdicts=path))
+    assert "|" not in judge.identity
+    assert "sha256:" in judge.identity
+    assert judge.caveat == "a b"
+
+
+def test_a_record_of_a_replay_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+    path = lines(tmp_path / "v.jsonl", ROW)
+    judge = RecordedJudge(JudgeSettings(kind="recorded", verdicts=path, record=tmp_path))
+    with pytest.raises(ReportCardError, match=r"judge\.record"):
+        judge.admit(Custody(DatasetCard("ours"), tmp_path, quiet, print))
 
 
 def test_the_same_line_twice_is_no_conflict(tmp_path: Path) -> None:
