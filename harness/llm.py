@@ -20,6 +20,7 @@ from harness.asking import Asking, Modes, Outcome, changed
 from harness.budget import Ledger, Price
 from harness.endpoint import Endpoint
 from harness.judge import JudgeSettings, Question, Verdict
+from harness.patience import UNREACHABLE
 from harness.pool import Pool
 from harness.recorded import Record, by
 from harness.store import canonical
@@ -45,6 +46,7 @@ class LiveJudge:
         self._permit: Permit | None = None
         self._cache: VerdictCache | None = None
         self._resolved: str | None = None
+        self._down: str | None = None  # why nothing is asked any more under this custody
 
     @property
     def caveat(self) -> str | None:
@@ -92,6 +94,8 @@ class LiveJudge:
     def admit(self, custody: Custody) -> None:
         from harness.egress import permit
 
+        if custody is not self._custody:
+            self._down = None
         self._permit = self._custody = None  # a refusal leaves no earlier permission in force
         if reason := self.missing():
             raise ReportCardError(reason)
@@ -128,8 +132,14 @@ class LiveJudge:
         digests = [content(question, self.settings) for question in questions]
         known = self._look_up(cache, dict(zip(digests, questions, strict=True)))
         asked = {d: q for d, q in zip(digests, questions, strict=True) if d not in known}
-        if asked:
-            known |= self._ask(asked, custody, label)
+        if asked and self._down:
+            known |= dict.fromkeys(asked, Verdict(reason=self._down, again=True))
+        elif asked:
+            known |= (found := self._ask(asked, custody, label))
+            # Patience is spent once, not once per metric: the next custody is a new chance.
+            reasons = {verdict.reason for verdict in found.values()}
+            if len(reasons) == 1 and str(*reasons).startswith(UNREACHABLE):
+                (self._down,) = reasons
         verdicts = [known[digest] for digest in digests]
         if self._record:
             model, caveat = self.identity, self.caveat

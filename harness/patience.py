@@ -13,6 +13,7 @@ import time
 
 from harness.failures import DownError, StopError
 
+UNREACHABLE = "judge unreachable"
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 20.0
 MIN_PAUSE_S = 0.1  # also when a server says Retry-After: 0
 
@@ -58,7 +59,7 @@ class Patience:
             self._failing_since = now
         left = self._failing_since + self._patience_s - now
         if left <= 0:
-            self.stop(f"judge unreachable: {failure}")
+            self.stop(f"{UNREACHABLE}: {failure}")
         # One last try when patience ends, whatever the server asked for.
         if failure.wait_s is not None:
             self._pause(now, min(max(failure.wait_s, MIN_PAUSE_S), left), sent)

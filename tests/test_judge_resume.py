@@ -196,3 +196,18 @@ def test_the_sdks_own_log_level_shows_no_text(asker: Asker) -> None:
         )
     assert "'A': 1" in done.stdout, done.stderr
     assert "CANARYLARK" not in done.stderr + done.stdout
+
+
+def test_patience_is_spent_once_for_all_metrics_of_a_run(asker: Asker) -> None:
+    with ScriptedJudge(in_turn(GOOD)) as server:
+        judge = asker.judge(server, patience_s=0.2)
+        server.die()
+        assert all(v.again for v in judge.ask(many(3), "one metric"))
+        server.revive()
+        found = judge.ask([ask_about("of another metric")], "another")
+        assert found[0].reason == "judge unreachable: no connection"
+        assert len(server.requests) == 0
+        # The next data set is a new chance.
+        card = DatasetCard("other", "open")
+        judge.admit(Custody(card, asker.cache_dir, quiet, lambda text: None))
+        assert judge.ask(many(3), "again")[0].value
