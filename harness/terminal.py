@@ -95,9 +95,9 @@ def comparison_table(cohort: str, names: tuple[str, str], found: Comparison) -> 
         )
     out = console()
     out.print(table)
-    for row in found.rows:
-        if row.unscored:
-            line = f"{row.key}: {row.unscored:,} studies without a score on a side are left out"
+    for metric, count in dict.fromkeys((r.key.split(".")[0], r.unscored) for r in found.rows):
+        if count:
+            line = f"{metric}: {count:,} studies without a score on a side are left out"
             out.print(Text(line))
     for key, reason in found.left_out.items():
         out.print(Text(f"left out: {key}: {reason}"))

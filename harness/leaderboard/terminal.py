@@ -90,7 +90,7 @@ def _cell(cell: Json, places: int) -> Text:
     text.append(f" [{low}, {high}]", style="dim")
     if cell.get("bounds"):
         low, high = (number(bound, places) for bound in cell["bounds"])
-        text.append(f" {cell['unscored']:,} unscored: {low} … {high}", style="dim")
+        text.append(f"\n{cell['unscored']:,} unscored: {low} … {high}", style="dim")
     if tied:
         text.stylize("green")
     return text
