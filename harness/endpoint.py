@@ -1,7 +1,8 @@
 """One request to one OpenAI-compatible or Azure endpoint, and what its failures mean.
 
-The `openai` SDK builds and sends it; retries, waiting and the reading of answers are ours, because
-what may be retried depends on the other requests of the run (harness/asking.py).
+The `openai` SDK writes its address and headers (key, deployment, API version). Sending, retries,
+waiting and the reading of answers are ours: what may be retried depends on the other requests of
+the run (harness/asking.py), and the SDK takes longer over a request than a fast endpoint.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from harness.api import Json, ReportCardError
+from harness.api import Json
 from harness.budget import Usage
-from harness.failures import DownError, FailureError, StopError, of_status
+from harness.failures import DownError, StopError, of_status
 from harness.judge import MAX_ANSWER, JudgeSettings, Question
 from harness.redact import FINISHES, safe_id, word
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import AsyncOpenAI
+    from openai import OpenAI
 
 Mode = Literal["json_schema", "json_object", "none"]
 
@@ -65,8 +66,8 @@ class Endpoint:
 
     def __init__(self, settings: JudgeSettings, http_client: httpx2.AsyncClient) -> None:
         http_client.event_hooks["response"].append(_bounded)
-        self._client = _sdk_client(settings, http_client)
-        self._settings = settings
+        self._client, self._settings = http_client, settings
+        self._url, self._headers = _address(settings)
         self._limit_name = "max_tokens"
 
     async def send(
@@ -77,33 +78,36 @@ class Endpoint:
         The whole exchange has timeout_s, however slowly the bytes drip.
         """
         import httpx2
-        import openai
 
         began = time.monotonic()
         payload = self.payload(question, mode, sampling, max_tokens)
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                response = await self._client.post(
-                    "/chat/completions", cast_to=httpx2.Response, body=payload
-                )
-        except openai.APIStatusError as error:
-            response = error.response
-            failure = of_status(
-                error.status_code, response.headers, response.content, self._settings
+            request = httpx2.Request(
+                "POST", self._url, headers=self._headers, content=json.dumps(payload).encode()
             )
-            if getattr(failure, "param", None) == "max_tokens" and "max_tokens" in payload:
-                # Reasoning models of OpenAI take the limit under its newer name only.
-                self._limit_name = "max_completion_tokens"
-                return await self.send(question, mode, sampling, max_tokens)
-            raise failure from None
-        except (TimeoutError, openai.APITimeoutError):
+            async with asyncio.timeout(self._settings.timeout_s):
+                response = await self._client.send(request)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            raise DownError("no connection") from None
+        except (TimeoutError, httpx2.TimeoutException):
             limit = f"{self._settings.timeout_s:g} s"
             raise DownError(f"no answer within {limit}", billed=True) from None
-        except openai.APIConnectionError as error:
-            raise _lost(error.__cause__) from None
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
+            raise StopError("judge.base_url is no http(s) address") from None
+        except httpx2.RequestError:
+            raise DownError("the connection was lost", billed=True) from None
         except _TooLongBodyError:
             return _no_content("an answer too long to read", began)
-        return _read(response.content, began)
+        if response.is_success:
+            return _read(response.content, began)
+        failure = of_status(
+            response.status_code, response.headers, response.content, self._settings
+        )
+        if getattr(failure, "param", None) == "max_tokens" and "max_tokens" in payload:
+            # Reasoning models of OpenAI take the limit under its newer name only.
+            self._limit_name = "max_completion_tokens"
+            return await self.send(question, mode, sampling, max_tokens)
+        raise failure
 
     def payload(
         self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
@@ -123,10 +127,31 @@ class Endpoint:
         return body
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._client.aclose()
 
 
-def _sdk_client(settings: JudgeSettings, http_client: httpx2.AsyncClient) -> AsyncOpenAI:
+def _address(settings: JudgeSettings) -> tuple[httpx2.URL, httpx2.Headers]:
+    """URL and headers of a chat completion, from a request that the SDK writes and nobody gets.
+
+    Writing each of thousands anew costs it more than all the rest of a question.
+    """
+    import httpx2
+
+    written: list[httpx2.Request] = []
+
+    def keep(request: httpx2.Request) -> httpx2.Response:
+        written.append(request)
+        return httpx2.Response(200, json={})
+
+    with _sdk_client(settings, httpx2.Client(transport=httpx2.MockTransport(keep))) as client:
+        client.post("/chat/completions", cast_to=httpx2.Response, body={"model": settings.model})
+    (request,) = written
+    headers = request.headers.copy()
+    del headers["content-length"]
+    return request.url, headers
+
+
+def _sdk_client(settings: JudgeSettings, http_client: httpx2.Client) -> OpenAI:
     """The SDK's client, deaf to its environment variables."""
     import logging
 
@@ -139,9 +164,9 @@ def _sdk_client(settings: JudgeSettings, http_client: httpx2.AsyncClient) -> Asy
 
     key = (os.environ.get(settings.api_key_env, "") if settings.api_key_env else "") or "none"
     assert settings.base_url is not None
-    client: AsyncOpenAI
+    client: OpenAI
     if settings.kind == "azure":
-        client = openai.AsyncAzureOpenAI(
+        client = openai.AzureOpenAI(
             azure_endpoint=settings.base_url,
             api_version=settings.api_version,
             api_key=key,
@@ -149,7 +174,7 @@ def _sdk_client(settings: JudgeSettings, http_client: httpx2.AsyncClient) -> Asy
             http_client=http_client,
         )
     else:
-        client = openai.AsyncOpenAI(
+        client = openai.OpenAI(
             base_url=settings.base_url, api_key=key, max_retries=0, http_client=http_client
         )
     client.organization = client.project = None
@@ -191,21 +216,6 @@ def _bounded_stream() -> type:
             await self._inner.aclose()
 
     return Bounded
-
-
-def _lost(cause: BaseException | None) -> FailureError | ReportCardError:
-    """No HTTP answer at all."""
-    import httpx2
-
-    while cause is not None:
-        if isinstance(cause, ReportCardError):  # the guard's: the address is not permitted
-            return cause
-        if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
-            return DownError("no connection")
-        if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
-            return StopError("judge.base_url is no http(s) address")
-        cause = cause.__cause__
-    return DownError("the connection was lost", billed=True)
 
 
 def _no_content(reason: str, began: float) -> Answer:
