@@ -207,7 +207,10 @@ def to_json(prediction: Prediction) -> Json:
         "status": prediction.status,
         "findings": report.findings,
         "impression": report.impression,
-        "phrases": [asdict(p) for p in report.phrases] or None,
+        "phrases": [
+            {"text": p.text, "boxes": [asdict(box) for box in p.boxes]} for p in report.phrases
+        ]
+        or None,
         "raw": prediction.raw if prediction.raw != (report.findings or "") else None,
         "used": list(prediction.used) or None,
         "tokens_in": prediction.tokens_in,

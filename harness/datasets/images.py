@@ -16,6 +16,8 @@ def read_grey(image: Image) -> npt.NDArray[np.uint8]:
     """
     import PIL.Image
 
+    if image.read is not None:
+        return image.read()
     if image.path is None:
         raise ReportCardError(f"Image {image.image_id} is not on this machine; set dataset.root=…")
     try:
