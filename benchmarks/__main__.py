@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-NAMES = ["lexical", "resampling", "scale", "rerun", "validate_labeler"]
+NAMES = ["lexical", "resampling", "scale", "rerun", "validate_labeler", "decode"]
 CLINICAL = ["chexbert", "radgraph", "bertscore", "radcliq"]  # minutes each, on random weights
 
 

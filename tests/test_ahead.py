@@ -84,7 +84,7 @@ def test_every_image_is_decoded_once_in_a_thread_and_the_answers_are_the_same() 
     asked = requests(9, ("PA", "LATERAL"))[:6]
     answers = [a for batch in generate(Reader(), asked, 2, True) for a in batch]
     assert [a.report.findings for a in answers] == [f"{2 * i} {2 * i + 1}" for i in range(6)]
-    assert DECODED == Counter(range(12))
+    assert Counter(range(12)) == DECODED
 
 
 def test_what_was_decoded_ahead_is_handed_over_without_decoding_again() -> None:
@@ -93,7 +93,7 @@ def test_what_was_decoded_ahead_is_handed_over_without_decoding_again() -> None:
         until(ahead, lambda: ahead.held == 3 and settled(ahead)())
         assert [r.images[0].pixels()[0, 0] for r in asked] == [0, 1, 2]
         assert all(WHERE[n].startswith("decode-") for n in range(3))
-        assert DECODED == Counter(range(3))
+        assert Counter(range(3)) == DECODED
         assert ahead.held == ahead.bytes == 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ IMAGE_FAILURE = re.compile(r"image ([a-z_]+): ")  # how `explain` begins for an 
 
 def generate(
     adapter: ModelAdapter, requests: Sequence[Request], batch_size: int, quote_errors: bool
-) -> Iterator[list[Prediction]]:
+) -> Generator[list[Prediction], None, None]:
     """Predictions batch by batch, in request order.
 
     A batch that raises is tried again one study at a time; a study that raises alone becomes a
