@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,33 @@ def test_a_path_in_the_root_is_resolved_also_over_links_in_it(
         resolve_under(tmp_path / "root", "twin/x.png")
     monkeypatch.chdir(tmp_path)
     assert resolve_under(Path("root"), "x.png") == tmp_path / "disk" / "x.png"
+
+
+def test_without_pydicom_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(bytes(128) + b"DICM")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ImageError, match=r"pip install 'cxr-reportcard\[dicom\]'"):
+        read_file(tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey.jpg", "ramp16.png", "cmyk.jpg", "rgba.png"])
+def test_damaged_bytes_are_read_or_refused_and_nothing_else(
+    files: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    rng, whole = np.random.default_rng(0), np.frombuffer(files[name].read_bytes(), np.uint8)
+    outcomes = set()
+    for _ in range(60):
+        bytes_ = whole.copy()
+        bytes_[rng.integers(0, len(whole), 5)] = rng.integers(0, 256, 5)
+        (tmp_path / name).write_bytes(bytes_.tobytes())
+        try:
+            outcomes.add(read_file(tmp_path / name).pixels.dtype.name)
+        except ImageError as error:
+            outcomes.add(error.kind)
+    assert "unreadable" in outcomes
+    assert outcomes <= {"uint8", "unreadable", "truncated", "bomb", "empty_frame"}
 
 
 class TestDicom:

@@ -156,13 +156,16 @@ def _read_picture(path: Path) -> tuple[Pixels, tuple[str, ...]]:
         with PIL.Image.open(path, formats=("PNG", "JPEG")) as file:
             check_size(*file.size)
             return _grey(file)
+    except ImageError:
+        raise
     except bombs:
         raise ImageError("bomb", f"over {MAX_PIXELS:,} pixels") from None
     except PIL.UnidentifiedImageError:
         raise ImageError("unreadable", "neither PNG, JPEG nor DICOM") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except Exception as error:  # Pillow raises whatever broken bytes lead it to
         short = "truncated" in str(error).lower() or isinstance(error, EOFError)
-        raise ImageError("truncated" if short else "unreadable", str(error)) from error
+        said = str(error) or type(error).__name__
+        raise ImageError("truncated" if short else "unreadable", said) from error
 
 
 def _grey(file: object) -> tuple[Pixels, tuple[str, ...]]:

@@ -79,7 +79,6 @@ class Ahead:
             if job is None:
                 return None
             self._asked.add(job.role)
-            self._unwanted.discard(job.role)
             while job.state == "decoding" and not self._closed:
                 self._change.wait()
             pixels, error = job.pixels, job.error
