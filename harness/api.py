@@ -29,6 +29,17 @@ class ReportCardError(Exception):
     """Something the user can act on; the CLI prints the sentence and no traceback."""
 
 
+class ImageError(ReportCardError):
+    """An image that cannot be had: it costs its own study, is counted, and the run goes on.
+
+    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A rectangle in fractions of the original image: 0 ≤ min < max ≤ 1, origin top left."""
@@ -45,10 +56,15 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One finding in words, with the places it refers to (none when it is not localised)."""
+    """One finding in words, with the places it refers to (none when it is not localised).
+
+    `second_reader`: the boxes of another reader where a dataset has two; never united with the
+    first's.
+    """
 
     text: str
     boxes: tuple[Box, ...] = ()
+    second_reader: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +83,28 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One radiograph. `path` is None where only the reports are on this machine."""
+    """One radiograph. `path` is None where only the reports are on this machine.
+
+    `read` makes the pixels where they do not come out of `path` as a grey file does: a rendered
+    image, or one with a reading policy of its own. It is picklable and takes no arguments.
+    """
 
     image_id: str
     view: str
     path: Path | None = None
+    read: Callable[[], npt.NDArray[np.uint8]] | None = field(
+        default=None, compare=False, repr=False
+    )
+
+    @property
+    def available(self) -> bool:
+        """Whether there is anything to read on this machine."""
+        return self.path is not None or self.read is not None
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """Grey values, shape (height, width), 0 black to 255 white.
 
-        Raises ReportCardError naming the image when it is absent or cannot be decoded.
+        Raises ImageError naming the image when it is absent or cannot be decoded.
         """
         from harness.datasets.images import read_grey
 
@@ -96,6 +124,7 @@ class Request:
     """Everything a model may see of a study; the reference report is not part of it.
 
     `draw` numbers repeated generations for the same study; a sampling model seeds with it.
+    `provenance` names the policies that made the request: {"frontal_select": "all", …}.
     """
 
     study_id: str
@@ -109,6 +138,7 @@ class Request:
     task: Task = "findings"
     phrase: str | None = None
     draw: int = 0
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,13 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--threads", type=int, default=1)
     judge.add_argument("--slots", type=int, default=2, help="questions answered side by side")
     judge.add_argument("--context", type=int, default=4096, help="tokens per slot")
-    verb("doctor", "check this machine and the configured run")
+    doctor = verb("doctor", "check this machine and the configured run; dataset=NAME looks inside")
+    doctor.add_argument(
+        "--contact-sheet",
+        type=Path,
+        metavar="OUT.png",
+        help="draw ten studies of the dataset: images, views, boxes, lengths of texts",
+    )
     dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=5000)
     for sub in with_overrides:  # last, behind the verb's own positionals

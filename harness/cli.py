@@ -206,7 +206,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from harness.doctor import report
     from harness.terminal import doctor_table
 
-    lines, able = report(_config(arguments))
+    named = any(word.startswith("dataset=") for word in arguments.overrides)
+    lines, able = report(_config(arguments), named, arguments.contact_sheet)
     doctor_table(lines)
     return 0 if able else 2
 

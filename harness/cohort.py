@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.api import (
+    Box,
     Dataset,
     DatasetCard,
     Image,
@@ -64,7 +65,7 @@ class Cohort:
 
     @property
     def has_images(self) -> bool:
-        return any(image.path for study in self.test for image in study.request.images)
+        return any(image.available for study in self.test for image in study.request.images)
 
     def n_images(self, view: str | None = None) -> int:
         return sum(
@@ -113,15 +114,24 @@ def study_digest(study: Study) -> str:
             "prior": prior and [_image_ids(prior.images), prior.report and prior.report.text()],
             "inputs": [request.indication, request.technique, request.comparison],
             "who": [request.age, request.sex],
+            **({"provenance": dict(request.provenance)} if request.provenance else {}),
             "task": [request.task, request.phrase],
             "findings": study.reference.findings,
             "impression": study.reference.impression,
             "phrases": [
-                [p.text, [[b.x_min, b.y_min, b.x_max, b.y_max] for b in p.boxes]]
+                [
+                    p.text,
+                    _corners(p.boxes),
+                    *([_corners(p.second_reader)] if p.second_reader else []),
+                ]
                 for p in study.reference.phrases
             ],
         }
     )
+
+
+def _corners(boxes: Sequence[Box]) -> list[list[float]]:
+    return [[box.x_min, box.y_min, box.x_max, box.y_max] for box in boxes]
 
 
 def _image_ids(images: Sequence[Image]) -> list[list[str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.api import ReportCardError
 from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
 from harness.engines.local import explain
-from harness.predict import System, open_model, predict, problems
+from harness.predict import System, image_failures, open_model, predict, problems
 from harness.progress import track
 from harness.score import Scorer, open_metrics
 from harness.scoring import Scoring
@@ -102,14 +102,18 @@ def _describe(cohort: Cohort, say: Say) -> None:
 
 def _predict(config: RunConfig, cohort: Cohort, system: System, outcome: Outcome, say: Say) -> bool:
     try:
-        _, new = predict(config.results_dir, cohort, system, config.batch_size, track)
+        folder, new = predict(config.results_dir, cohort, system, config.batch_size, track)
     except Exception as error:
         quote = cohort.card.data_class == "open"
         outcome.failures.append(f"{cohort.name}, {system.label}: {explain(error, quote)}")
         return False
     outcome.generated += new
+    failures = image_failures(folder)
     if new:
         say(f"  predicted {system.folder}")
+    if failures:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in failures.items())
+        say(f"  {system.folder}: {sum(failures.values()):,} studies failed for an image: {kinds}")
     return True
 
 

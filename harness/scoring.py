@@ -31,7 +31,7 @@ from harness.api import (
 )
 from harness.cohort import Cohort
 from harness.engines.local import explain
-from harness.predict import System, is_done, predictions_dir, read_reports
+from harness.predict import System, image_failures, is_done, predictions_dir, read_reports
 from harness.progress import quiet
 from harness.score import (
     Scorer,
@@ -271,7 +271,9 @@ class Scoring:
             ]
             for answers in draws
         ]
-        return pairs, self._counts(draws)
+        failures = image_failures(predictions_dir(self.results_dir, self.cohort, system))
+        by_kind = {f"failed_image_{kind}": count for kind, count in failures.items()}
+        return pairs, self._counts(draws) | by_kind
 
     def _counts(self, draws: Sequence[dict[str, tuple[Report, str]]]) -> Json:
         """Studies of the cohort by what became of them, and how varied the texts are."""
