@@ -186,8 +186,8 @@ def _split(text: str, contained: Sequence[str]) -> list[Section]:
     found = [Section("preamble", text[: header.start(1)], 0)]
     while header is not None:
         start, name = header.end(), _name(header[1], contained)
-        # The search goes on at the next line end, which may be one line too late.
-        header = HEADER.search(text, max(start, text.find("\n", start)))
+        # Behind the header's own white space: where that is the line end, the next header is lost.
+        header = HEADER.search(text, start)
         found.append(Section(name, text[start : header.start() if header else None], start))
     return found
 

@@ -78,6 +78,14 @@ def test_the_key_image_alone(tmp_path: Path) -> None:
     assert one(selection, "3_").request.provenance["image_select"] == "key"
 
 
+def test_a_view_list_that_is_too_short_is_no_crash(tmp_path: Path) -> None:
+    row = {**rows()["10_plain"], "frontal_lateral": ["Frontal"], "key_image_path": "10/1.png"}
+    (tmp_path / "x.json").write_text(json.dumps({"1": row}), encoding="utf-8")
+    selection = RexrankJson(str(tmp_path)).select()
+    assert {i.view for i in selection.test[0].request.images} == {"Unknown"}
+    assert not any("key image" in note for note in selection.notes)
+
+
 def test_images_are_read_and_refused_one_by_one(rexrank: Selection) -> None:
     assert one(rexrank, "10_").request.images[0].pixels().shape == (24, 32)
     with pytest.raises(ImageError) as outside:
