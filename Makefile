@@ -36,8 +36,8 @@ test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score 
 validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
 	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi
 
-lint: setup ## ruff, mypy --strict on harness/
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: setup ## ruff, mypy --strict on harness/, and no patients' data in the repository
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python .ci/scan.py
 
 bench: setup ## the speed figures, as ratios from one run
 	@$(BIN)/python -m benchmarks

@@ -81,6 +81,10 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--threads", type=int, default=1)
     judge.add_argument("--slots", type=int, default=2, help="questions answered side by side")
     judge.add_argument("--context", type=int, default=4096, help="tokens per slot")
+    cut = verb("sections", "cut reports as the official MIMIC parser does", overrides=False)
+    cut.add_argument("files", type=Path, nargs="+", metavar="FILE", help="one report, plain text")
+    cut.add_argument("--parser", choices=["2.0", "2.1"], default="2.1", help="its version (2.1)")
+    cut.add_argument("--json", action="store_true", help="names, texts and offsets, as JSON")
     doctor = verb("doctor", "check this machine and the configured run; dataset=NAME looks inside")
     doctor.add_argument(
         "--contact-sheet",

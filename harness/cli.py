@@ -249,6 +249,20 @@ def _judge(arguments: argparse.Namespace) -> int:
     )
 
 
+def _sections(arguments: argparse.Namespace) -> int:
+    from harness.datasets.sections import read_sections
+
+    rows = read_sections(arguments.files, arguments.parser)
+    if arguments.json:
+        _say(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    for row in rows:
+        _say(row["file"])
+        for part in row["sections"]:
+            _say(f"  {part['start']:>6}  {part['name']:<16}  {len(part['text'].split())} words")
+    return 0
+
+
 def _listed(text: str | None) -> list[str]:
     return [name for name in (text or "").split(",") if name]
 
