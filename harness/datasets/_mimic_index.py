@@ -137,34 +137,31 @@ def _build(sources: Sources, key: str) -> tuple[Json, dict[str, np.ndarray]]:
                 f"{sources.split} and {sources.metadata} give one image to different studies:"
                 " they are not of one release."
             )
-    rows = []
-    views = sorted({row.view for row in metadata.values()})
-    codes = {view: code for code, view in enumerate(views)}
-    for dicom in split.keys() | metadata.keys():
-        listed, described = split.get(dicom), metadata.get(dicom)
-        subject, study = (listed or described or (0, 0))[:2]
-        date = described.date if described else None
-        seconds = described.seconds if described else None
-        rows.append(
-            (
-                *(subject, study, dicom, listed.split if listed else 0),
-                codes[described.view] if described else -1,
-                date or 0,
-                np.nan if seconds is None else seconds,
-            )
-        )
-    rows.sort(key=itemgetter(0, 1, 2))
-    kinds = ("<i4", "<i4", "S44", "i1", "<i2", "<i4", "<f8")
+    dicoms = sorted(split.keys() | metadata.keys())
+    nowhere = (0, 0, 0)
+    unknown = (0, 0, None, None, None)
+    listed = [split.get(dicom, nowhere) for dicom in dicoms]
+    described = [metadata.get(dicom, unknown) for dicom in dicoms]
+    views = sorted({row[2] for row in metadata.values()})
+    codes: dict[str | None, int] = {None: -1}
+    codes.update((view, code) for code, view in enumerate(views))
     columns = {
-        name: np.array([row[i] for row in rows], kind)
-        for i, (name, kind) in enumerate(zip(IMAGE_COLUMNS, kinds, strict=True))
+        "subject": np.array([a[0] or b[0] for a, b in zip(listed, described, strict=True)], "<i4"),
+        "study": np.array([a[1] or b[1] for a, b in zip(listed, described, strict=True)], "<i4"),
+        "dicom": np.array(dicoms, "S44"),
+        "split": np.array([row[2] for row in listed], "i1"),
+        "view": np.array([codes[row[2]] for row in described], "<i2"),
+        "date": np.array([row[3] or 0 for row in described], "<i4"),
+        "seconds": np.array([row[4] for row in described], "<f8"),  # None becomes NaN
     }
+    order = np.lexsort((columns["study"], columns["subject"]))  # stable: dicom_id comes last
+    columns = {name: column[order] for name, column in columns.items()}
     _check_patients(columns, sources.split)
     head = {
         "key": key,
         "views": views,
-        "images": len(rows),
-        "studies": len({row[1] for row in rows}),
+        "images": len(dicoms),
+        "studies": len(np.unique(columns["study"])),
         "split_without_metadata": len(split.keys() - metadata.keys()),
         "metadata_without_split": len(metadata.keys() - split.keys()),
     }
