@@ -23,6 +23,7 @@ def test_two_boxes_of_one_phrase_are_one_study(tmp_path: Path) -> None:
     # 100 of 1000 wide, 200 of 2000 high: fractions, though the file has 80 × 96 pixels
     assert phrase.boxes == (Box(0.1, 0.1, 0.15, 0.15), Box(0.6, 0.1, 0.65, 0.15))
     assert rim.request.phrase == phrase.text == "invented rim of air CANARY-1"
+    assert rim.reference.findings == phrase.text  # without a text it would not be scored
     assert rim.request.task == "phrase_grounding"
     assert rim.request.images[0].pixels().shape == (96, 80)
     assert rim.patient_id == f"p{reserved.subject(501)}"
@@ -49,6 +50,7 @@ def test_a_path_out_of_the_root_is_refused_and_counted(tmp_path: Path) -> None:
     write_ms_cxr(tmp_path)
     selection = MsCXR(str(tmp_path)).select()
     assert (selection.attrition[0].before, selection.attrition[0].dropped) == (5, 1)
+    assert any("text metrics say nothing" in note for note in selection.notes)
     assert any("prints 1,162, here 4 on 3 images" in note for note in selection.notes)
 
 
