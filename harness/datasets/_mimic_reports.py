@@ -76,12 +76,14 @@ class ZipReports:
     def __init__(self, path: Path, columns: Columns) -> None:
         self._handle = path.open("rb")
         self._columns = columns
-        self._rows = {int(study): row for row, study in enumerate(columns["report_study"])}
+        self._studies = columns["report_study"]  # sorted
         self.damaged = 0
 
     def text(self, subject: int, study: int) -> str | None:
-        row = self._rows.get(study)
-        if row is None or int(self._columns["report_subject"][row]) != subject:
+        row = int(np.searchsorted(self._studies, np.int32(study)))
+        if row == len(self._studies) or int(self._studies[row]) != study:
+            return None
+        if int(self._columns["report_subject"][row]) != subject:
             return None
         data = self._bytes(*(int(self._columns[name][row]) for name in list(COLUMNS)[2:]))
         if data is None:
