@@ -65,6 +65,8 @@ def as_examples(studies: Iterable[Study], frontal_select: str) -> list[Study]:
 
 
 def _with(study: Study, images: tuple[Image, ...], study_id: str) -> Study:
+    if images == study.request.images and study_id == study.study_id:
+        return study
     return replace(study, request=replace(study.request, study_id=study_id, images=images))
 
 

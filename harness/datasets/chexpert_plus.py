@@ -43,6 +43,7 @@ from harness.store import read_jsonl
 
 TABLE = "df_chexpert_plus_240401.csv"
 ROOTS = ("PNG", "PNG/PNG", "")  # where <split>/<patient>/<study>/<view>.png has been seen
+SPLITS = ("train", "valid")
 COLUMNS = (
     *("path_to_image", "frontal_lateral", "ap_pa", "deid_patient_id"),
     *("section_clinical_history", "section_history", "section_comparison", "section_technique"),
@@ -128,26 +129,27 @@ class ChexpertPlus:
         """Studies with all their images, study → split, and what there is to say of the table."""
         by_study: dict[str, list[Row]] = defaultdict(list)
         for line, row in read_table(self._table(), COLUMNS):
-            if len(PurePosixPath(row["path_to_image"]).parts) < 4:
+            if row["path_to_image"].count("/") < 3:
                 raise ReportCardError(
                     f"{self._table()}:{line}: path_to_image is not"
                     " <split>/<patient>/<study>/<view>.jpg."
                 )
             by_study[_study_key(row["path_to_image"])].append(row)
         inside, studies, differing = Inside(self.root), [], 0
+        present = [name for name in ROOTS if any((self.root / name / s).is_dir() for s in SPLITS)]
         for key, rows in sorted(by_study.items()):
             rows.sort(key=lambda row: row["path_to_image"])
             differing += len({tuple(row[name] for name in REPORT) for row in rows}) > 1
-            studies.append(self._study(key, rows, inside))
+            studies.append(self._study(key, rows, inside, present or list(ROOTS[:1])))
         splits = {key: rows[0]["split"] for key, rows in by_study.items()}
         notes = inside.notes()
         if differing:
             notes += (f"{differing:,} studies have rows with different reports: first path taken",)
         return studies, splits, notes
 
-    def _study(self, key: str, rows: list[Row], inside: Inside) -> Study:
+    def _study(self, key: str, rows: list[Row], inside: Inside, folders: list[str]) -> Study:
         first = rows[0]
-        images = tuple(_image(row, inside) for row in rows)
+        images = tuple(_image(row, inside, folders) for row in rows)
         indication = _section(first["section_clinical_history"]) or _section(
             first["section_history"]
         )
@@ -183,13 +185,13 @@ def _study_key(path: str) -> str:
     return "/".join(path.split("#")[0].split("/")[:3])
 
 
-def _image(row: Row, inside: Inside) -> Image:
+def _image(row: Row, inside: Inside, folders: list[str]) -> Image:
     path = row["path_to_image"]
     stem = path.removesuffix(".jpg")
     view = row["frontal_lateral"].strip() or "Unknown"
     if view == "Frontal" and row["ap_pa"].strip() in ("AP", "PA"):
         view = row["ap_pa"].strip()
-    return inside.image(stem, view, *(f"{root}/{stem}.png".lstrip("/") for root in ROOTS))
+    return inside.image(stem, view, *(f"{root}/{stem}.png".lstrip("/") for root in folders))
 
 
 def _section(cell: str) -> str | None:
