@@ -123,7 +123,12 @@ def read_member(
     with tempfile.TemporaryDirectory(prefix="reportcard-") as folder:
         file = Path(folder) / "image.png"
         file.write_bytes(data)
-        return Image(image_id, view, file).pixels()
+        try:
+            return Image(image_id, view, file).pixels()
+        except ReportCardError as error:
+            kind = error.kind if isinstance(error, ImageError) else "unreadable"
+            said = str(error).replace(str(file), f"{member} in {parts[0].name}")
+            raise ImageError(kind, said) from None
 
 
 @lru_cache(maxsize=8)
