@@ -6,7 +6,7 @@ cell and a literal backslash-n both mean that the section is absent. Texts stay 
 capitals and "1.2." numbering included: normalising is the metric's business.
 
 Cohort: one split (`valid`, the published evaluation split), findings present; the train part is the
-train split with findings. `frontal_select` fixes the unit (harness/datasets/_examples.py).
+train split with findings. `unit` and its like: see (harness/datasets/_examples.py).
 """
 
 from __future__ import annotations
@@ -26,14 +26,11 @@ from harness.api import (
 )
 from harness.datasets._examples import (
     HAS_FINDINGS,
-    HAS_FRONTAL,
-    FrontalSelect,
+    Examples,
     Rule,
-    as_examples,
     expectations,
     filtered,
     is_frontal,
-    one_of,
     sex_of,
     text_only,
 )
@@ -59,14 +56,15 @@ class ChexpertPlus:
         self,
         root: str,
         split: str = "valid",
-        frontal_select: FrontalSelect = "study",
+        unit: str = "study",
+        frontal_select: str = "all",
+        lateral_select: str = "all",
         require_frontal: bool = True,
         expected: Mapping[str, int] | None = None,
     ) -> None:
         self.root = Path(root)
         self.split = split
-        self.frontal_select = one_of(frontal_select, FrontalSelect, "frontal_select")
-        self.require_frontal = require_frontal or frontal_select != "study"
+        self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
         self.expected = expected
 
     @property
@@ -96,15 +94,18 @@ class ChexpertPlus:
         if self.split not in splits.values():
             known = ", ".join(sorted(set(splits.values())))
             raise ReportCardError(f"{self._table()} has no split '{self.split}'; it has {known}.")
-        examples = as_examples(studies, self.frontal_select)
-        rules = [HAS_FINDINGS, *([HAS_FRONTAL] if self.require_frontal else [])]
+        examples = self.examples.of(studies)
+        rules = [HAS_FINDINGS, *self.examples.rules]
 
         def of(split: str) -> Rule:
             return f"split {split}", lambda s: splits[_study_key(s.study_id)] == split
 
-        unit = "images" if self.frontal_select == "all" else "studies"
-        test, steps = filtered(examples, unit, [of(self.split), *rules])
-        train = () if self.split == "train" else filtered(examples, unit, [of("train"), *rules])[0]
+        test, steps = filtered(examples, self.examples.counted, [of(self.split), *rules])
+        train = (
+            ()
+            if self.split == "train"
+            else filtered(examples, self.examples.counted, [of("train"), *rules])[0]
+        )
         notes += (*expectations(self.expected, len(test)), *text_only(test, self.root))
         return Selection(test, train, steps, notes)
 
@@ -164,7 +165,7 @@ class ChexpertPlus:
                 age=float(age) if age.replace(".", "", 1).isdecimal() else None,
                 sex=sex_of(first["sex"]),
                 provenance={
-                    "frontal_select": self.frontal_select,
+                    **self.examples.provenance,
                     "indication": "section_clinical_history, else section_history",
                 },
             ),
@@ -182,7 +183,7 @@ class ChexpertPlus:
 
 def _study_key(path: str) -> str:
     """valid/patient1/study1/view1_frontal.jpg → valid/patient1/study1"""
-    return "/".join(path.split("#")[0].split("/")[:3])
+    return "/".join(path.split("/")[:3])
 
 
 def _image(row: Row, inside: Inside, folders: list[str]) -> Image:

@@ -22,14 +22,11 @@ from typing import Any
 from harness.api import DatasetCard, Report, ReportCardError, Request, Selection, Study
 from harness.datasets._examples import (
     HAS_FINDINGS,
-    HAS_FRONTAL,
-    FrontalSelect,
+    Examples,
     Rule,
-    as_examples,
     expectations,
     filtered,
     is_frontal,
-    one_of,
     sex_of,
     text_only,
 )
@@ -60,7 +57,9 @@ class PadChest:
     def __init__(
         self,
         root: str,
-        frontal_select: FrontalSelect = "study",
+        unit: str = "study",
+        frontal_select: str = "all",
+        lateral_select: str = "all",
         require_frontal: bool = True,
         test_split: str = "reportcard-1",
         test_percent: int = 10,
@@ -70,8 +69,7 @@ class PadChest:
         expected: Mapping[str, int] | None = None,
     ) -> None:
         self.root = Path(root)
-        self.frontal_select = one_of(frontal_select, FrontalSelect, "frontal_select")
-        self.require_frontal = require_frontal or frontal_select != "study"
+        self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
         self.test_split, self.test_percent = test_split, test_percent
         self.translation, self.broken, self.exclude_studies = (
             None if name is None else Path(name) for name in (translation, broken, exclude_studies)
@@ -106,8 +104,7 @@ class PadChest:
             raise ReportCardError(problem)
         texts = None if self.translation is None else read_translation(self.translation)
         studies, notes = self._studies(texts)
-        unit = "images" if self.frontal_select == "all" else "studies"
-        examples = as_examples(studies, self.frontal_select)
+        examples = self.examples.of(studies)
         by_hash: Rule = (
             f"split {self.test_split}: {self.test_percent} % of patients by hash",
             lambda s: self._is_test(s.patient_id),
@@ -115,13 +112,13 @@ class PadChest:
         excluded = self._excluded(studies)
         rules: list[Rule] = [
             ("translated" if texts is not None else "report not blank", HAS_FINDINGS[1]),
-            *([HAS_FRONTAL] if self.require_frontal else []),
+            *self.examples.rules,
         ]
         if self.exclude_studies is not None:
             rules.append(("patient not excluded", lambda s: s.patient_id not in excluded))
-        test, steps = filtered(examples, unit, [*rules, by_hash])
+        test, steps = filtered(examples, self.examples.counted, [*rules, by_hash])
         rest: Rule = ("train", lambda s: not self._is_test(s.patient_id))
-        train, _ = filtered(examples, unit, [*rules, rest])
+        train, _ = filtered(examples, self.examples.counted, [*rules, rest])
         notes += (*expectations(self.expected, steps[-2].after), *text_only(test, self.root))
         return Selection(test, train, steps, notes)
 
@@ -169,6 +166,8 @@ class PadChest:
             whole = [row for row in rows if row["ImageID"] not in broken]
             skipped["images"] += len(rows) - len(whole)
             skipped["studies"] += len({row["ReportID"] for row in rows}) > 1
+            if len({row["PatientID"] for row in rows}) > 1:
+                raise ReportCardError(f"{self._existing()}: study {study_id} has two PatientIDs.")
             studies.append(self._study(study_id, rows[0], whole, texts, inside))
         notes = inside.notes()
         if self.broken:
@@ -213,7 +212,7 @@ class PadChest:
                 age=_age(row["StudyDate_DICOM"], row["PatientBirth"]),
                 sex=sex,
                 provenance={
-                    "frontal_select": self.frontal_select,
+                    **self.examples.provenance,
                     "translation": self._source,
                     "split": f"{self.test_split}, {self.test_percent} %",
                 },

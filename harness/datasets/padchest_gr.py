@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from harness.api import (
     Box,
@@ -50,9 +50,6 @@ PRIORS = ("PadChest_GR_progression_prior_studies",)
 COLUMNS = ("StudyID", "split", "PatientID", "PatientSex_DICOM", "PatientAge")
 MAX_TABLE_BYTES = 256 * 1024**2
 
-Language = Literal["en", "es"]
-PriorSelect = Literal["given", "none"]
-
 
 class PadChestGR:
     """PadChest-GR with one part of its official split as the test part."""
@@ -60,15 +57,15 @@ class PadChestGR:
     def __init__(
         self,
         root: str,
-        split: Literal["train", "validation", "test"] = "test",
-        language: Language = "en",
-        prior_select: PriorSelect = "given",
+        split: str = "test",
+        language: str = "en",
+        prior_select: str = "given",
         expected: Mapping[str, int] | None = None,
     ) -> None:
         self.root = Path(root)
-        self.split = one_of(split, Literal["train", "validation", "test"], "split")
-        self.language = one_of(language, Language, "language")
-        self.prior_select = one_of(prior_select, PriorSelect, "prior_select")
+        self.split = one_of(split, ("train", "validation", "test"), "split")
+        self.language = one_of(language, ("en", "es"), "language")
+        self.prior_select = one_of(prior_select, ("given", "none"), "prior_select")
         self.expected = expected
         self._blank = 0  # findings without a sentence, of the last selection
 

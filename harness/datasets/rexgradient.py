@@ -19,14 +19,11 @@ from typing import Any
 from harness.api import DatasetCard, Json, Report, ReportCardError, Request, Selection, Study
 from harness.datasets._examples import (
     HAS_FINDINGS,
-    HAS_FRONTAL,
-    FrontalSelect,
+    Examples,
     Rule,
-    as_examples,
     expectations,
     filtered,
     is_frontal,
-    one_of,
     sex_of,
     text_only,
 )
@@ -49,7 +46,9 @@ class ReXGradient:
         self,
         root: str,
         split: str = "test",
-        frontal_select: FrontalSelect = "study",
+        unit: str = "study",
+        frontal_select: str = "all",
+        lateral_select: str = "all",
         require_frontal: bool = False,
         train: bool = True,
         expected: Mapping[str, int] | None = None,
@@ -60,8 +59,7 @@ class ReXGradient:
                 f"ReXGradient has no split '{split}'; it has {', '.join(SPLITS)}."
             )
         self.split = split
-        self.frontal_select = one_of(frontal_select, FrontalSelect, "frontal_select")
-        self.require_frontal = require_frontal or frontal_select != "study"
+        self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
         self.train = train and split != "train"
         self.expected = expected
 
@@ -104,12 +102,14 @@ class ReXGradient:
         rules: list[Rule] = [
             HAS_FINDINGS,
             ("at least one image", lambda s: bool(s.request.images)),
-            *([HAS_FRONTAL] if self.require_frontal else []),
+            *self.examples.rules,
         ]
-        unit = "images" if self.frontal_select == "all" else "studies"
         (test, steps), (train, _) = (
-            filtered(as_examples(parts.get(name, []), self.frontal_select), first, rules)
-            for name, first in ((self.split, f"{unit} of split {self.split}"), ("train", unit))
+            filtered(self.examples.of(parts.get(name, [])), first, rules)
+            for name, first in (
+                (self.split, f"{self.examples.counted} of split {self.split}"),
+                ("train", "train"),
+            )
         )
         notes = (
             *self._notes(len(parts[self.split]), odd[self.split]),
@@ -148,7 +148,7 @@ class ReXGradient:
                 comparison=context["Comparison"],
                 age=years(str(item.get("PatientAge") or "")),
                 sex=sex,
-                provenance={"frontal_select": self.frontal_select, "short view list": "Unknown"},
+                provenance={**self.examples.provenance, "short view list": "Unknown"},
             ),
             reference=Report(text["Findings"], text["Impression"]),
             patient_id=str(item.get("PatientID") or key),

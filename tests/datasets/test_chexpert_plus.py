@@ -88,13 +88,13 @@ def test_a_link_out_of_the_root_is_refused(root: Path, tmp_path: Path) -> None:
         cohort(root).test[0].request.images[0].pixels()
 
 
-def test_unit_image_makes_an_example_of_each_frontal_image(root: Path) -> None:
-    found = cohort(root, frontal_select="all")
-    assert found.test[0].study_id == f"{S(1)}#{S(1)}/view1_frontal"
+def test_unit_pair_makes_an_example_of_each_frontal_image(root: Path) -> None:
+    found = cohort(root, unit="pair")
+    assert found.test[0].study_id == f"{S(1)}/view1_frontal"
     assert [len(s.request.images) for s in found.test] == [1, 1]
     assert found.attrition[0].rule == "images"
     assert found.attrition[0].before == len(fixture.rows())
-    assert found.test[0].request.provenance["frontal_select"] == "all"
+    assert found.test[0].request.provenance["unit"] == "pair"
     assert found.fingerprint != cohort(root).fingerprint
 
 
@@ -105,7 +105,7 @@ def test_one_frontal_image_per_study(root: Path) -> None:
     fixture.write_table(root, table)
     views = [
         cohort(root, frontal_select=policy).test[0].request.images
-        for policy in ("prefer_pa", "first", "study")
+        for policy in ("prefer_pa", "first", "all")
     ]
     assert [[i.image_id[-13:] for i in images] for images in views] == [
         ["view2_lateral"],
@@ -114,8 +114,18 @@ def test_one_frontal_image_per_study(root: Path) -> None:
     ]
 
 
+def test_laterals_come_by_their_own_policy(root: Path) -> None:
+    views = [
+        [image.view for image in cohort(root, lateral_select=policy).test[0].request.images]
+        for policy in ("all", "first", "none")
+    ]
+    assert views == [["PA", "Lateral"], ["PA", "Lateral"], ["PA"]]
+    with pytest.raises(ReportCardError, match="unit is one of study, pair, not 'image'"):
+        cohort(root, unit="image")
+
+
 def test_kept_and_dropped_add_up(root: Path) -> None:
-    for options in ({}, {"frontal_select": "all"}, {"require_frontal": False}):
+    for options in ({}, {"unit": "pair"}, {"require_frontal": False}):
         steps = cohort(root, **options).attrition
         assert all(a.after == b.before for a, b in itertools.pairwise(steps))
     assert [(s.rule, s.after) for s in cohort(root).attrition] == [
@@ -175,7 +185,7 @@ def test_damage_names_file_and_line_and_quotes_nothing(root: Path) -> None:
 
 
 def test_unknown_options_and_splits_are_named(root: Path) -> None:
-    with pytest.raises(ReportCardError, match="one of study, all, prefer_pa, first"):
+    with pytest.raises(ReportCardError, match="frontal_select is one of all, first, prefer_pa"):
         cohort(root, frontal_select="best")
     with pytest.raises(ReportCardError, match="no split 'test'; it has train, valid"):
         cohort(root, split="test")

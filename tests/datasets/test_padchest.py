@@ -72,7 +72,7 @@ def test_frontal_is_pa_ap_and_ap_horizontal_and_blank_reports_fall_out(root: Pat
         ("report not blank", 1),
         ("frontal view", 3),
     ]
-    assert len(cohort(root, frontal_select="all").test) == 8
+    assert len(cohort(root, unit="pair").test) == 8
 
 
 def test_16_bit_ramp_reads_0_128_255(root: Path) -> None:
@@ -176,6 +176,14 @@ def test_translation_that_repeats_an_id_is_an_error_with_its_line(tmp_path: Path
     (tmp_path / "t.jsonl").write_text('{"ReportID": 1, "text": "a"}\n')
     with pytest.raises(ReportCardError, match=r"t\.jsonl:1: ReportID and text must be strings"):
         read_translation(tmp_path / "t.jsonl")
+
+
+def test_a_study_of_two_patients_has_no_side_of_the_split(root: Path) -> None:
+    table = fixture.rows()
+    table[0]["PatientID"] = patient_id(99)
+    fixture.write_table(root, table)
+    with pytest.raises(ReportCardError, match=f"study {study_id(1)} has two PatientIDs"):
+        cohort(root)
 
 
 def test_split_is_by_patient_named_and_independent_of_the_others(root: Path) -> None:

@@ -73,7 +73,7 @@ def test_blank_findings_are_dropped_and_all_adds_up(root: Path) -> None:
         ("at least one image", 4),
     ]
     assert cohort(root, require_frontal=True).attrition[-1].dropped == 1
-    assert len(cohort(root, frontal_select="all").test) == 4
+    assert len(cohort(root, unit="pair").test) == 4
 
 
 @pytest.mark.parametrize(
