@@ -202,13 +202,17 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """Where a dataset comes from and who may see it. An unknown class counts as credentialed."""
+    """Where a dataset comes from and who may see it. An unknown class counts as credentialed.
+
+    `caveat`: what a reader must know of every score against its references; shown beside each.
+    """
 
     title: str
     data_class: DataClass = "credentialed"
     dua_id: str | None = None
     licence: str | None = None
     url: str | None = None
+    caveat: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class Cohort:
             "dataset": self.card.title,
             "data_class": self.card.data_class,
             "licence": self.card.licence,
+            **({"caveat": self.card.caveat} if self.card.caveat else {}),
             "unit": "study",
             "n_studies": len(self.test),
             "n_patients": len({study.patient_id for study in self.test}),

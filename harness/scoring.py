@@ -72,7 +72,11 @@ class Scoring:
         sections = self.protocol.sections
         train = [self._reference(study) for study in self.cohort.train]
         self.setting = Setting(
-            self.protocol, normaliser(self.protocol, train), self.stats, self.cohort.folder
+            self.protocol,
+            normaliser(self.protocol, train),
+            self.stats,
+            self.cohort.folder,
+            self.cohort.card.caveat,
         )
         kept = [s for s in self.cohort.test if self._reference(s).strip()]
         if not kept:
@@ -244,6 +248,7 @@ class Scoring:
                 "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
                 "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
                 "stats": self._stats(scorer),
+                **({"caveat": self.setting.caveat} if self.setting.caveat else {}),
             }
         )
 
