@@ -70,7 +70,8 @@ def edge(distance: Plane, softness: float) -> Plane:
 
 def dome(t: Plane) -> Plane:
     """√(1 − t²) where |t| < 1, else 0."""
-    return np.sqrt(np.maximum(np.float32(1) - t * t, np.float32(0)))
+    height: Plane = np.sqrt(np.maximum(np.float32(1) - t * t, np.float32(0)))
+    return height
 
 
 class Frame:
@@ -107,40 +108,56 @@ class Frame:
     ) -> None:
         """Many lines at once, each (x0, y0, x1, y1, width, value). rim: how much brighter the
         borders are than the middle, as a bone's cortex is."""
-        groups: dict[int, list[Segment]] = {}
+        groups: dict[tuple[int, int], list[Segment]] = {}
         unit = self.size / float(self.x[0, -1] - self.x[0, 0])
         for s in segments:
-            extent = max(abs(s[2] - s[0]), abs(s[3] - s[1])) + s[4] + 2 * soft
-            side = 8
-            while side < extent * unit + 3:
-                side = side * 5 // 4
-            groups.setdefault(min(side, self.size), []).append(s)
-        for side, group in groups.items():
-            self._strokes(layer, np.array(group, np.float64), side, soft, rim)
+            pixels = [(abs(s[k + 2] - s[k]) + s[4] + soft) * unit + 3 for k in (1, 0)]
+            height, width = (min(-int(-n // 16) * 16, self.size) for n in pixels)
+            groups.setdefault((height, width), []).append(s)
+        for shape, group in groups.items():
+            for k in range(0, len(group), 64):  # what fits in a processor's cache
+                self._strokes(layer, np.array(group[k : k + 64]), shape, soft, rim)
 
     def _strokes(
-        self, layer: Plane, s: npt.NDArray[np.float64], side: int, soft: float, rim: float
+        self,
+        layer: Plane,
+        s: npt.NDArray[np.float64],
+        shape: tuple[int, int],
+        soft: float,
+        rim: float,
     ) -> None:
-        """All segments of a group in square windows of `side` pixels."""
-        reach = s[:, 4] / 2 + soft
-        tops = _starts(self.y[:, 0], np.minimum(s[:, 1], s[:, 3]) - reach, side)
-        lefts = _starts(self.x[0], np.minimum(s[:, 0], s[:, 2]) - reach, side)
+        """All segments of a group, each in a window of that shape."""
+        height, width = shape
+        reach = (s[:, 4] + soft) / 2
+        tops = _starts(self.y[:, 0], np.minimum(s[:, 1], s[:, 3]) - reach, height)
+        lefts = _starts(self.x[0], np.minimum(s[:, 0], s[:, 2]) - reach, width)
         f = s.astype(np.float32)[:, :, None, None]
-        span = np.arange(side)
-        x = self.x[0][lefts[:, None] + span][:, None, :] - f[:, 0]
-        y = self.y[:, 0][tops[:, None] + span][:, :, None] - f[:, 1]
+        x = self.x[0][lefts[:, None] + np.arange(width)][:, None, :] - f[:, 0]
+        y = self.y[:, 0][tops[:, None] + np.arange(height)][:, :, None] - f[:, 1]
         dx, dy = f[:, 2] - f[:, 0], f[:, 3] - f[:, 1]
         norm = np.maximum(dx * dx + dy * dy, np.float32(1e-9))
         along = x * (dx / norm) + y * (dy / norm)
-        np.minimum(np.maximum(along, np.float32(0), out=along), np.float32(1), out=along)
-        x, y = x - along * dx, y - along * dy
-        gap = f[:, 4] / np.float32(2) - np.sqrt(x * x + y * y)
-        drawn = f[:, 5] * edge(gap, soft)
+        np.maximum(along, np.float32(0), out=along)
+        np.minimum(along, np.float32(1), out=along)
+        across = x - along * dx
+        across *= across
+        along *= dy
+        np.subtract(y, along, out=along)
+        along *= along
+        across += along
+        gap = np.sqrt(across, out=across)
+        np.subtract(f[:, 4] / np.float32(2), gap, out=gap)
+        drawn = edge(gap, soft)
+        drawn *= f[:, 5]
         if rim:
-            wide = f[:, 4] * np.float32(0.2)
-            drawn *= np.float32(1) + np.float32(rim) * edge(wide - gap, soft)
+            gap *= np.float32(-1)
+            gap += f[:, 4] * np.float32(0.2)
+            cortex = edge(gap, soft)
+            cortex *= np.float32(rim)
+            cortex += np.float32(1)
+            drawn *= cortex
         for top, left, patch in zip(tops.tolist(), lefts.tolist(), drawn, strict=True):
-            part = layer[top : top + side, left : left + side]
+            part = layer[top : top + height, left : left + width]
             np.maximum(part, patch, out=part)
 
     def blob(
@@ -190,35 +207,44 @@ def curve(points: Iterable[Point], steps: int = 6) -> list[Point]:
     return line
 
 
-def bounds(mask: Plane, threshold: float = 0.5) -> tuple[float, float, float, float] | None:
-    """x_min, y_min, x_max, y_max of what the mask covers, as fractions; None when nothing."""
-    inside = mask > np.float32(threshold)
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+def bounds(mask: Plane, size: int) -> tuple[float, float, float, float] | None:
+    """x_min, y_min, x_max, y_max of where the mask is over a half, as fractions of the picture.
+
+    None when it is nowhere. A mask of half the picture's size counts as it is drawn: doubled.
+    """
+    top = left = 0
+    if len(mask) != size:  # doubling the part around the finding is enough
+        rows, columns = _covered(mask > 0)
+        if not len(rows):
+            return None
+        top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
+        mask = doubled(mask[top : rows[-1] + 2, left : columns[-1] + 2])
+        top, left = 2 * top, 2 * left
+    rows, columns = _covered(mask > np.float32(0.5))
     if not len(rows):
         return None
-    height, width = mask.shape
-    corners = (
-        columns[0] / width,
-        rows[0] / height,
-        (columns[-1] + 1) / width,
-        (rows[-1] + 1) / height,
-    )
-    return tuple(round(float(c), 6) for c in corners)  # type: ignore[return-value]
+    ends = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
+    x_min, y_min, x_max, y_max = (round(int(end) / size, 6) for end in ends)
+    return x_min, y_min, x_max, y_max
+
+
+def _covered(inside: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    return np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
 
 
 def doubled(layer: Plane) -> Plane:
     """Twice the size, bilinear: for layers that are soft enough to be drawn at half size."""
-    for axis in (0, 1):
-        layer = np.swapaxes(_doubled_rows(np.swapaxes(layer, 0, axis)), 0, axis)
-    return np.ascontiguousarray(layer)
-
-
-def _doubled_rows(layer: Plane) -> Plane:
+    height, width = layer.shape
     near, far = layer * np.float32(0.75), layer * np.float32(0.25)
-    out = np.empty((2 * layer.shape[0], layer.shape[1]), np.float32)
-    out[0], out[-1] = layer[0], layer[-1]
-    np.add(near[1:], far[:-1], out=out[2::2])
-    np.add(near[:-1], far[1:], out=out[1:-1:2])
+    tall = np.empty((2 * height, width), np.float32)
+    tall[0], tall[-1] = layer[0], layer[-1]
+    np.add(near[1:], far[:-1], out=tall[2::2])
+    np.add(near[:-1], far[1:], out=tall[1:-1:2])
+    near, far = tall * np.float32(0.75), tall * np.float32(0.25)
+    out = np.empty((2 * height, 2 * width), np.float32)
+    out[:, 0], out[:, -1] = tall[:, 0], tall[:, -1]
+    np.add(near[:, 1:], far[:, :-1], out=out[:, 2::2])
+    np.add(near[:, :-1], far[:, 1:], out=out[:, 1:-1:2])
     return out
 
 

@@ -49,7 +49,7 @@ def frontal(case: Case, size: int) -> npt.NDArray[np.uint8]:
 
     texture, air = _vessels(film), film.frame.blank()
     for side in SIGNS:
-        aerated, fluid = lungs[side], np.float32(0)
+        aerated, fluid = lungs[side], film.frame.blank()
         for finding in case.findings:
             if finding.side == side and finding.kind == "pneumothorax":
                 aerated = aerated * (np.float32(1) - film.mask(finding))

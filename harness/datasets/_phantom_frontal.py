@@ -17,7 +17,6 @@ from harness.datasets._phantom_canvas import (
     bounds,
     curve,
     dome,
-    doubled,
     edge,
     step,
 )
@@ -93,7 +92,9 @@ class Frontal:
         above = step((y - np.float32(centre - 0.27)) / np.float32(0.27))
         if side == "right":
             above = dome(np.minimum(y - np.float32(centre), np.float32(0)) / np.float32(half))
-        return np.maximum(line, np.float32(reach) * np.where(y > centre, below, above))
+        heart: Plane = np.float32(reach) * np.where(y > centre, below, above)
+        border: Plane = np.maximum(line, heart)
+        return border
 
     def floor(self, side: str) -> Plane:
         """The height of the diaphragm at each d: a dome that falls to the costophrenic angle."""
@@ -122,8 +123,7 @@ class Frontal:
             masks = [self.haze(finding, side) for side in SIGNS]
         else:
             masks = [self.mask(finding)]
-        whole = [m if len(m) == self.fine.size else doubled(m) for m in masks]
-        found = [bounds(m) for m in whole]
+        found = [bounds(mask, self.fine.size) for mask in masks]
         return [box for box in found if box is not None]
 
     def _cardiomegaly(self, finding: Finding) -> Plane:
@@ -179,9 +179,9 @@ class Frontal:
             layer *= edge(self.frame.y - np.float32(0.505), 0.008)
         inside = self.cavities[side]
         if finding.lobe == "LLL":  # behind the heart
-            y, d = self.frame.y, self.d(side)
-            inside = edge(d - np.float32(0.06), 0.01) * edge(self.lateral(y) - d, 0.01)
-            inside = inside * edge(self.floor(side) - y, 0.01)
+            height, out = self.frame.y, self.d(side)
+            inside = edge(out - np.float32(0.06), 0.01) * edge(self.lateral(height) - out, 0.01)
+            inside = inside * edge(self.floor(side) - height, 0.01)
         return step(layer * np.float32(0.85)) * inside
 
     def _nodule(self, finding: Finding) -> Plane:

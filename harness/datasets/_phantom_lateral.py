@@ -13,8 +13,8 @@ from harness.datasets._phantom_canvas import (
     Plane,
     Segment,
     curve,
-    doubled,
     dome,
+    doubled,
     edge,
     step,
 )
@@ -75,8 +75,9 @@ def _outline(y: Plane, depth: float) -> tuple[Plane, Plane]:
 def _floor(x: Plane, base: float) -> Plane:
     """A hemidiaphragm: highest in front of the middle, deep behind."""
     t = (x + np.float32(0.07)) / np.float32(0.30)
-    slope = np.where(t > 0, np.float32(0.13), np.float32(0.09))
-    return np.float32(base) + slope * t * t
+    slope: Plane = np.where(t > 0, np.float32(0.13), np.float32(0.09))
+    height: Plane = np.float32(base) + slope * t * t
+    return height
 
 
 def _middle(frame: Frame, picture: Plane, lung: Plane) -> None:

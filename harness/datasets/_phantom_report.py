@@ -31,8 +31,9 @@ EFFUSION = (
     "There is a {size} {side} pleural effusion{change}.",
     "{Size} {side} pleural effusion{change}.",
     "A {size} pleural effusion is seen on the {side}{change}.",
-    "Blunting of the {side} costophrenic angle by a {size} pleural effusion{change}.",
+    "A {size} amount of {side} pleural fluid{change}.",
 )
+BLUNTED = "Blunting of the {side} costophrenic angle by a small pleural effusion{change}."
 EFFUSIONS = (
     "There are {size} bilateral pleural effusions{change}.",
     "{Size} bilateral pleural effusions{change}.",
@@ -46,7 +47,7 @@ PNEUMOTHORAX = (
 CONSOLIDATION = (
     "There is {size} consolidation in the {lobe}{change}.",
     "{Size} airspace consolidation of the {lobe} with air bronchograms{change}.",
-    "{Size} opacity in the {lobe} represents consolidation{change}.",
+    "{Size} opacity in the {lobe}, in keeping with consolidation{change}.",
 )
 NODULE = (
     "There is a {mm} mm nodule in the {lobe}{change}.",
@@ -58,6 +59,7 @@ OEDEMA = (
     "{Size} interstitial pulmonary edema with septal lines{change}.",
     "Bilateral perihilar opacities and septal lines are in keeping with {size} edema{change}.",
 )
+LUNG = {"consolidation": CONSOLIDATION, "nodule": NODULE, "oedema": OEDEMA}
 CARDIOMEGALY = {
     "mildly": (
         "The heart is mildly enlarged{change}.",
@@ -111,7 +113,11 @@ HEART_NORMAL = (
     "The cardiac silhouette is normal in size.",
     "Normal heart size.",
 )
-MEDIASTINUM = ("Mediastinal contours are normal.", "The mediastinal silhouette is unremarkable.", "")
+MEDIASTINUM = (
+    "Mediastinal contours are normal.",
+    "The mediastinal silhouette is unremarkable.",
+    "",
+)
 LUNGS_CLEAR = (
     "The lungs are clear.",
     "Both lungs are clear.",
@@ -147,7 +153,7 @@ def sentences(case: Case, tip_mm: int) -> list[Sentence]:
             side = finding.side
             cm = f"{tip_mm / 10:.1f}"
             said.append((text.format(side=side, Side=side.capitalize(), cm=cm), (finding,)))
-    lungs = [_lung(f, draw) for f in case.findings if f.kind in ("consolidation", "nodule", "oedema")]
+    lungs = [_lung(f, draw) for f in case.findings if f.kind in LUNG]
     said += lungs or [(draw.choice(LUNGS_CLEAR), ())]
     said += _pleura(case, draw)
     said += [_heart(case, draw)]
@@ -175,7 +181,7 @@ def indication(case: Case) -> str:
     draw = Draws(f"{case.key}/indication")
     kinds = [f.kind for f in case.findings]
     main = "device" if "ett" in kinds else next((k for k in kinds if k in INDICATIONS), "normal")
-    if draw.chance(0.25):  # an indication that gives nothing away
+    if draw.chance(0.5):  # an indication that gives nothing away
         main = draw.choice(tuple(INDICATIONS))
     return draw.choice(INDICATIONS[main])
 
@@ -201,10 +207,9 @@ def _change(finding: Finding, draw: Draws) -> str:
 
 
 def _fill(templates: Sequence[str], finding: Finding, draw: Draws, **more: str) -> str:
-    size = more.pop("size", finding.size)
     return draw.choice(templates).format(
-        size=size,
-        Size=size.capitalize(),
+        size=finding.size,
+        Size=finding.size.capitalize(),
         side=finding.side,
         lobe=_lobe(finding),
         mm=finding.mm,
@@ -214,8 +219,7 @@ def _fill(templates: Sequence[str], finding: Finding, draw: Draws, **more: str) 
 
 
 def _lung(finding: Finding, draw: Draws) -> Sentence:
-    templates = {"consolidation": CONSOLIDATION, "nodule": NODULE, "oedema": OEDEMA}
-    return _fill(templates[finding.kind], finding, draw), (finding,)
+    return _fill(LUNG[finding.kind], finding, draw), (finding,)
 
 
 def _pleura(case: Case, draw: Draws) -> list[Sentence]:
@@ -224,7 +228,9 @@ def _pleura(case: Case, draw: Draws) -> list[Sentence]:
     if len(fluid) == 2 and len({(f.size, f.change) for f in fluid}) == 1:
         said.append((_fill(EFFUSIONS, fluid[0], draw), tuple(fluid)))
     else:
-        said += [(_fill(EFFUSION, f, draw), (f,)) for f in fluid]
+        for f in fluid:
+            templates = (*EFFUSION, BLUNTED) if f.size == "small" else EFFUSION
+            said.append((_fill(templates, f, draw), (f,)))
     air = [f for f in case.findings if f.kind == "pneumothorax"]
     said += [(_fill(PNEUMOTHORAX, f, draw), (f,)) for f in air]
     absent = [name for kind, name in ABSENT.items() if not case.has(kind)]

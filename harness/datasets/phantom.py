@@ -124,7 +124,7 @@ class Phantom:
         if case.lateral:
             drawing = Drawing(case, True, self.size)
             images.append(Image(f"{case.study_id}-lateral", "LATERAL", read=drawing))
-        prior = before and Prior(before.request.images, before.reference)
+        prior = Prior(before.request.images, before.reference) if before else None
         return Study(
             request=Request(
                 study_id=case.study_id,
