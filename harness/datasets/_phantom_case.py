@@ -188,7 +188,8 @@ def _next(
         changed = _moved(replace(finding, change=""), courses[finding.kind])
         (gone if changed is None else now).append(changed or finding)
     if not findings and draw.chance(0.5):
-        now += [replace(f, change="new") for f in _first(draw.choice(APPEARING), draw)]
+        appearing = _first(draw.choice(APPEARING), draw)
+        now += [replace(f, change="new") for f in appearing if f.kind != "cardiomegaly"]
     return tuple(now), tuple(replace(f, change="") for f in gone)
 
 

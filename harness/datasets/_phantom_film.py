@@ -196,7 +196,7 @@ def _soft_findings(film: Frontal, picture: Plane, texture: Plane) -> None:
         elif finding.kind == "consolidation":
             mask = film.mask(finding)
             amount = np.float32(0.48 if finding.size == "patchy" else 0.82)
-            target = np.maximum(picture + np.float32(12), np.float32(FLUID))
+            target = np.maximum(picture + np.float32(26), np.float32(FLUID))
             picture += amount * mask * (target - picture)
             _bronchogram(film, picture, mask)
         elif finding.kind == "oedema":

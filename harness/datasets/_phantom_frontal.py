@@ -205,7 +205,7 @@ class Frontal:
 
     def tip(self) -> float:
         """How far the endotracheal tube ends above the carina."""
-        return Draws(f"{self.case.key}/tube").whole(28, 62) * MM
+        return Draws(f"{self.case.key}/tube").whole(30, 55) * MM
 
     def _ett(self, finding: Finding) -> Plane:
         layer = self.fine.blank()
