@@ -8,8 +8,15 @@ import subprocess
 import sys
 
 NAMES = [
-    "lexical", "resampling", "scale", "rerun", "validate_labeler", "radfact", "judge",
-    "decode", "mimic_index",
+    "lexical",
+    "resampling",
+    "scale",
+    "rerun",
+    "validate_labeler",
+    "radfact",
+    "judge",
+    "decode",
+    "mimic_index",
 ]
 CLINICAL = ["chexbert", "radgraph", "bertscore", "radcliq"]  # minutes each, on random weights
 

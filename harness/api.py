@@ -22,6 +22,10 @@ Kind = Literal["model", "floor", "ceiling"]
 DataClass = Literal["open", "registered", "credentialed"]
 Task = Literal["findings", "findings+impression", "grounded_findings", "phrase_grounding"]
 Status = Literal["ok", "empty", "truncated", "refused", "failed"]
+# How datasets spell a view: as their source does, "Unknown" where it says nothing. Other words are
+# neither ("COSTAL", "XTABLE LATERAL").
+FRONTAL_VIEWS = ("PA", "AP", "AP_horizontal", "Frontal")  # the order of preference
+LATERAL_VIEWS = ("Lateral", "LATERAL", "LL", "RL")
 Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
 
 
@@ -95,6 +99,15 @@ class Image:
     read: Callable[[], npt.NDArray[np.uint8]] | None = field(
         default=None, compare=False, repr=False
     )
+
+    @property
+    def frontal(self) -> bool:
+        """Whether its view is one of FRONTAL_VIEWS; an unknown view is not."""
+        return self.view in FRONTAL_VIEWS
+
+    @property
+    def lateral(self) -> bool:
+        return self.view in LATERAL_VIEWS
 
     @property
     def available(self) -> bool:
@@ -243,12 +256,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a dataset's selection policy leaves: test and train studies, and how it got there."""
+    """What a dataset's selection policy leaves: test and train studies, and how it got there.
+
+    `unit`: what one Study of it is, which decides every n: "study", "image-report pair", "phrase".
+    """
 
     test: tuple[Study, ...]
     train: tuple[Study, ...]
     attrition: tuple[Step, ...]
     notes: tuple[str, ...] = ()
+    unit: str = "study"
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +341,8 @@ class ReferenceAdapter(Protocol):
 
 
 class Dataset(Protocol):
-    """A source of studies. Constructed with the options of its YAML file, `root` among them."""
+    """A source of studies. Constructed with the options of its YAML file; one that reads files has
+    `root` among them, one that draws its images (phantom) has none."""
 
     @property
     def card(self) -> DatasetCard: ...

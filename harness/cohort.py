@@ -38,6 +38,7 @@ class Cohort:
     train: tuple[Study, ...]
     attrition: tuple[Step, ...]
     notes: tuple[str, ...] = ()
+    unit: str = "study"  # what one of `test` is
 
     @cached_property
     def fingerprint(self) -> str:
@@ -64,6 +65,11 @@ class Cohort:
         }
 
     @property
+    def size(self) -> str:
+        """'2,461 image-report pairs'"""
+        return f"{len(self.test):,} {plural(self.unit)}"
+
+    @property
     def has_images(self) -> bool:
         return any(image.available for study in self.test for image in study.request.images)
 
@@ -83,7 +89,7 @@ class Cohort:
             "data_class": self.card.data_class,
             "licence": self.card.licence,
             **({"caveat": self.card.caveat} if self.card.caveat else {}),
-            "unit": "study",
+            "unit": self.unit,
             "n_studies": len(self.test),
             "n_patients": len({study.patient_id for study in self.test}),
             "n_images": self.n_images(),
@@ -101,6 +107,11 @@ class Cohort:
         path = results_dir / "cohorts" / f"{self.folder}.json"
         write_json(path, self.summary())
         return path
+
+
+def plural(unit: str) -> str:
+    """study → studies, phrase → phrases"""
+    return f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
 
 
 def study_digest(study: Study) -> str:
@@ -162,7 +173,7 @@ def load_cohort(plugin: Plugin, limit: int | None = None) -> Cohort:
             raise ReportCardError(f"{plugin.label}: study ids occur twice: {', '.join(twice[:10])}")
     if not test:
         raise ReportCardError(f"{plugin.label}: no study is left. {attrition_text(steps)}")
-    return Cohort(name, dataset.card, test, selection.train, steps, selection.notes)
+    return Cohort(name, dataset.card, test, selection.train, steps, selection.notes, selection.unit)
 
 
 def attrition_text(steps: Sequence[Step]) -> str:

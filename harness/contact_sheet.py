@@ -124,7 +124,7 @@ def _shown(study: Study) -> list[tuple[str, Image, Sequence[Phrase]]]:
     """
     images = study.request.images
     prior = study.request.prior.images if study.request.prior else ()
-    frontal = [i for i in images if not i.view.upper().startswith(("L", "RL"))]
+    frontal = [i for i in images if not i.lateral]
     boxed = next(iter(frontal or images), None)
     phrases = study.reference.phrases
     return [

@@ -122,7 +122,7 @@ def _steps(cohort: Cohort) -> list[Line]:
         for s in cohort.attrition
     ]
     patients = len({study.patient_id for study in cohort.test})
-    text = f"{len(cohort.test):,} studies of {patients:,} patients"
+    text = f"{cohort.size} of {patients:,} patients"
     text += f"; train part {len(cohort.train):,}" if cohort.train else "; no train part"
     return [*lines, ("  test", "ok", f"{cohort.folder}: {text}")]
 

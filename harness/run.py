@@ -97,7 +97,7 @@ def _open_models(config: RunConfig, cohort: Cohort, outcome: Outcome) -> list[Sy
 
 def _describe(cohort: Cohort, say: Say) -> None:
     overlap = cohort.overlap
-    say(f"{cohort.folder}: {len(cohort.test):,} studies, {cohort.n_images():,} images")
+    say(f"{cohort.folder}: {cohort.size}, {cohort.n_images():,} images")
     say(f"  {attrition_text(cohort.attrition)}")
     if cohort.train:
         patients = overlap["test_studies_with_train_patient"]

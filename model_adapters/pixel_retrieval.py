@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from harness.api import Image, ImageError, ModelCard, Prediction, ReportCardError, Request, Study
 
-LATERAL = ("LATERAL", "LAT", "LL", "RL", "L")
 Features = npt.NDArray[np.float32]
 
 
@@ -97,4 +96,4 @@ def _frontal(request: Request) -> Image:
     there = [image for image in request.images if image.available]
     if not there:
         raise ImageError("missing", f"Study {request.study_id} has no image on this machine.")
-    return next((image for image in there if image.view.upper() not in LATERAL), there[0])
+    return next((image for image in there if not image.lateral), there[0])

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from harness.api import Image, ReportCardError, Step, Study
+from harness.api import FRONTAL_VIEWS, Image, ReportCardError, Step, Study
 from harness.datasets._inside import is_refused
+from harness.datasets.images import READING
 
-PREFERRED = ("PA", "AP", "AP_horizontal", "Frontal")
+PAIR = "image-report pair"
 
 
 def one_of(value: str, choices: Sequence[str], option: str) -> str:
@@ -31,12 +32,8 @@ def one_of(value: str, choices: Sequence[str], option: str) -> str:
     return value
 
 
-def is_frontal(image: Image) -> bool:
-    return image.view in PREFERRED
-
-
 def has_frontal(study: Study) -> bool:
-    return any(is_frontal(image) for image in study.request.images)
+    return any(image.frontal for image in study.request.images)
 
 
 def has_findings(study: Study) -> bool:
@@ -74,7 +71,12 @@ class Examples:
     @property
     def provenance(self) -> dict[str, str]:
         names = ("unit", "frontal_select", "lateral_select")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"reading": READING}
+
+    @property
+    def example(self) -> str:
+        """Selection.unit: what one example is."""
+        return "study" if self.unit == "study" else PAIR
 
     def of(self, studies: Iterable[Study]) -> list[Study]:
         """Studies with all their images → examples in id order; in a pair's unit, those of lateral
@@ -84,8 +86,8 @@ class Examples:
             if self.unit == "study":
                 found.append(_with(study, self._chosen(study.request.images), study.study_id))
                 continue
-            frontal = self._chosen(tuple(i for i in study.request.images if is_frontal(i)))
-            others = [i for i in study.request.images if not is_frontal(i)]
+            frontal = self._chosen(tuple(i for i in study.request.images if i.frontal))
+            others = [i for i in study.request.images if not i.frontal]
             found += [
                 _with(study, (image,), f"{study.study_id}/{PurePosixPath(image.image_id).name}")
                 for image in (*frontal, *others)
@@ -94,14 +96,14 @@ class Examples:
 
     def _chosen(self, images: Sequence[Image]) -> tuple[Image, ...]:
         ordered = sorted(images, key=lambda image: image.image_id)
-        frontal = [image for image in ordered if is_frontal(image)]
-        others = [image for image in ordered if not is_frontal(image)]
+        frontal = [image for image in ordered if image.frontal]
+        others = [image for image in ordered if not image.frontal]
         if self.frontal_select != "first":
-            frontal.sort(key=lambda image: PREFERRED.index(image.view))
+            frontal.sort(key=lambda image: FRONTAL_VIEWS.index(image.view))
         if self.frontal_select != "all":
             frontal = frontal[:1]
         if self.lateral_select != "all":
-            others = [image for image in others if image.view == "Lateral"]
+            others = [image for image in others if image.lateral]
             others = others[:1] if self.lateral_select == "first" else []
         return (*frontal, *others)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-from harness.api import Image, ImageError, Json, ReportCardError, Request, Step, Study
+from harness.api import Json, ReportCardError, Request, Step, Study
+from harness.datasets._inside import is_refused
 from harness.tables import Record, listed
 
 T = TypeVar("T")
@@ -58,25 +58,6 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts]
 
 
-def image_at(folder: Path, relative: str, view: str) -> Image:
-    """The image of that path below folder; its id is the path as written.
-
-    A path that leaves the folder makes an image that raises ImageError when it is read: it costs
-    its own study. A file that is not there makes an image without a path.
-    """
-    from harness.datasets.images import resolve_under
-
-    try:
-        path = resolve_under(folder, relative)
-    except ImageError as error:
-        return Image(relative, view, read=partial(_refuse, error.kind, str(error)))
-    return Image(relative, view, path if path.is_file() else None)
-
-
-def _refuse(kind: str, message: str) -> NoReturn:
-    raise ImageError(kind, message)
-
-
 class Sieve:
     """Filters one after the other and keeps the account: kept + dropped = total at every step."""
 
@@ -98,7 +79,7 @@ def has_text(study: Study, section: str) -> bool:
 def image_notes(studies: Sequence[Study], root: Path) -> list[str]:
     """What a reader must know of the images: none here, some missing, some refused."""
     images = [image for study in studies for image in study.request.images]
-    refused = sum(image.read is not None for image in images)
+    refused = sum(map(is_refused, images))
     there = sum(image.path is not None for image in images)
     notes = []
     if not any(image.available for image in images):

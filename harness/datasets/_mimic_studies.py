@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import Image, Prior, Report, ReportCardError, Request, Study
+from harness.datasets._inside import Inside
 from harness.datasets._mimic_index import Exam, Radiograph
 from harness.datasets._mimic_reports import Reports
 from harness.datasets._mimic_select import PriorPolicy, pick_frontals, pick_lateral, tied
@@ -84,33 +84,24 @@ class ImageFiles:
     """
 
     def __init__(self, files: Path | None, suffix: str) -> None:
-        self._files = None if files is None else os.path.realpath(files)
+        self._inside = None if files is None else Inside(files)
         self._suffix = suffix
         self.problems: Counter[str] = Counter()
 
     def image(self, exam: Exam, radiograph: Radiograph) -> Image:
+        name, view = radiograph.dicom_id, radiograph.view or "Unknown"
+        if self._inside is None:
+            return Image(name, view)
         folder = f"p{exam.subject // 1_000_000}/p{exam.subject}/s{exam.study}"
-        return Image(
-            radiograph.dicom_id,
-            radiograph.view or "Unknown",
-            self.path(f"{folder}/{radiograph.dicom_id}{self._suffix}"),
-        )
-
-    def path(self, below: str) -> Path | None:
-        """The file at a path of our own making below files/."""
-        if self._files is None:
-            return None
-        path = f"{self._files}/{below}"
-        if not os.path.exists(path):
+        image = self._inside.image(name, view, f"{folder}/{name}{self._suffix}")
+        if not image.available:
             self.problems["without a file"] += 1
-            return None
-        if not os.path.realpath(path).startswith(f"{self._files}{os.sep}"):
+        elif image.path is None:
             self.problems["with a file outside the data root (a link)"] += 1
-            return None
-        return Path(path)
+        return image
 
     def notes(self) -> list[str]:
-        if self._files is None:
+        if self._inside is None:
             return ["text only: no folder of images (models that need pixels refuse)"]
         return [f"images {what}: {n:,}" for what, n in sorted(self.problems.items())]
 

@@ -6,17 +6,12 @@ else. An error names file and line, and quotes no id of a patient.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 from harness.api import ReportCardError
+from harness.datasets._tables import rows_of
 
 STUDY = re.compile(r"5\d{7}", re.ASCII)
 IDS = re.compile(r"1\d{7} 5\d{7} [0-9a-f]{8}(?:-[0-9a-f]{8}){4}", re.ASCII)
@@ -77,42 +72,6 @@ def seconds_of_day(text: str) -> float | None:
         return None
     # The fraction to a microsecond, so that equal times are equal whatever their spelling.
     return round(hours * 3600 + minutes * 60 + seconds + value - whole, 6)
-
-
-def rows_of(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
-    """(line number, the named columns) of a .csv or .csv.gz, in whatever order they stand."""
-    with _text(path) as handle:
-        reader = csv.reader(handle)
-        header = [name.strip() for name in next(reader, [])]
-        absent = [name for name in columns if name not in header]
-        if absent:
-            raise ReportCardError(f"{path}:1: no column {', '.join(absent)} among {len(header)}.")
-        places = [header.index(name) for name in columns]
-        for row in reader:
-            if len(row) == len(header):
-                yield reader.line_num, [row[i] for i in places]
-            elif row:
-                raise ReportCardError(
-                    f"{path}:{reader.line_num}: {len(row)} fields, the header has {len(header)}."
-                )
-
-
-def header_of(path: Path) -> list[str]:
-    """The column names of a table."""
-    with _text(path) as handle:
-        return [name.strip() for name in next(csv.reader(handle), [])]
-
-
-@contextmanager
-def _text(path: Path) -> Iterator[IO[str]]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-            yield handle
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
-        raise ReportCardError(
-            f"{path} is damaged ({type(error).__name__}); get it again."
-        ) from None
 
 
 def _ids(path: Path, line: int, dicom: str, study: str, subject: str) -> tuple[int, int]:

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.api import ReportCardError
-from harness.datasets._mimic_tables import STUDY, rows_of
+from harness.datasets._mimic_tables import STUDY
+from harness.datasets._tables import rows_of
 
 VERSIONS = ("2.1.0", "2.0.0", "")
 REPORTS_ZIP = "mimic-cxr-reports.zip"

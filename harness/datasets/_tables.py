@@ -27,27 +27,57 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
     Cells are never turned into numbers: 39-digit ids stay themselves, "None" and "" too.
     Raises ReportCardError naming the missing columns, or the line that is not whole.
     """
+    for line, cells in rows_of(path, columns):
+        yield line, dict(zip(columns, cells, strict=True))
+
+
+def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """read_table with the cells as a list, in the order of `columns`."""
     with _open_text(path) as handle:
-        yield from read_rows(handle, str(path), columns)
+        yield from _rows(handle, str(path), columns)
 
 
 def read_rows(handle: IO[str], name: str, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    """read_table of an open file that is called `name`."""
+    for line, cells in _rows(handle, name, columns):
+        yield line, dict(zip(columns, cells, strict=True))
+
+
+def header_of(path: Path) -> list[str]:
+    """The column names of a table."""
+    with _open_text(path) as handle:
+        reader = csv.reader(handle)
+        with _told(str(path), reader):
+            return _header(reader)
+
+
+def _rows(handle: IO[str], name: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(handle)
-    try:
-        header = next(reader, [])
+    with _told(name, reader):
+        header = _header(reader)
         absent = [column for column in columns if column not in header]
         if absent:
             raise ReportCardError(f"{name}:1: no column {', '.join(absent)}.")
-        places = [(column, header.index(column)) for column in columns]
+        places = [header.index(column) for column in columns]
         for row in reader:
-            if len(row) != len(header):
-                if not row:
-                    continue
+            if len(row) == len(header):
+                yield reader.line_num, [row[place] for place in places]
+            elif row:
                 raise ReportCardError(
                     f"{name}:{reader.line_num}: {len(row)} fields where the header has"
                     f" {len(header)}."
                 )
-            yield reader.line_num, {column: row[place] for column, place in places}
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    return [name.strip() for name in next(reader, [])]
+
+
+@contextlib.contextmanager
+def _told(name: str, reader: Any) -> Iterator[None]:
+    """What goes wrong in a csv.reader, as a sentence with file and line."""
+    try:
+        yield
     except csv.Error as error:
         raise ReportCardError(f"{name}:{reader.line_num}: not CSV: {error}.") from None
     except UnicodeDecodeError:

@@ -30,7 +30,6 @@ from harness.datasets._examples import (
     Rule,
     expectations,
     filtered,
-    is_frontal,
     sex_of,
     text_only,
 )
@@ -107,7 +106,7 @@ class ChexpertPlus:
             else filtered(examples, self.examples.counted, [of("train"), *rules])[0]
         )
         notes += (*expectations(self.expected, len(test)), *text_only(test, self.root))
-        return Selection(test, train, steps, notes)
+        return Selection(test, train, steps, notes, self.examples.example)
 
     def labels(self, section: str = "findings") -> dict[str, dict[str, float | None]]:
         """Study → CheXbert labels of a section, from chexbert_labels/<section>_fixed.json.
@@ -176,7 +175,7 @@ class ChexpertPlus:
             groups={
                 "sex": sex_of(first["sex"]) or "unknown",
                 "indication": "given" if indication else "absent",
-                "frontal_images": str(sum(map(is_frontal, images))),
+                "frontal_images": str(sum(image.frontal for image in images)),
             },
         )
 

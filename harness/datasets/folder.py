@@ -34,12 +34,13 @@ from harness.datasets._exchange import (
     cell,
     cells,
     has_text,
-    image_at,
     image_notes,
     natural,
     require,
     table_in,
 )
+from harness.datasets._inside import image_at
+from harness.datasets.images import READING
 from harness.registry import did_you_mean
 from harness.tables import Record, listed, read_records
 
@@ -135,7 +136,7 @@ class Folder:
             comparison=texts["comparison"] or None,
             age=_age(rows),
             sex=_sex(rows),
-            provenance={"image_select": "all"},
+            provenance={"image_select": "all", "reading": READING},
         )
         groups = {c for row in rows for c in row.row if c.startswith("group_")}
         return Study(
@@ -152,7 +153,8 @@ class Folder:
         twice = [path for path, n in Counter(path for path, _ in pairs).items() if n > 1]
         if twice:
             raise ReportCardError(f"{rows[-1].where}: the study names an image twice.")
-        return tuple(image_at(self.root / self.images, path, view) for path, view in pairs)
+        folder = self.root / self.images
+        return tuple(image_at(folder, path, view, path) for path, view in pairs)
 
 
 def _check(path: Path, columns: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.api import DatasetCard, ReportCardError, Selection, Step, Study
+from harness.datasets._examples import PAIR
 from harness.datasets._mimic_annotations import Annotation, Funnel, read_llava_rad, read_r2gen
 from harness.datasets._mimic_index import Exam, Index, Radiograph, Sources, open_index
 from harness.datasets._mimic_reports import FolderReports, Reports, ZipReports
@@ -31,6 +32,7 @@ from harness.datasets._mimic_select import (
 )
 from harness.datasets._mimic_studies import Example, ImageFiles, Studies, Texts
 from harness.datasets._mimic_tree import Tree
+from harness.datasets.images import READING
 
 FILES = {
     "llava_rad": "chat_test_MIMIC_CXR_all_gpt4extract_rulebased_v1.json",
@@ -129,7 +131,8 @@ class MimicCXR:
                 f"the train part is the official validate split ({len(train):,});"
                 " dataset.train_part=train reads every train report"
             )
-        return Selection(test, train, tuple(chosen.steps), tuple(notes))
+        unit = "study" if self.unit == "study" else PAIR
+        return Selection(test, train, tuple(chosen.steps), tuple(notes), unit)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -141,6 +144,7 @@ class MimicCXR:
             "lateral_select": self.lateral_select,
             **self.prior.provenance,
             "images": self.images,
+            "reading": READING,
         }
 
     def labels(self) -> dict[str, dict[str, str]]:

@@ -26,8 +26,9 @@ from harness.api import (
 )
 from harness.datasets._mimic_index import Exam, Radiograph
 from harness.datasets._mimic_studies import ImageFiles
-from harness.datasets._mimic_tables import header_of, rows_of
 from harness.datasets._mimic_tree import Tree
+from harness.datasets._tables import header_of, rows_of
+from harness.datasets.images import READING
 from harness.store import digest
 
 TABLES = (
@@ -102,7 +103,7 @@ class MsCXR:
             *([f"boxes that stand twice, counted once: {twice:,}"] if twice else []),
             *files.notes(),
         ]
-        return Selection(test, (), tuple(steps), tuple(notes))
+        return Selection(test, (), tuple(steps), tuple(notes), "phrase")
 
     def _phrases(self) -> tuple[dict[Key, set[Box]], dict[Key, str], int, int]:
         """Boxes and split of each phrase, the repeated boxes, and the phrases refused."""
@@ -161,7 +162,7 @@ class MsCXR:
                 images=(files.image(exam, Radiograph(dicom, "Frontal", "")),),
                 task="phrase_grounding",
                 phrase=text,
-                provenance={"unit": "phrase", "images": self.images},
+                provenance={"unit": "phrase", "images": self.images, "reading": READING},
             ),
             # The text stands there because a study with no reference text is not scored.
             reference=Report(findings=text, phrases=(Phrase(text, tuple(ordered)),)),

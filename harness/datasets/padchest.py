@@ -26,7 +26,6 @@ from harness.datasets._examples import (
     Rule,
     expectations,
     filtered,
-    is_frontal,
     sex_of,
     text_only,
 )
@@ -120,7 +119,7 @@ class PadChest:
         rest: Rule = ("train", lambda s: not self._is_test(s.patient_id))
         train, _ = filtered(examples, self.examples.counted, [*rules, rest])
         notes += (*expectations(self.expected, steps[-2].after), *text_only(test, self.root))
-        return Selection(test, train, steps, notes)
+        return Selection(test, train, steps, notes, self.examples.example)
 
     def labels(self) -> Iterator[tuple[str, dict[str, list[Any]]]]:
         """(image id, lists by column) of every row. Raises ReportCardError naming file and line.
@@ -224,7 +223,7 @@ class PadChest:
                 "normal": "normal" if normal else "abnormal",
                 "pediatric": "yes" if row["Pediatric"] == "PED" else "no",
                 "labelled_by": row["MethodLabel"] or "unknown",
-                "frontal_images": str(sum(map(is_frontal, images))),
+                "frontal_images": str(sum(image.frontal for image in images)),
             },
         )
 

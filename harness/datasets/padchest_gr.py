@@ -42,6 +42,7 @@ from harness.datasets._examples import (
 )
 from harness.datasets._tables import Row, read_json_file, read_rows, read_table
 from harness.datasets._zip_parts import members_of, parts_of, read_member
+from harness.datasets.images import READING
 
 REPORTS = "grounded_reports_20240819.json"
 TABLE = "master_table.csv"
@@ -165,6 +166,7 @@ class PadChestGR:
                     "sentences": f"{self.language}, joined; full stop added where missing",
                     "boxes": "first reader",
                     "prior_select": self.prior_select,
+                    "reading": READING,
                 },
             ),
             reference=Report(" ".join(_sentence(p.text) for p in phrases) or None, None, phrases),

@@ -19,19 +19,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.api import DataClass, DatasetCard, Report, ReportCardError, Request, Selection, Study
+from harness.datasets._examples import PAIR
 from harness.datasets._exchange import (
     Sieve,
     cell,
     cells,
     counted,
     has_text,
-    image_at,
     image_notes,
     natural,
     patient,
     require,
     table_in,
 )
+from harness.datasets._inside import image_at
+from harness.datasets.images import READING
 from harness.store import read_json
 from harness.tables import Record
 
@@ -116,6 +118,7 @@ class R2GenJson:
             tuple(study for study in train if has_text(study, "findings")),
             tuple(sieve.steps),
             (*notes, *_shared(lists), *image_notes(studies, self.root)),
+            PAIR if any("study_id" in row.row for _, row in chosen) else "study",
         )
 
     def _studies(self, rows: Sequence[Record]) -> list[Study]:
@@ -128,8 +131,8 @@ class R2GenJson:
         folder = self.root / self.images
         request = Request(
             study_id=name,
-            images=tuple(image_at(folder, p, "Unknown") for p in cells(record, "image_path")),
-            provenance={"image_select": "all", "views": "not given"},
+            images=tuple(image_at(folder, p, "Unknown", p) for p in cells(record, "image_path")),
+            provenance={"image_select": "all", "views": "not given", "reading": READING},
         )
         return Study(
             request=request,

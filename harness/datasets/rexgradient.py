@@ -23,7 +23,6 @@ from harness.datasets._examples import (
     Rule,
     expectations,
     filtered,
-    is_frontal,
     sex_of,
     text_only,
 )
@@ -117,7 +116,7 @@ class ReXGradient:
             *expectations(self.expected, len(test)),
             *text_only(test, self.root),
         )
-        return Selection(test, train if self.train else (), steps, notes)
+        return Selection(test, train if self.train else (), steps, notes, self.examples.example)
 
     def _wanted(self) -> list[str]:
         return [self.split, *(["train"] if self.train else [])]
@@ -155,7 +154,7 @@ class ReXGradient:
             groups={
                 "sex": sex or "unknown",
                 "indication": "given" if context["Indication"] else "absent",
-                "frontal_images": str(sum(map(is_frontal, images))),
+                "frontal_images": str(sum(image.frontal for image in images)),
             },
         )
 

@@ -35,13 +35,14 @@ from harness.datasets._exchange import (
     cells,
     counted,
     has_text,
-    image_at,
     image_notes,
     natural,
     patient,
     require,
     table_in,
 )
+from harness.datasets._inside import image_at
+from harness.datasets.images import READING
 from harness.tables import Record, by_id, read_records
 
 COLUMNS = ("image_path", "section_findings", "section_impression")
@@ -115,6 +116,7 @@ class RexrankJson:
                 "image_select": self.image_select,
                 "views": views,
                 "indication": "context",
+                "reading": READING,
             },
         )
         findings, impression = (cell(record, f"section_{n}") for n in ("findings", "impression"))
@@ -129,7 +131,7 @@ class RexrankJson:
         fits = len(views) == len(paths)
         folder = self.root / self.images
         images = tuple(
-            image_at(folder, path, (views[i] if fits else "") or "Unknown")
+            image_at(folder, path, (views[i] if fits else "") or "Unknown", path)
             for i, path in enumerate(paths)
         )
         if self.image_select == "key":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.api import ReportCardError, Selection, Study
+from harness.api import ImageError, ReportCardError, Selection, Study
 from harness.cohort import load_cohort
 from harness.datasets import _mimic_index, sections
 from harness.datasets._mimic_tables import seconds_of_day, study_date
@@ -233,7 +233,9 @@ def test_rgb_and_large_images_are_read_as_grey(root: Path) -> None:
 def test_a_link_out_of_the_root_is_refused_for_that_image(root: Path) -> None:
     selection = select(root)
     study = next(s for s in selection.test if s.study_id == study_id("link out of the root"))
-    assert not study.request.images[0].available
+    with pytest.raises(ImageError, match="a link that leaves the data root") as refused:
+        study.request.images[0].pixels()
+    assert refused.value.kind == "outside"
     assert "images with a file outside the data root (a link): 1" in selection.notes
 
 
@@ -450,7 +452,7 @@ def test_a_patient_in_two_splits_is_an_error(tmp_path: Path) -> None:
     [
         ("../../etc,59999001,19999001,test", r"csv\.gz:2: an id has not the form"),
         (f"{reserved.dicom(1)},59999001,19999001,val", r"csv\.gz:2: the split is train, validate"),
-        (f"{reserved.dicom(1)},59999001,test", r"csv\.gz:2: 3 fields, the header has 4"),
+        (f"{reserved.dicom(1)},59999001,test", r"csv\.gz:2: 3 fields where the header has 4"),
     ],
 )
 def test_a_bad_row_names_file_and_line(tmp_path: Path, row: str, message: str) -> None:

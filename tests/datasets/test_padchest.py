@@ -88,7 +88,7 @@ def test_truncated_png_costs_its_own_study_at_reading(root: Path) -> None:
 
 def test_path_out_of_the_root_is_refused(root: Path) -> None:
     image = cohort(root).test[-1].request.images[0]
-    with pytest.raises(ImageError, match=r"leaves dataset\.root"):
+    with pytest.raises(ImageError, match=r"leaves the data root"):
         image.pixels()
 
 
