@@ -34,8 +34,6 @@ EXTRAS = {
     "clinical": "radgraph",
     "ray": "ray",
 }
-
-
 Line = tuple[str, str, str]
 
 

@@ -21,7 +21,9 @@ def image_at(root: Path, image_id: str, view: str, *candidates: str) -> Image:
         try:
             path = resolve_under(root, candidate)
         except ImageError as error:
-            return Image(image_id, view, read=partial(_refuse, error.kind, f"Image {image_id}: {error}"))
+            return Image(
+                image_id, view, read=partial(_refuse, error.kind, f"Image {image_id}: {error}")
+            )
         if os.path.isfile(path):
             return Image(image_id, view, path)
     return Image(image_id, view)
