@@ -20,7 +20,7 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 
 setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
 
-benchmark: setup ## run the suite: predict, score, publish (MODEL= DATASET= METRICS= LIMIT= SUITE=)
+benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRICS= LIMIT= SUITE=)
 	@$(BIN)/reportcard run --fetch $(ARGS)
 
 test: setup ## run the whole test suite

@@ -20,6 +20,7 @@ from harness.api import Image, ReportCardError
 from harness.card import environment
 from harness.cohort import Cohort, load_cohort, open_dataset
 from harness.contact_sheet import write_contact_sheet
+from harness.datasets._inside import is_refused
 from harness.egress import parse_endpoint, permit
 from harness.judge import JudgeSettings, NoJudge
 from harness.score import open_metrics
@@ -157,7 +158,9 @@ def _contents(cohort: Cohort) -> list[Line]:
 
 def _images(area: str, images: Sequence[Image]) -> Line:
     """How many images can be had, without opening one."""
-    here = sum(i.read is not None or (i.path is not None and i.path.is_file()) for i in images)
+    drawn = (image for image in images if image.path is None and image.read is not None)
+    here = sum(image.path is not None and image.path.is_file() for image in images)
+    here += sum(not is_refused(image) for image in drawn)
     views = Counter(image.view or "view unknown" for image in images)
     told = ", ".join(f"{view} {count:,}" for view, count in sorted(views.items()))
     state = "ok" if here == len(images) else "missing" if here else "--"

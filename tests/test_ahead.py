@@ -298,12 +298,12 @@ def test_a_run_over_broken_images_goes_on_and_counts_them_by_kind(
     for kind in registry.KINDS:
         monkeypatch.setattr(kind, "_files", {})
     write_images(tmp_path / "images")
-    (tmp_path / "folder.py").write_text(DATASET)
+    (tmp_path / "broken.py").write_text(DATASET)
     (tmp_path / "bright.py").write_text(MODEL)
     results = tmp_path / "r"
     arguments = [
-        *("run", f"plugin={tmp_path / 'folder.py'},{tmp_path / 'bright.py'}", "model=bright"),
-        *("dataset=folder", f"+dataset.root={tmp_path / 'images'}", "metrics=rouge"),
+        *("run", f"plugin={tmp_path / 'broken.py'},{tmp_path / 'bright.py'}", "model=bright"),
+        *("dataset=broken", f"+dataset.root={tmp_path / 'images'}", "metrics=rouge"),
         *(f"results_dir={results}", "tracking=none", "stats.resamples=20", "engine.batch_size=4"),
     ]
     assert main(arguments) == 0

@@ -26,6 +26,7 @@ from harness.cli import main
 from harness.cohort import Cohort
 from harness.contact_sheet import FAILED, FIRST, SECOND, TEXT, TILE, write_contact_sheet
 from harness.doctor import report
+from tests.fixtures.folder import write_folder
 from tests.fixtures.images import write_images
 
 CREDENTIALED = """
@@ -257,3 +258,11 @@ def test_a_contact_sheet_needs_one_dataset_and_a_png(tmp_path: Path) -> None:
         report(config.load(chosen), contact_sheet=tmp_path / "s.png")
     with pytest.raises(ReportCardError, match="a PNG"):
         report(config.load(looked_at(tmp_path)), contact_sheet=tmp_path / "s.jpg")
+
+
+def test_doctor_does_not_count_an_image_whose_path_is_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "folder")
+    chosen = ["dataset=folder", f"dataset.root={tmp_path / 'folder'}", "model=empty_report"]
+    lines, _ = report(config.load([*chosen, "metrics=bleu"]), look_inside=True)
+    (images,) = (text for area, _, text in lines if area.strip() == "images")
+    assert images.startswith("3 of 5 are here")  # one is absent, one leaves the root
