@@ -15,19 +15,19 @@ help: ## this list
 $(BIN)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ReportCard needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,dev]'
 	@touch $@
 
 setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
 
-benchmark: setup ## run the suite: predict, score, publish (MODEL= DATASET= METRICS= LIMIT= SUITE=)
+benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRICS= LIMIT= SUITE=)
 	@$(BIN)/reportcard run --fetch $(ARGS)
 
 test: setup ## run the whole test suite
 	@$(BIN)/python -m pytest
 
 $(BIN)/.clinical: $(BIN)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dev,clinical,clinical-test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,dev,clinical,clinical-test]'
 	@touch $@
 
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
@@ -36,8 +36,8 @@ test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score 
 validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
 	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi
 
-lint: setup ## ruff, mypy --strict on harness/
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: setup ## ruff, mypy --strict on harness/, and no patients' data in the repository
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python .ci/scan.py
 
 bench: setup ## the speed figures, as ratios from one run
 	@$(BIN)/python -m benchmarks

@@ -7,7 +7,17 @@ import os
 import subprocess
 import sys
 
-NAMES = ["lexical", "resampling", "scale", "rerun", "validate_labeler", "radfact", "judge"]
+NAMES = [
+    "lexical",
+    "resampling",
+    "scale",
+    "rerun",
+    "validate_labeler",
+    "radfact",
+    "judge",
+    "decode",
+    "mimic_index",
+]
 CLINICAL = ["chexbert", "radgraph", "bertscore", "radcliq"]  # minutes each, on random weights
 
 

@@ -22,11 +22,26 @@ Kind = Literal["model", "floor", "ceiling"]
 DataClass = Literal["open", "registered", "credentialed"]
 Task = Literal["findings", "findings+impression", "grounded_findings", "phrase_grounding"]
 Status = Literal["ok", "empty", "truncated", "refused", "failed"]
+# How datasets spell a view: as their source does, "Unknown" where it says nothing. Other words are
+# neither ("COSTAL", "XTABLE LATERAL").
+FRONTAL_VIEWS = ("PA", "AP", "AP_horizontal", "Frontal")  # the order of preference
+LATERAL_VIEWS = ("Lateral", "LATERAL", "LL", "RL")
 Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
 
 
 class ReportCardError(Exception):
     """Something the user can act on; the CLI prints the sentence and no traceback."""
+
+
+class ImageError(ReportCardError):
+    """An image that cannot be had: it costs its own study, is counted, and the run goes on.
+
+    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +60,15 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One finding in words, with the places it refers to (none when it is not localised)."""
+    """One finding in words, with the places it refers to (none when it is not localised).
+
+    `second_reader`: the boxes of another reader where a dataset has two; never united with the
+    first's.
+    """
 
     text: str
     boxes: tuple[Box, ...] = ()
+    second_reader: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +87,37 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One radiograph. `path` is None where only the reports are on this machine."""
+    """One radiograph. `path` is None where only the reports are on this machine.
+
+    `read` makes the pixels where they do not come out of `path` as a grey file does: a rendered
+    image, or one with a reading policy of its own. It is picklable and takes no arguments.
+    """
 
     image_id: str
     view: str
     path: Path | None = None
+    read: Callable[[], npt.NDArray[np.uint8]] | None = field(
+        default=None, compare=False, repr=False
+    )
+
+    @property
+    def frontal(self) -> bool:
+        """Whether its view is one of FRONTAL_VIEWS; an unknown view is not."""
+        return self.view in FRONTAL_VIEWS
+
+    @property
+    def lateral(self) -> bool:
+        return self.view in LATERAL_VIEWS
+
+    @property
+    def available(self) -> bool:
+        """Whether there is anything to read on this machine."""
+        return self.path is not None or self.read is not None
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """Grey values, shape (height, width), 0 black to 255 white.
 
-        Raises ReportCardError naming the image when it is absent or cannot be decoded.
+        Raises ImageError naming the image when it is absent or cannot be decoded.
         """
         from harness.datasets.images import read_grey
 
@@ -96,6 +137,7 @@ class Request:
     """Everything a model may see of a study; the reference report is not part of it.
 
     `draw` numbers repeated generations for the same study; a sampling model seeds with it.
+    `provenance` names the policies that made the request: {"frontal_select": "all", …}.
     """
 
     study_id: str
@@ -109,6 +151,7 @@ class Request:
     task: Task = "findings"
     phrase: str | None = None
     draw: int = 0
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +215,17 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """Where a dataset comes from and who may see it. An unknown class counts as credentialed."""
+    """Where a dataset comes from and who may see it. An unknown class counts as credentialed.
+
+    `caveat`: what a reader must know of every score against its references; shown beside each.
+    """
 
     title: str
     data_class: DataClass = "credentialed"
     dua_id: str | None = None
     licence: str | None = None
     url: str | None = None
+    caveat: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +256,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a dataset's selection policy leaves: test and train studies, and how it got there."""
+    """What a dataset's selection policy leaves: test and train studies, and how it got there.
+
+    `unit`: what one Study of it is, which decides every n: "study", "image-report pair", "phrase".
+    """
 
     test: tuple[Study, ...]
     train: tuple[Study, ...]
     attrition: tuple[Step, ...]
     notes: tuple[str, ...] = ()
+    unit: str = "study"
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +341,8 @@ class ReferenceAdapter(Protocol):
 
 
 class Dataset(Protocol):
-    """A source of studies. Constructed with the options of its YAML file, `root` among them."""
+    """A source of studies. Constructed with the options of its YAML file; one that reads files has
+    `root` among them, one that draws its images (phantom) has none."""
 
     @property
     def card(self) -> DatasetCard: ...

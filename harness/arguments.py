@@ -81,7 +81,17 @@ def parser() -> argparse.ArgumentParser:
     judge.add_argument("--threads", type=int, default=1)
     judge.add_argument("--slots", type=int, default=2, help="questions answered side by side")
     judge.add_argument("--context", type=int, default=4096, help="tokens per slot")
-    verb("doctor", "check this machine and the configured run")
+    cut = verb("sections", "cut reports as the official MIMIC parser does", overrides=False)
+    cut.add_argument("files", type=Path, nargs="+", metavar="FILE", help="one report, plain text")
+    cut.add_argument("--parser", choices=["2.0", "2.1"], default="2.1", help="its version (2.1)")
+    cut.add_argument("--json", action="store_true", help="names, texts and offsets, as JSON")
+    doctor = verb("doctor", "check this machine and the configured run; dataset=NAME looks inside")
+    doctor.add_argument(
+        "--contact-sheet",
+        type=Path,
+        metavar="OUT.png",
+        help="draw ten studies of the dataset: images, views, boxes, lengths of texts",
+    )
     dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=5000)
     for sub in with_overrides:  # last, behind the verb's own positionals

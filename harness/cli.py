@@ -210,7 +210,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from harness.doctor import report
     from harness.terminal import doctor_table
 
-    lines, able = report(_config(arguments))
+    named = any(word.startswith("dataset=") for word in arguments.overrides)
+    lines, able = report(_config(arguments), named, arguments.contact_sheet)
     doctor_table(lines)
     return 0 if able else 2
 
@@ -250,6 +251,20 @@ def _judge(arguments: argparse.Namespace) -> int:
         context=arguments.context,
         say=_say,
     )
+
+
+def _sections(arguments: argparse.Namespace) -> int:
+    from harness.datasets.sections import read_sections
+
+    rows = read_sections(arguments.files, arguments.parser)
+    if arguments.json:
+        _say(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    for row in rows:
+        _say(row["file"])
+        for part in row["sections"]:
+            _say(f"  {part['start']:>6}  {part['name']:<16}  {len(part['text'].split())} words")
+    return 0
 
 
 def _listed(text: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.api import (
+    Box,
     Dataset,
     DatasetCard,
     Image,
@@ -37,6 +38,7 @@ class Cohort:
     train: tuple[Study, ...]
     attrition: tuple[Step, ...]
     notes: tuple[str, ...] = ()
+    unit: str = "study"  # what one of `test` is
 
     @cached_property
     def fingerprint(self) -> str:
@@ -63,8 +65,13 @@ class Cohort:
         }
 
     @property
+    def size(self) -> str:
+        """'2,461 image-report pairs'"""
+        return f"{len(self.test):,} {plural(self.unit)}"
+
+    @property
     def has_images(self) -> bool:
-        return any(image.path for study in self.test for image in study.request.images)
+        return any(image.available for study in self.test for image in study.request.images)
 
     def n_images(self, view: str | None = None) -> int:
         return sum(
@@ -81,7 +88,8 @@ class Cohort:
             "dataset": self.card.title,
             "data_class": self.card.data_class,
             "licence": self.card.licence,
-            "unit": "study",
+            **({"caveat": self.card.caveat} if self.card.caveat else {}),
+            "unit": self.unit,
             "n_studies": len(self.test),
             "n_patients": len({study.patient_id for study in self.test}),
             "n_images": self.n_images(),
@@ -101,6 +109,11 @@ class Cohort:
         return path
 
 
+def plural(unit: str) -> str:
+    """study → studies, phrase → phrases"""
+    return f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
+
+
 def study_digest(study: Study) -> str:
     """sha256 (hex) of everything that a model or a metric could read of a study."""
     request = study.request
@@ -113,15 +126,24 @@ def study_digest(study: Study) -> str:
             "prior": prior and [_image_ids(prior.images), prior.report and prior.report.text()],
             "inputs": [request.indication, request.technique, request.comparison],
             "who": [request.age, request.sex],
+            **({"provenance": dict(request.provenance)} if request.provenance else {}),
             "task": [request.task, request.phrase],
             "findings": study.reference.findings,
             "impression": study.reference.impression,
             "phrases": [
-                [p.text, [[b.x_min, b.y_min, b.x_max, b.y_max] for b in p.boxes]]
+                [
+                    p.text,
+                    _corners(p.boxes),
+                    *([_corners(p.second_reader)] if p.second_reader else []),
+                ]
                 for p in study.reference.phrases
             ],
         }
     )
+
+
+def _corners(boxes: Sequence[Box]) -> list[list[float]]:
+    return [[box.x_min, box.y_min, box.x_max, box.y_max] for box in boxes]
 
 
 def _image_ids(images: Sequence[Image]) -> list[list[str]]:
@@ -151,7 +173,7 @@ def load_cohort(plugin: Plugin, limit: int | None = None) -> Cohort:
             raise ReportCardError(f"{plugin.label}: study ids occur twice: {', '.join(twice[:10])}")
     if not test:
         raise ReportCardError(f"{plugin.label}: no study is left. {attrition_text(steps)}")
-    return Cohort(name, dataset.card, test, selection.train, steps, selection.notes)
+    return Cohort(name, dataset.card, test, selection.train, steps, selection.notes, selection.unit)
 
 
 def attrition_text(steps: Sequence[Step]) -> str:

@@ -73,6 +73,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         track=bool(node["tracking"]["enabled"]),
         tracking_uri=node["tracking"]["uri"],
         suite=_choice(rest, "suite", "default"),
+        models_named="model" in chosen,
     )
 
 

@@ -4,13 +4,15 @@ predictions/<cohort>@<fp8>/<label>@<fp8>/
     predictions.jsonl   one line per study and draw, in cohort order
     card.json           the run card
     timing.jsonl        wall time per session (not reproducible, so kept apart)
-    DONE                written last: sha256 of predictions.jsonl, and counts
+    DONE                written last: sha256 of predictions.jsonl, and counts: of answers by
+                        status, and of studies whose image could not be had, by kind of failure
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from harness.api import (
 from harness.card import environment
 from harness.cohort import Cohort
 from harness.engines import local
+from harness.engines.local import IMAGE_FAILURE
 from harness.settings import Plugin
 from harness.store import (
     JsonlLog,
@@ -128,9 +131,10 @@ def predict(
             quote = cohort.card.data_class == "open"
             batches = local.generate(system.adapter, pending, batch_size, quote)
             seconds = 0.0
-            for batch in progress(batches, len(pending), system.label):
-                log.append(to_json(p) for p in batch)
-                seconds += sum(p.seconds or 0.0 for p in batch)
+            with closing(batches):  # its decoding threads end with it, also when we are stopped
+                for batch in progress(batches, len(pending), system.label):
+                    log.append(to_json(p) for p in batch)
+                    seconds += sum(p.seconds or 0.0 for p in batch)
         finally:
             log.close()
         _finish(folder, cohort, system, requests)
@@ -160,6 +164,7 @@ def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Req
         write_atomic(path, "".join(canonical(rows[key]) + "\n" for key in wanted))
     write_json(folder / "card.json", _card(cohort, system))
     status = Counter(row["status"] for row in rows.values())
+    failures = _image_failures(rows.values())
     write_json(
         folder / "DONE",
         {
@@ -167,8 +172,25 @@ def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Req
             "n": len(cohort.test),
             "draws": system.adapter.card.draws,
             "status": dict(sorted(status.items())),
+            **({"image_failures": failures} if failures else {}),
         },
     )
+
+
+def _image_failures(rows: Iterable[Json]) -> dict[str, int]:
+    """Kind of ImageError → studies that failed for it in any draw."""
+    found = {
+        (row["study_id"], match[1])
+        for row in rows
+        if row["status"] == "failed" and (match := IMAGE_FAILURE.match(row.get("error", "")))
+    }
+    return dict(sorted(Counter(kind for _, kind in found).items()))
+
+
+def image_failures(folder: Path) -> Mapping[str, int]:
+    """Studies of a finished run that failed for their image, by kind; empty when none did."""
+    counts: Mapping[str, int] = read_json(folder / "DONE").get("image_failures", {})
+    return counts
 
 
 def _card(cohort: Cohort, system: System) -> Json:
@@ -207,7 +229,10 @@ def to_json(prediction: Prediction) -> Json:
         "status": prediction.status,
         "findings": report.findings,
         "impression": report.impression,
-        "phrases": [asdict(p) for p in report.phrases] or None,
+        "phrases": [
+            {"text": p.text, "boxes": [asdict(box) for box in p.boxes]} for p in report.phrases
+        ]
+        or None,
         "raw": prediction.raw if prediction.raw != (report.findings or "") else None,
         "used": list(prediction.used) or None,
         "tokens_in": prediction.tokens_in,

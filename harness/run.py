@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.api import ReportCardError
 from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
 from harness.engines.local import explain
-from harness.predict import System, open_model, predict, problems
+from harness.predict import System, image_failures, open_model, predict, problems
 from harness.progress import track
 from harness.score import Scorer, open_metrics
 from harness.scoring import Scoring
@@ -31,6 +31,7 @@ class Outcome:
 
     scored: list[tuple[Cohort, list[System]]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)  # by cohort: models of the suite
     generated: int = 0
     scores_written: int = 0
 
@@ -44,11 +45,14 @@ def run(config: RunConfig, stages: frozenset[str], fetch: bool, say: Say) -> Out
     scorers = open_metrics(config.metrics, config.overrides)
     cohorts = [_load(plugin, config.limit, fetch, say) for plugin in config.datasets]
     outcome = Outcome()
-    plan = [(cohort, _open_models(config.models, cohort, outcome)) for cohort in cohorts]
+    plan = [(cohort, _open_models(config, cohort, outcome)) for cohort in cohorts]
     if not any(systems for _, systems in plan):
-        raise ReportCardError("Nothing can run:\n  " + "\n  ".join(outcome.failures))
+        reasons = [*outcome.failures, *(r for found in outcome.left_out.values() for r in found)]
+        raise ReportCardError("Nothing can run:\n  " + "\n  ".join(reasons))
     for cohort, systems in plan:
         _describe(cohort, say)
+        for reason in outcome.left_out.get(cohort.name, ()):
+            say(f"  left out: {reason}")
         cohort.save(config.results_dir)
         finished = systems
         if "predict" in stages:
@@ -69,14 +73,20 @@ def _load(plugin: Plugin, limit: int | None, fetch: bool, say: Say) -> Cohort:
     return load_cohort(plugin, limit)
 
 
-def _open_models(plugins: tuple[Plugin, ...], cohort: Cohort, outcome: Outcome) -> list[System]:
-    """Preflight: every model that cannot run on this cohort becomes a failure, all at once."""
+def _open_models(config: RunConfig, cohort: Cohort, outcome: Outcome) -> list[System]:
+    """Preflight: every model that cannot run on this cohort becomes a failure, all at once.
+
+    One of the suite that needs images is left out of a cohort without: nobody asked for the two.
+    """
     systems = []
-    for plugin in plugins:
+    for plugin in config.models:
         try:
             system = open_model(plugin, cohort)
         except Exception as error:  # an adapter is somebody's code: it costs its own row
             outcome.failures.append(f"{cohort.name}, {plugin.label}: {explain(error, quote=True)}")
+            continue
+        if not config.models_named and system.adapter.card.needs_pixels and not cohort.has_images:
+            outcome.left_out.setdefault(cohort.name, []).append(f"{plugin.label} needs images")
             continue
         refused = problems(system, cohort)
         outcome.failures += [f"{cohort.name}: {problem}" for problem in refused]
@@ -87,7 +97,7 @@ def _open_models(plugins: tuple[Plugin, ...], cohort: Cohort, outcome: Outcome) 
 
 def _describe(cohort: Cohort, say: Say) -> None:
     overlap = cohort.overlap
-    say(f"{cohort.folder}: {len(cohort.test):,} studies, {cohort.n_images():,} images")
+    say(f"{cohort.folder}: {cohort.size}, {cohort.n_images():,} images")
     say(f"  {attrition_text(cohort.attrition)}")
     if cohort.train:
         patients = overlap["test_studies_with_train_patient"]
@@ -102,14 +112,18 @@ def _describe(cohort: Cohort, say: Say) -> None:
 
 def _predict(config: RunConfig, cohort: Cohort, system: System, outcome: Outcome, say: Say) -> bool:
     try:
-        _, new = predict(config.results_dir, cohort, system, config.batch_size, track)
+        folder, new = predict(config.results_dir, cohort, system, config.batch_size, track)
     except Exception as error:
         quote = cohort.card.data_class == "open"
         outcome.failures.append(f"{cohort.name}, {system.label}: {explain(error, quote)}")
         return False
     outcome.generated += new
+    failures = image_failures(folder)
     if new:
         say(f"  predicted {system.folder}")
+    if failures:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in failures.items())
+        say(f"  {system.folder}: {sum(failures.values()):,} studies failed for an image: {kinds}")
     return True
 
 

@@ -102,6 +102,7 @@ class Setting:
     text: Normaliser
     stats: Stats
     cohort: str | None = None
+    caveat: str | None = None  # of the dataset: it goes beside every score
 
     def pair(self, study_id: str, candidate: str, reference: str) -> Pair:
         return Pair(study_id, self.text.candidate(candidate), self.text.reference(reference))
@@ -233,6 +234,7 @@ def not_run(scorer: Scorer, reason: str, patients: Sequence[str], setting: Setti
 
 def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler: Resampler) -> Json:
     """The part of a key's entry that does not depend on the texts."""
+    caveat = "; ".join(filter(None, (setting.caveat, scorer.caveat)))
     return {
         f"{scorer.label}.{name}": {
             "value": None,
@@ -244,7 +246,7 @@ def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler:
             "unit": key.unit,
             "range": [key.low, key.high],
             "signature": setting.signature(scorer, name, n, resampler),
-            **({"caveat": scorer.caveat} if scorer.caveat else {}),
+            **({"caveat": caveat} if caveat else {}),
         }
         for name, key in scorer.metric.spec.keys.items()
     }

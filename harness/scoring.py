@@ -29,7 +29,7 @@ from harness.api import (
 )
 from harness.cohort import Cohort
 from harness.engines.local import explain
-from harness.predict import System, is_done, predictions_dir, read_reports
+from harness.predict import System, image_failures, is_done, predictions_dir, read_reports
 from harness.progress import quiet
 from harness.rows import npz
 from harness.score import (
@@ -74,7 +74,11 @@ class Scoring:
         sections = self.protocol.sections
         train = [self._reference(study) for study in self.cohort.train]
         self.setting = Setting(
-            self.protocol, normaliser(self.protocol, train), self.stats, self.cohort.folder
+            self.protocol,
+            normaliser(self.protocol, train),
+            self.stats,
+            self.cohort.folder,
+            self.cohort.card.caveat,
         )
         kept = [s for s in self.cohort.test if self._reference(s).strip()]
         if not kept:
@@ -266,6 +270,7 @@ class Scoring:
             "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
             "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
             "stats": self._stats(scorer),
+            **({"caveat": self.setting.caveat} if self.setting.caveat else {}),
         }
 
     def _inputs(self, system: System, scorer: Scorer) -> str:
@@ -302,7 +307,9 @@ class Scoring:
             ]
             for answers in draws
         ]
-        return pairs, self._counts(draws)
+        failures = image_failures(predictions_dir(self.results_dir, self.cohort, system))
+        by_kind = {f"failed_image_{kind}": count for kind, count in failures.items()}
+        return pairs, self._counts(draws) | by_kind
 
     def _counts(self, draws: Sequence[dict[str, tuple[Report, str]]]) -> Json:
         """Studies of the cohort by what became of them, and how varied the texts are."""

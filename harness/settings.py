@@ -93,3 +93,4 @@ class RunConfig:
     track: bool = True
     tracking_uri: str | None = None
     suite: str = "default"
+    models_named: bool = True  # by model=…; the suite's own may not fit every cohort

@@ -33,7 +33,8 @@ class Normaliser:
 def report_text(protocol: Protocol, report: Report, missing: str | None = None) -> str:
     """The text of a report that a protocol scores; "" when all its sections are empty.
 
-    missing: what stands for an absent section behind its label; None leaves the label out too.
+    missing: what stands for an absent or empty section behind its label; None leaves the label
+    out too. (Open-I and tables cannot tell the two apart: both are "" there.)
     ReXrank's references say the literal None there (example_files/evaluation_script.md).
     """
     if not protocol.labels or not report.text(protocol.sections).strip():

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from harness.leaderboard.terminal import render as render_terminal
 from harness.leaderboard.ties import _Pairs
 from harness.predict import open_model, predict
 from harness.progress import quiet
-from harness.score import Scorer, Setting, score, try_again, unscored_reasons
+from harness.score import Scorer, Setting, not_run, score, try_again, unscored_reasons
 from harness.scoring import Scoring
 from harness.settings import Plugin, Protocol, Stats
 from harness.stats import Resampler
@@ -125,6 +126,27 @@ def test_unscored_pairs_have_a_reason_and_leave_bounds() -> None:
         "s3": "fake_judge could not read it",
     }
     assert not try_again([pairs])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "judge", "said"),
+    [
+        ("stemmed text", "only a test", "stemmed text; only a test"),
+        ("stemmed text", None, "stemmed text"),
+        (None, "only a test", "only a test"),
+        (None, None, None),
+    ],
+)
+def test_the_datasets_caveat_and_the_judges_stand_together(
+    dataset: str | None, judge: str | None, said: str | None
+) -> None:
+    fake = FakeJudge()
+    fake.caveat = judge
+    setting = replace(SETTING, caveat=dataset)
+    _, entries = score(scorer_of(fake), [noted({"errors": 3})], ["a"], setting)
+    assert entries["counts.mean"].get("caveat") == said
+    gone = not_run(scorer_of(fake), "no weights", ["a"], setting)
+    assert gone["counts.mean"].get("caveat") == said
 
 
 def test_no_bounds_where_every_pair_is_scored() -> None:

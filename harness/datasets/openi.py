@@ -161,6 +161,7 @@ class OpenI:
                 images=images,
                 indication=record["indication"] or None,
                 comparison=record["comparison"] or None,
+                # No provenance: the fingerprints that are published (c9fa24e6) are older than it.
             ),
             reference=Report(record["findings"], record["impression"]),
             # Open-I publishes one report per study and no patient key.

@@ -1,27 +1,46 @@
-"""generate() in this process, batch by batch. A study that fails costs its own answer only."""
+"""generate() in this process, batch by batch. A study that fails costs its own answer only.
+
+Where a model needs pixels, the images of the coming batches are decoded meanwhile (ahead.py).
+"""
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.api import ModelAdapter, Prediction, Report, ReportCardError, Request
+from harness.api import (
+    ImageError,
+    ModelAdapter,
+    Prediction,
+    Report,
+    ReportCardError,
+    Request,
+)
+from harness.engines.ahead import decoding_ahead
+
+IMAGE_FAILURE = re.compile(r"image ([a-z_]+): ")  # how `explain` begins for an ImageError
 
 
 def generate(
     adapter: ModelAdapter, requests: Sequence[Request], batch_size: int, quote_errors: bool
-) -> Iterator[list[Prediction]]:
+) -> Generator[list[Prediction], None, None]:
     """Predictions batch by batch, in request order.
 
     A batch that raises is tried again one study at a time; a study that raises alone becomes a
     prediction with status "failed". quote_errors: keep the exception's message, which may quote
     report text and is therefore dropped for data that is not open.
     """
-    for start in range(0, len(requests), batch_size):
-        yield _batch(adapter, requests[start : start + batch_size], quote_errors)
+    coming = requests if adapter.card.needs_pixels else ()
+    with decoding_ahead(coming, images=max(128, 3 * batch_size)) as ahead:
+        for start in range(0, len(requests), batch_size):
+            batch = requests[start : start + batch_size]
+            answers = _batch(adapter, batch, quote_errors)
+            ahead.leave(len(batch))
+            yield answers
 
 
 def _batch(
@@ -41,6 +60,8 @@ def _batch(
 
 def explain(error: Exception, quote: bool) -> str:
     """An exception in one line. quote: with its message, which may contain report text."""
+    if isinstance(error, ImageError):
+        return f"image {error.kind}: {error}"
     if isinstance(error, ReportCardError):
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)

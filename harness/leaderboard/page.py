@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Json
+from harness.cohort import plural
 from harness.leaderboard.tables import why_empty
 
 HERE = Path(__file__).parent
@@ -135,7 +136,7 @@ def _facts(board: Json) -> list[tuple[str, str]]:
     unit = cohort["unit"] or "study"
     facts = [
         ("Dataset", cohort["dataset"]),
-        ("Studies", count(cohort["n_studies"])),
+        (plural(unit).capitalize(), count(cohort["n_studies"])),
         ("Patients", count(cohort["n_patients"])),
         ("Images", count(cohort["n_images"]) + (f" ({shown})" if shown else "")),
         ("Unit", unit if unit != "study" else None),

@@ -172,6 +172,15 @@ class Tags(HTMLParser):
             self.text += data
 
 
+def test_the_page_says_what_is_counted_when_it_is_not_studies(bench: Bench) -> None:
+    bench.cohort = replace(bench.cohort, unit="image-report pair")
+    bench.cohort.save(bench.results_dir)
+    bench.current(bench.add("one", 0.2))
+    text = " ".join(Tags(bench.page()).text.split())
+    assert "Image-report pairs60" in text
+    assert "Unitimage-report pair" in text
+
+
 def test_order_is_ceiling_then_best_first(bench: Bench) -> None:
     bench.add("middling", 0.4)
     bench.add("good", 0.1)

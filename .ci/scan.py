@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Refuse tracked files that look like patients' data: `python .ci/scan.py [FILE…]` (all, if none).
+
+Runs in pre-commit and in `make lint`, on the standard library alone. It prints file, line and rule,
+never what stands there, and exits 1. Fixtures pass with reserved ids (tests/fixtures/reserved.py)
+and with a canary in every invented report.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+# The ids, offsets and section names that MIT-LCP published under the MIT licence; no text.
+PUBLISHED_IDS = "harness/datasets/data/mimic_special_sections.csv"
+
+# Real, except the reserved range behind each (?!…). MIMIC: subjects 1…, studies 5…, five groups of
+# eight hexadecimal digits per image; ReXGradient: GRDN and a code.
+IDS = {
+    "a MIMIC study id": r"(?<![a-z0-9])s(?!59999)5\d{7}(?!\d)",
+    "a MIMIC subject id": r"(?<![a-z0-9])p(?!19999)1\d{7}(?!\d)",
+    "a MIMIC subject id beside a study id": (
+        r"(?<!\d)(?!19999)1\d{7}(?!\d)[^\d\n]{1,40}(?!59999)5\d{7}(?!\d)"
+        r"|(?<!\d)(?!59999)5\d{7}(?!\d)[^\d\n]{1,40}(?!19999)1\d{7}(?!\d)"
+    ),
+    "a MIMIC image id": r"(?<![a-f0-9])(?!0fffffff-)[a-f0-9]{8}(-[a-f0-9]{8}){4}(?![a-f0-9])",
+    "a ReXGradient id": r"GRDN(?!9999)(?=[a-z]*\d)[a-z0-9]{6,}",
+}
+# A report as MIMIC prints it: the title, then a removed name within its first pages.
+REPORT = r"FINAL REPORT(?=.{0,4000}?___)"
+CANARY = "CANARY"  # in every invented report
+RULES = {
+    **{rule: re.compile(pattern, re.IGNORECASE) for rule, pattern in IDS.items()},
+    "the text of a report": re.compile(REPORT, re.DOTALL),
+}
+CLOSED = (".gz", ".tgz", ".zip", ".tar", ".zst", ".bz2", ".xz", ".7z", ".dcm", ".pkl", ".parquet")
+
+
+def findings(name: str, data: bytes) -> Iterator[tuple[int, str]]:
+    """(line, rule) for whatever must not be in a tracked file of that name."""
+    if name == PUBLISHED_IDS:
+        return
+    if name.lower().endswith(CLOSED):
+        yield 1, "a file that cannot be scanned: track it unpacked, or make it in the test"
+        return
+    text = data.replace(b"\0", b"").decode("latin-1")  # UTF-16, too
+    for rule, pattern in RULES.items():
+        for match in pattern.finditer(text):
+            around = text[max(0, match.start() - 1000) : match.end() + 4000]
+            if rule != "the text of a report" or CANARY not in around:
+                yield text.count("\n", 0, match.start()) + 1, rule
+
+
+def main(names: Sequence[str]) -> int:
+    if not names:
+        listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True)  # noqa: S607
+        names = [name for name in listed.stdout.decode().split("\0") if name]
+    found = 0
+    for name in names:
+        path = Path(name)
+        if path.is_file() and not path.is_symlink():
+            for line, rule in findings(path.as_posix(), path.read_bytes()):
+                found += 1
+                print(f"{name}:{line}: {rule}", file=sys.stderr)
+    if found:
+        print(
+            f"{found} refused. Nothing of closed data may be committed; fixtures take their ids"
+            " from tests/fixtures/reserved.py and say CANARY in every report.",
+            file=sys.stderr,
+        )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,257 @@
+"""Soft drawing on a grey canvas with arithmetic that gives the same bytes everywhere.
+
+Only elementwise + − × ÷ √ and comparisons on float32, which IEEE 754 rounds alike on any platform,
+and PCG64's raw stream, which NumPy promises to keep. No exp, sin, pow, interpolation or reduction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from random import Random
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Plane = npt.NDArray[np.float32]
+Point = tuple[float, float]
+Segment = tuple[float, float, float, float, float, float]
+T = TypeVar("T")
+
+
+class Draws:
+    """Seeded choices. Of `random` only random() is used: its stream is promised to stay."""
+
+    def __init__(self, key: str) -> None:
+        self._random = Random(key)
+
+    def chance(self, probability: float) -> bool:
+        return self._random.random() < probability
+
+    def between(self, low: float, high: float) -> float:
+        """A number in [low, high), in 1/10000 of the range."""
+        return low + (high - low) * (int(self._random.random() * 10_000) / 10_000)
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number from low to high, both included."""
+        return low + int(self._random.random() * (high - low + 1))
+
+    def choice(self, options: Sequence[T]) -> T:
+        return options[int(self._random.random() * len(options))]
+
+    def weighted(self, options: Sequence[tuple[T, int]]) -> T:
+        """One of (option, weight)."""
+        left = self._random.random() * sum(weight for _, weight in options)
+        for option, weight in options:
+            left -= weight
+            if left < 0:
+                return option
+        return options[-1][0]
+
+
+def step(x: Plane) -> Plane:
+    """Smooth step: 0 below 0, 1 above 1."""
+    t = np.maximum(x, np.float32(0))
+    np.minimum(t, np.float32(1), out=t)
+    rest = np.float32(3) - t
+    rest -= t
+    rest *= t
+    rest *= t
+    return rest
+
+
+def edge(distance: Plane, softness: float) -> Plane:
+    """1 where distance is well above 0, 0 well below, with a soft border of that width."""
+    t = distance * np.float32(1 / softness)
+    t += np.float32(0.5)
+    return step(t)
+
+
+def dome(t: Plane) -> Plane:
+    """√(1 − t²) where |t| < 1, else 0."""
+    height: Plane = np.sqrt(np.maximum(np.float32(1) - t * t, np.float32(0)))
+    return height
+
+
+class Frame:
+    """The patient in the picture: x from the midline, y from the top, both in picture sizes.
+
+    `shift` and `scale` are how the patient stands. x is positive on the right of the picture,
+    which is the patient's left in a frontal view.
+    """
+
+    def __init__(self, size: int, shift: Point = (0.0, 0.0), scale: float = 1.0) -> None:
+        centres = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
+        self.size = size
+        self.x: Plane = ((centres - np.float32(0.5 + shift[0])) / np.float32(scale))[None, :]
+        self.y: Plane = (
+            (centres - np.float32(0.5 + shift[1])) / np.float32(scale) + np.float32(0.5)
+        )[:, None]
+
+    def blank(self) -> Plane:
+        return np.zeros((self.size, self.size), np.float32)
+
+    def window(self, low: Point, high: Point) -> tuple[slice, slice]:
+        """Rows and columns of a rectangle, as slices."""
+        return _span(self.y[:, 0], low[1], high[1]), _span(self.x[0], low[0], high[0])
+
+    def stroke(
+        self, layer: Plane, points: Sequence[Point], width: float, value: float, soft: float = 0.004
+    ) -> None:
+        """A line of the given width through the points; the brighter of line and layer stays."""
+        legs = pairwise(points)
+        self.strokes(layer, [(*a, *b, width, value) for a, b in legs], soft)
+
+    def strokes(
+        self, layer: Plane, segments: Sequence[Segment], soft: float, rim: float = 0.0
+    ) -> None:
+        """Many lines at once, each (x0, y0, x1, y1, width, value). rim: how much brighter the
+        borders are than the middle, as a bone's cortex is."""
+        groups: dict[tuple[int, int], list[Segment]] = {}
+        unit = self.size / float(self.x[0, -1] - self.x[0, 0])
+        for s in segments:
+            pixels = [(abs(s[k + 2] - s[k]) + s[4] + soft) * unit + 3 for k in (1, 0)]
+            height, width = (min(-int(-n // 16) * 16, self.size) for n in pixels)
+            groups.setdefault((height, width), []).append(s)
+        for shape, group in groups.items():
+            for k in range(0, len(group), 64):  # what fits in a processor's cache
+                self._strokes(layer, np.array(group[k : k + 64]), shape, soft, rim)
+
+    def _strokes(
+        self,
+        layer: Plane,
+        s: npt.NDArray[np.float64],
+        shape: tuple[int, int],
+        soft: float,
+        rim: float,
+    ) -> None:
+        """All segments of a group, each in a window of that shape."""
+        height, width = shape
+        reach = (s[:, 4] + soft) / 2
+        tops = _starts(self.y[:, 0], np.minimum(s[:, 1], s[:, 3]) - reach, height)
+        lefts = _starts(self.x[0], np.minimum(s[:, 0], s[:, 2]) - reach, width)
+        f = s.astype(np.float32)[:, :, None, None]
+        x = self.x[0][lefts[:, None] + np.arange(width)][:, None, :] - f[:, 0]
+        y = self.y[:, 0][tops[:, None] + np.arange(height)][:, :, None] - f[:, 1]
+        dx, dy = f[:, 2] - f[:, 0], f[:, 3] - f[:, 1]
+        norm = np.maximum(dx * dx + dy * dy, np.float32(1e-9))
+        along = x * (dx / norm) + y * (dy / norm)
+        np.maximum(along, np.float32(0), out=along)
+        np.minimum(along, np.float32(1), out=along)
+        across = x - along * dx
+        across *= across
+        along *= dy
+        np.subtract(y, along, out=along)
+        along *= along
+        across += along
+        gap = np.sqrt(across, out=across)
+        np.subtract(f[:, 4] / np.float32(2), gap, out=gap)
+        drawn = edge(gap, soft)
+        drawn *= f[:, 5]
+        if rim:
+            gap *= np.float32(-1)
+            gap += f[:, 4] * np.float32(0.2)
+            cortex = edge(gap, soft)
+            cortex *= np.float32(rim)
+            cortex += np.float32(1)
+            drawn *= cortex
+        for top, left, patch in zip(tops.tolist(), lefts.tolist(), drawn, strict=True):
+            part = layer[top : top + height, left : left + width]
+            np.maximum(part, patch, out=part)
+
+    def blob(
+        self, layer: Plane, centre: Point, radius: Point, value: float, hardness: float = 0.0
+    ) -> None:
+        """A soft ellipse that is added; hardness 0 fades from the centre on, 1 has a sharp rim."""
+        rows, columns = self.window(
+            (centre[0] - radius[0], centre[1] - radius[1]),
+            (centre[0] + radius[0], centre[1] + radius[1]),
+        )
+        x = (self.x[:, columns] - np.float32(centre[0])) / np.float32(radius[0])
+        y = (self.y[rows] - np.float32(centre[1])) / np.float32(radius[1])
+        inside = np.float32(1) - np.sqrt(x * x + y * y)
+        layer[rows, columns] += np.float32(value) * step(inside / np.float32(1 - 0.9 * hardness))
+
+    def grain(self, seed: int, amount: float) -> Plane:
+        """Film grain: sums of two random bytes, smeared over a neighbour down and right."""
+        n = self.size * self.size
+        raw = np.random.PCG64(seed).random_raw((n + 3) // 4).astype("<u8", copy=False)
+        pairs = raw.view("<u2")[:n].reshape(self.size, self.size)
+        noise = ((pairs & 255) + (pairs >> 8)).astype(np.int16) - np.int16(255)
+        noise[1:] += noise[:-1].copy()
+        noise[:, 1:] += noise[:, :-1].copy()
+        return noise.astype(np.float32) * np.float32(amount / 209)
+
+
+def curve(points: Iterable[Point], steps: int = 6) -> list[Point]:
+    """A smooth line through control points: quadratic arcs between the middles of the legs."""
+    p = list(points)
+    if len(p) < 3:
+        return p
+    line = [p[0]]
+    start = p[0]
+    for i in range(1, len(p) - 1):
+        last = i == len(p) - 2
+        end = p[-1] if last else ((p[i][0] + p[i + 1][0]) / 2, (p[i][1] + p[i + 1][1]) / 2)
+        for k in range(1, steps + 1):
+            t = k / steps
+            a, b, c = (1 - t) * (1 - t), 2 * t * (1 - t), t * t
+            line.append(
+                (
+                    a * start[0] + b * p[i][0] + c * end[0],
+                    a * start[1] + b * p[i][1] + c * end[1],
+                )
+            )
+        start = end
+    return line
+
+
+def bounds(mask: Plane, size: int) -> tuple[float, float, float, float] | None:
+    """x_min, y_min, x_max, y_max of where the mask is over a half, as fractions of the picture.
+
+    None when it is nowhere. A mask of half the picture's size counts as it is drawn: doubled.
+    """
+    top = left = 0
+    if len(mask) != size:  # doubling the part around the finding is enough
+        rows, columns = _covered(mask > 0)
+        if not len(rows):
+            return None
+        top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
+        mask = doubled(mask[top : rows[-1] + 2, left : columns[-1] + 2])
+        top, left = 2 * top, 2 * left
+    rows, columns = _covered(mask > np.float32(0.5))
+    if not len(rows):
+        return None
+    ends = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
+    x_min, y_min, x_max, y_max = (round(int(end) / size, 6) for end in ends)
+    return x_min, y_min, x_max, y_max
+
+
+def _covered(inside: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    return np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+
+
+def doubled(layer: Plane) -> Plane:
+    """Twice the size, bilinear: for layers that are soft enough to be drawn at half size."""
+    height, width = layer.shape
+    near, far = layer * np.float32(0.75), layer * np.float32(0.25)
+    tall = np.empty((2 * height, width), np.float32)
+    tall[0], tall[-1] = layer[0], layer[-1]
+    np.add(near[1:], far[:-1], out=tall[2::2])
+    np.add(near[:-1], far[1:], out=tall[1:-1:2])
+    near, far = tall * np.float32(0.75), tall * np.float32(0.25)
+    out = np.empty((2 * height, 2 * width), np.float32)
+    out[:, 0], out[:, -1] = tall[:, 0], tall[:, -1]
+    np.add(near[:, 1:], far[:, :-1], out=out[:, 2::2])
+    np.add(near[:, :-1], far[:, 1:], out=out[:, 1:-1:2])
+    return out
+
+
+def _starts(line: Plane, lows: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.int64]:
+    first = np.searchsorted(line, lows.astype(np.float32)) - 1
+    return np.clip(first, 0, len(line) - side)
+
+
+def _span(line: Plane, low: float, high: float) -> slice:
+    return slice(int(np.searchsorted(line, low)), int(np.searchsorted(line, high)))

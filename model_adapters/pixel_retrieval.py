@@ -1,0 +1,99 @@
+"""Floor with pixels: the train report of the most similar image, with no idea of what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.api import Image, ImageError, ModelCard, Prediction, ReportCardError, Request, Study
+
+Features = npt.NDArray[np.float32]
+
+
+class PixelRetrieval:
+    """The report of the train study whose frontal image is nearest by Euclidean distance.
+
+    An image is averaged to side × side grey values and standardised, so that exposure does not
+    count; "pca" compares the first `components` principal components of the train images instead.
+    Between equally near images the first train study wins. Train studies whose image cannot be
+    had are passed over; a test study without one fails.
+    """
+
+    card = ModelCard(
+        "Train report with the nearest image (small grey pixels)",
+        kind="floor",
+        inputs=("images",),
+        needs_train=True,
+        needs_pixels=True,
+    )
+
+    def __init__(self, features: str = "pixels", side: int = 32, components: int = 50) -> None:
+        if features not in ("pixels", "pca"):
+            raise ReportCardError(f"pixel_retrieval: features is pixels or pca, not {features!r}.")
+        for name, value in (("side", side), ("components", components)):
+            if not isinstance(value, int) or value < 1:
+                raise ReportCardError(f"pixel_retrieval: {name} must be 1 or more, not {value!r}.")
+        self.features, self.side, self.components = features, side, components
+
+    def fit(self, train: Sequence[Study]) -> None:
+        rows: list[Features] = []
+        self._reports = []
+        for study in train:
+            try:
+                rows.append(self._small(study.request))
+            except ImageError:
+                continue
+            self._reports.append(study.reference)
+        if not rows:
+            raise ReportCardError("pixel_retrieval: no train study has an image that can be read.")
+        matrix = np.stack(rows)
+        self._mean = matrix.mean(axis=0)
+        self._axes: Features | None = None
+        if self.features == "pca":
+            _, _, axes = np.linalg.svd(matrix - self._mean, full_matrices=False)
+            self._axes = axes[: self.components]
+        self._matrix = np.stack([self._project(row) for row in rows])
+        self._squares = (self._matrix * self._matrix).sum(axis=1)
+
+    def generate(self, requests: Sequence[Request]) -> list[Prediction]:
+        return [self._nearest(request) for request in requests]
+
+    def _nearest(self, request: Request) -> Prediction:
+        query = self._project(self._small(request))
+        best = int((self._squares - 2 * (self._matrix @ query)).argmin())
+        report = self._reports[best]
+        text = report.text()
+        return Prediction(
+            request.study_id,
+            report,
+            raw=text,
+            status="ok" if text.strip() else "empty",
+            used=("images",),
+            draw=request.draw,
+        )
+
+    def _project(self, row: Features) -> Features:
+        return row if self._axes is None else self._axes @ (row - self._mean)
+
+    def _small(self, request: Request) -> Features:
+        """side × side means of the frontal image, standardised, in one row."""
+        import PIL.Image
+
+        grey = PIL.Image.fromarray(_frontal(request).pixels())
+        small = grey.resize((self.side, self.side), PIL.Image.Resampling.BOX)
+        row = np.asarray(small, np.float32).ravel()
+        row = row - row.mean()
+        return row / max(float(row.std()), 1e-6)
+
+
+def _frontal(request: Request) -> Image:
+    """The first image that is there and is not a lateral one, else the first that is there.
+
+    Raises ImageError when there is none.
+    """
+    there = [image for image in request.images if image.available]
+    if not there:
+        raise ImageError("missing", f"Study {request.study_id} has no image on this machine.")
+    return next((image for image in there if not image.lateral), there[0])
