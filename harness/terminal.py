@@ -69,9 +69,15 @@ def _scores(title: str, entries: Json) -> Table:
             number(entry["ci_high"]),
             f"{entry['n']:,}",
             f"{entry['unscored']:,}",
-            *([" … ".join(map(number, entry.get("bounds", ())))] if bounded else []),
+            *([_range(entry.get("bounds"))] if bounded else []),
         )
     return table
+
+
+def _range(bounds: Sequence[float | None] | None) -> str:
+    if bounds is None or bounds == [None, None]:
+        return "" if bounds is None else "unknown"
+    return " … ".join(map(number, bounds))
 
 
 def comparison_table(cohort: str, names: tuple[str, str], found: Comparison) -> None:
