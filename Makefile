@@ -24,7 +24,7 @@ benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRI
 	@$(BIN)/reportcard run --fetch $(ARGS)
 
 test: setup ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 $(BIN)/.clinical: $(BIN)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,dev,clinical,clinical-test]'
