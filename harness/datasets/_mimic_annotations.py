@@ -138,13 +138,18 @@ def _r2gen(row: dict[str, Any]) -> Annotation:
     return Annotation(str(row.get("id")), subject, study, dicoms, _text(row["report"]))
 
 
+def _whole(row: Annotation) -> tuple[object, ...]:
+    place = (row.subject, row.study, row.dicoms, row.row_id)
+    return (*place, row.findings, row.reason or "", row.view or "")
+
+
 def _unique(
     path: Path, rows: list[Annotation], steps: list[Step]
 ) -> tuple[list[Annotation], list[Step]]:
     """One row per (id, image). An image that two ids give different findings is an error."""
     found: dict[tuple[str, str], Annotation] = {}
     by_image: dict[str, Annotation] = {}
-    for row in sorted(rows, key=lambda r: (r.subject, r.study, r.dicoms, r.row_id, r.findings)):
+    for row in sorted(rows, key=_whole):
         if by_image.setdefault(row.dicoms[0], row).findings != row.findings:
             raise ReportCardError(f"{path}: one image stands in two rows with different findings.")
         found.setdefault((row.row_id, row.dicoms[0]), row)

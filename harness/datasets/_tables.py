@@ -43,6 +43,17 @@ def read_rows(handle: IO[str], name: str, columns: Sequence[str]) -> Iterator[tu
         yield line, dict(zip(columns, cells, strict=True))
 
 
+def one_per(name: str, rows: Sequence[Row]) -> list[Row]:
+    """Rows ordered by their whole content, `name` first, and of each `name` only the first.
+
+    So neither the order of a file nor a row that it repeats, alike or not, changes a study.
+    """
+    found: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: (row[name], *row.values())):
+        found.setdefault(row[name], row)
+    return list(found.values())
+
+
 def header_of(path: Path) -> list[str]:
     """The column names of a table."""
     with _open_text(path) as handle:

@@ -34,7 +34,7 @@ from harness.datasets._examples import (
     text_only,
 )
 from harness.datasets._inside import Inside
-from harness.datasets._tables import Row, read_table
+from harness.datasets._tables import Row, one_per, read_table
 from harness.store import read_jsonl
 
 TABLE = "df_chexpert_plus_240401.csv"
@@ -128,21 +128,29 @@ class ChexpertPlus:
     def _studies(self) -> tuple[list[Study], dict[str, str], tuple[str, ...]]:
         """Studies with all their images, study → split, and what there is to say of the table."""
         by_study: dict[str, list[Row]] = defaultdict(list)
+        splits: dict[str, str] = {}
         for line, row in read_table(self._table(), COLUMNS):
             if row["path_to_image"].count("/") < 3:
                 raise ReportCardError(
                     f"{self._table()}:{line}: path_to_image is not"
                     " <split>/<patient>/<study>/<view>.jpg."
                 )
-            by_study[_study_key(row["path_to_image"])].append(row)
-        inside, studies, differing = Inside(self.root), [], 0
+            key = _study_key(row["path_to_image"])
+            if splits.setdefault(key, row["split"]) != row["split"]:
+                raise ReportCardError(
+                    f"{self._table()}:{line}: another split than its study's first."
+                )
+            by_study[key].append(row)
+        inside, studies, differing, repeated = Inside(self.root), [], 0, 0
         present = [name for name in ROOTS if any((self.root / name / s).is_dir() for s in SPLITS)]
-        for key, rows in sorted(by_study.items()):
-            rows.sort(key=lambda row: row["path_to_image"])
-            differing += len({tuple(row[name] for name in REPORT) for row in rows}) > 1
+        for key, listed in sorted(by_study.items()):
+            rows = one_per("path_to_image", listed)
+            repeated += len(listed) - len(rows)
+            differing += len({tuple(row[name] for name in REPORT) for row in listed}) > 1
             studies.append(self._study(key, rows, inside, present or list(ROOTS[:1])))
-        splits = {key: rows[0]["split"] for key, rows in by_study.items()}
         notes = inside.notes()
+        if repeated:
+            notes += (f"{repeated:,} rows repeat a path of their study: left out",)
         if differing:
             notes += (f"{differing:,} studies have rows with different reports: first path taken",)
         return studies, splits, notes

@@ -31,7 +31,7 @@ from harness.datasets._examples import (
 )
 from harness.datasets._inside import Inside
 from harness.datasets._padchest_labels import cuis_of, list_of
-from harness.datasets._tables import Row, read_table
+from harness.datasets._tables import Row, one_per, read_table
 from harness.store import file_digest, read_jsonl, read_text
 
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -155,25 +155,35 @@ class PadChest:
     def _studies(self, texts: Mapping[str, str] | None) -> tuple[list[Study], tuple[str, ...]]:
         """Studies with all their images, and what there is to say of the table."""
         by_study: dict[str, list[Row]] = defaultdict(list)
-        for _, row in read_table(self._existing(), COLUMNS):
-            by_study[row["StudyID"]].append(row)
+        texts_of: dict[str, set[str]] = defaultdict(set)
+        for line, row in read_table(self._existing(), COLUMNS):
+            rows = by_study[row["StudyID"]]
+            rows.append(row)
+            texts_of[row["ReportID"]].add(row["Report"])
+            if row["PatientID"] != rows[0]["PatientID"]:
+                raise ReportCardError(
+                    f"{self._existing()}:{line}: another PatientID than its study's first."
+                )
         broken = _listed(self.broken) if self.broken else frozenset()
         inside, skipped = Inside(self.root), Counter[str]()
         studies = []
-        for study_id, rows in sorted(by_study.items()):
-            rows.sort(key=lambda row: row["ImageID"])
+        for study_id, listed in sorted(by_study.items()):
+            rows = by_study[study_id] = one_per("ImageID", listed)
+            skipped["repeated"] += len(listed) - len(rows)
             whole = [row for row in rows if row["ImageID"] not in broken]
             skipped["images"] += len(rows) - len(whole)
             skipped["studies"] += len({row["ReportID"] for row in rows}) > 1
-            if len({row["PatientID"] for row in rows}) > 1:
-                raise ReportCardError(f"{self._existing()}: study {study_id} has two PatientIDs.")
             studies.append(self._study(study_id, rows[0], whole, texts, inside))
         notes = inside.notes()
+        if skipped["repeated"]:
+            notes += (f"{skipped['repeated']:,} rows repeat an ImageID of their study: left out",)
         if self.broken:
             notes += (f"{skipped['images']:,} images on the list of broken ones: skipped",)
         reports = Counter(rows[0]["ReportID"] for rows in by_study.values())
         if shared := sum(count for count in reports.values() if count > 1):
             notes += (f"{shared:,} studies share their report with another study",)
+        if torn := sum(len(found) > 1 for found in texts_of.values()):
+            notes += (f"{torn:,} ReportIDs have several texts: first image's taken",)
         if skipped["studies"]:
             notes += (f"{skipped['studies']:,} studies have several reports: first image's taken",)
         if texts is not None:

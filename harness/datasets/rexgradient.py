@@ -131,7 +131,12 @@ class ReXGradient:
         odd["lists of views shorter than the list of images"] += len(views) < len(paths)
         odd["lists of views longer than the list of images"] += len(views) > len(paths)
         images = []
+        # A path that is listed twice is one image, with the first view given for it.
+        spelled: dict[str, str | None] = {}
         for path, spelling in zip(paths, views + [None] * len(paths), strict=False):
+            spelled[path] = spelled.get(path) or spelling
+        odd["image paths listed twice in a study: left out"] += len(paths) - len(spelled)
+        for path, spelling in spelled.items():
             view = VIEWS.get((spelling or "").strip().upper(), "Unknown")
             odd["views of a spelling that is not mapped"] += view == "Unknown" and bool(spelling)
             below = path.removeprefix("../")

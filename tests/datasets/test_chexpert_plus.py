@@ -156,6 +156,27 @@ def test_rows_of_a_study_that_disagree_are_counted(root: Path) -> None:
     assert any(note.startswith("1 studies have rows with different") for note in found.notes)
 
 
+def test_a_repeated_path_counts_once_whatever_the_order_of_rows(root: Path) -> None:
+    table = fixture.rows()
+    again = [table[0], table[0] | {"section_findings": "Another text. CANARY-9"}]
+    found = []
+    for rows in ([*table, *again], [*reversed(again), *table]):
+        fixture.write_table(root, rows)
+        found.append(cohort(root))
+    assert found[0].fingerprint == found[1].fingerprint
+    assert [i.view for i in found[0].test[0].request.images] == ["PA", "Lateral"]
+    assert "2 rows repeat a path of their study: left out" in found[0].notes
+    assert any(note.startswith("1 studies have rows with different") for note in found[0].notes)
+
+
+def test_a_study_in_two_splits_is_an_error_with_its_line(root: Path) -> None:
+    table = fixture.rows()
+    table[1]["split"] = "train"
+    fixture.write_table(root, table)
+    with pytest.raises(ReportCardError, match=r"\.csv:\d+: another split than its study's first"):
+        cohort(root)
+
+
 def test_labels_are_json_lines_by_image_path(root: Path) -> None:
     labels = ChexpertPlus(str(root)).labels("findings")
     assert labels[S(1)] == {"Edema": None, "No Finding": 1.0}

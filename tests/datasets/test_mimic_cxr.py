@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,20 @@ def test_an_image_with_two_findings_is_an_error_without_their_text(tmp_path: Pat
     with pytest.raises(ReportCardError, match="two rows with different findings") as error:
         select(tmp_path, unit="pair", annotations="llava_rad")
     assert "CANARY" not in str(error.value)
+
+
+def test_rows_that_differ_in_reason_or_view_alone_have_one_order(tmp_path: Path) -> None:
+    name = "chat_test_MIMIC_CXR_all_gpt4extract_rulebased_v1.json"
+    write_mimic_cxr(tmp_path)
+    rows = json.loads((tmp_path / name).read_text())
+    first = next(r for r in rows if "CANARY-J1" in json.dumps(r))
+    others = [first | {"reason": "Fall."}, first | {"view": "PA"}, first | {"view": "AP"}]
+    options = {"root": str(tmp_path), "unit": "pair", "annotations": "llava_rad"}
+    found = set()
+    for order in ([*rows, *others], [*reversed(others), *rows]):
+        (tmp_path / name).write_text(json.dumps(order))
+        found.add(load_cohort(Plugin("mimic_cxr", "m", options)).fingerprint)
+    assert len(found) == 1
 
 
 def test_r2gen_takes_any_view_and_its_outer_key_is_the_split(root: Path) -> None:

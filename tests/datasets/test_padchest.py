@@ -182,8 +182,22 @@ def test_a_study_of_two_patients_has_no_side_of_the_split(root: Path) -> None:
     table = fixture.rows()
     table[0]["PatientID"] = patient_id(99)
     fixture.write_table(root, table)
-    with pytest.raises(ReportCardError, match=f"study {study_id(1)} has two PatientIDs"):
+    with pytest.raises(ReportCardError, match=r"\.csv:\d+: another PatientID than") as caught:
         cohort(root)
+    assert study_id(1) not in str(caught.value)
+
+
+def test_a_repeated_image_counts_once_whatever_the_order_of_rows(root: Path) -> None:
+    table = fixture.rows()
+    again = [table[1], table[1] | {"Report": "otro canary-77"}]
+    found = []
+    for rows in ([*table, *again], [*reversed(again), *table]):
+        fixture.write_table(root, rows)
+        found.append(cohort(root))
+    assert found[0].fingerprint == found[1].fingerprint
+    assert [i.view for i in found[0].test[0].request.images] == ["PA", "Lateral"]
+    assert "2 rows repeat an ImageID of their study: left out" in found[0].notes
+    assert "2 ReportIDs have several texts: first image's taken" in found[0].notes  # and 2's
 
 
 def test_split_is_by_patient_named_and_independent_of_the_others(root: Path) -> None:

@@ -144,6 +144,19 @@ def test_missing_views_and_null_entries(root: Path) -> None:
     assert "1 lists of views longer than the list of images" in found.notes
 
 
+def test_a_path_listed_twice_is_one_image(root: Path) -> None:
+    items = fixture.items()
+    items["59999003"]["Findings"] = "Clear lungs. CANARY-3"
+    items["59999003"] |= {
+        "ImagePath": items["59999003"]["ImagePath"] * 2,
+        "ImageViewPosition": [None, "PA"],
+    }
+    fixture.write_split(root, "test", items)
+    found = cohort(root)
+    assert views(found)["59999003"] == ["PA"]
+    assert "1 image paths listed twice in a study: left out" in found.notes
+
+
 def test_named_cohort_composes(root: Path) -> None:
     (plugin,) = config.load(["dataset=rexgradient_test", f"data_dir={root.parent}"]).datasets
     found = load_cohort(plugin)
