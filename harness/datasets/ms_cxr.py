@@ -42,6 +42,10 @@ COLUMNS = (
 IMAGE = re.compile(
     r"(?:files/)?p(1\d)/p(1\d{7})/s(5\d{7})/([0-9a-f]{8}(?:-[0-9a-f]{8}){4})\.(?:jpg|dcm)", re.ASCII
 )
+GIVEN = (
+    "MS-CXR gives the model the phrase that is its reference text: text metrics mean nothing here,"
+    " the boxes are the answer"
+)
 ROUNDING = 1.0  # pixels by which a box may pass the image's edge
 Key = tuple[int, int, str, str, str]  # subject, study, dicom_id, category, phrase
 
@@ -72,6 +76,7 @@ class MsCXR:
             dua_id="physionet-ms-cxr",
             licence="PhysioNet Credentialed Health Data License 1.5.0",
             url="https://physionet.org/content/ms-cxr/",
+            caveat=GIVEN,
         )
 
     def missing(self) -> str | None:
@@ -99,7 +104,6 @@ class MsCXR:
         notes = [
             "the unit is a phrase on an image; the paper prints 1,162,"
             f" here {len(test):,} on {len({key[2] for key in keys}):,} images",
-            "the model is given the phrase: the boxes are the answer, text metrics say nothing",
             *([f"boxes that stand twice, counted once: {twice:,}"] if twice else []),
             *files.notes(),
         ]
