@@ -127,6 +127,9 @@ def filtered(
     return tuple(kept), tuple(steps)
 
 
+Expected = Mapping[str, Mapping[str, int]]  # unit → who prints it → n
+
+
 def expectations(expected: Mapping[str, int] | None, n: int) -> tuple[str, ...]:
     """A published n beside ours: for the reader to compare, never asserted."""
     return tuple(f"{who} prints {k:,}; here {n:,}" for who, k in (expected or {}).items())

@@ -12,7 +12,6 @@ The outer key is the split: the inner one is misspelt in copies. Any view counts
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 
 from harness.api import ReportCardError, Step
 from harness.datasets._mimic_select import FRONTAL
-from harness.store import read_text
+from harness.datasets._tables import load_json
 
 IMAGE = re.compile(
     r"(?:mimic/)?(?:files/)?p(1\d)/p(1\d{7})/s(5\d{7})/([0-9a-f]{8}(?:-[0-9a-f]{8}){4})\.(?:jpe?g|png|dcm)",
@@ -57,7 +56,7 @@ class Funnel:
 
 def read_llava_rad(path: Path) -> tuple[list[Annotation], list[Step]]:
     """The test rows of LLaVA-Rad, in the order of their images."""
-    rows = Funnel(_objects(path, _json(path)), [])
+    rows = Funnel(_objects(path, load_json(path)), [])
     rows.keep("image path of MIMIC-CXR's form", lambda row: _places([row.get("image")]) is not None)
     rows.keep("generate_method is rule-based", lambda r: r.get("generate_method") == "rule-based")
     rows.keep("findings are a text", lambda row: isinstance(_answer(row), str))
@@ -68,7 +67,7 @@ def read_llava_rad(path: Path) -> tuple[list[Annotation], list[Step]]:
 
 def read_r2gen(path: Path, split: str) -> tuple[list[Annotation], list[Step]]:
     """The rows under "train", "val" or "test"."""
-    value = _json(path)
+    value = load_json(path)
     if not isinstance(value, dict) or not isinstance(value.get(split), list):
         raise ReportCardError(f"{path}: expected an object with a list under '{split}'.")
     rows = Funnel(_objects(path, value[split]), [])
@@ -77,13 +76,6 @@ def read_r2gen(path: Path, split: str) -> tuple[list[Annotation], list[Step]]:
     )
     rows.keep("report not empty", lambda row: bool(_text(row.get("report"))))
     return _unique(path, [_r2gen(row) for row in rows.items], rows.steps)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
 
 
 def _objects(path: Path, value: Any) -> list[Any]:

@@ -110,12 +110,21 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
         yield stack.enter_context(io.TextIOWrapper(data, encoding="utf-8-sig", newline=""))
 
 
-def read_json_file(path: Path, kind: type[list[Any]] | type[Json]) -> Any:
-    """A JSON file whose top level is a `kind`. Raises ReportCardError naming file and line."""
+def load_json(path: Path) -> Any:
+    """What a JSON file holds. Raises ReportCardError naming file and, where known, line."""
     try:
-        value = json.loads(read_text(path))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
+    except RecursionError:
+        raise ReportCardError(f"{path}: nested too deep to be read.") from None
+    except ValueError:  # more digits than Python turns into an int
+        raise ReportCardError(f"{path}: a number in it is too long to be read.") from None
+
+
+def read_json_file(path: Path, kind: type[list[Any]] | type[Json]) -> Any:
+    """load_json of a file whose top level is a `kind`."""
+    value = load_json(path)
     if not isinstance(value, kind):
         raise ReportCardError(
             f"{path}: expected a JSON {kind.__name__}, found a {type(value).__name__}."

@@ -12,7 +12,6 @@ train split with findings. `unit` and its like: see (harness/datasets/_examples.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from harness.api import (
@@ -27,6 +26,7 @@ from harness.api import (
 from harness.datasets._examples import (
     HAS_FINDINGS,
     Examples,
+    Expected,
     Rule,
     expectations,
     filtered,
@@ -59,12 +59,12 @@ class ChexpertPlus:
         frontal_select: str = "all",
         lateral_select: str = "all",
         require_frontal: bool = True,
-        expected: Mapping[str, int] | None = None,
+        expected: Expected | None = None,
     ) -> None:
         self.root = Path(root)
         self.split = split
         self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
-        self.expected = expected
+        self.expected = (expected or {}).get(unit)
 
     @property
     def card(self) -> DatasetCard:

@@ -190,8 +190,9 @@ class MimicCXR:
                 f"the unit is a study; MultiMedEval prints 2,347 test studies with findings, here"
                 f" {with_findings:,} before the filter on views"
             ]
+        note = _expected("image-report pairs (LLaVA-Rad, AP and PA)", 2461, funnel)
         self._one_per_study(funnel)
-        return funnel, [_expected("image-report pairs (LLaVA-Rad, AP and PA)", 2461, funnel)]
+        return funnel, [note]
 
     def _parsed(
         self, index: Index, patients: dict[int, list[Exam]], texts: Texts, split: str

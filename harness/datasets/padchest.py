@@ -23,9 +23,11 @@ from harness.api import DatasetCard, Report, ReportCardError, Request, Selection
 from harness.datasets._examples import (
     HAS_FINDINGS,
     Examples,
+    Expected,
     Rule,
     expectations,
     filtered,
+    has_frontal,
     sex_of,
     text_only,
 )
@@ -65,15 +67,19 @@ class PadChest:
         translation: str | None = None,
         broken: str | None = None,
         exclude_studies: str | None = None,
-        expected: Mapping[str, int] | None = None,
+        expected: Expected | None = None,
     ) -> None:
         self.root = Path(root)
         self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
+        if type(test_percent) is not int or not 1 <= test_percent <= 99:
+            raise ReportCardError(
+                f"test_percent is a whole number from 1 to 99, not {test_percent!r}."
+            )
         self.test_split, self.test_percent = test_split, test_percent
         self.translation, self.broken, self.exclude_studies = (
             None if name is None else Path(name) for name in (translation, broken, exclude_studies)
         )
-        self.expected = expected
+        self.expected = (expected or {}).get(unit)
 
     @property
     def card(self) -> DatasetCard:
@@ -118,7 +124,10 @@ class PadChest:
         test, steps = filtered(examples, self.examples.counted, [*rules, by_hash])
         rest: Rule = ("train", lambda s: not self._is_test(s.patient_id))
         train, _ = filtered(examples, self.examples.counted, [*rules, rest])
-        notes += (*expectations(self.expected, steps[-2].after), *text_only(test, self.root))
+        notes += (
+            *expectations(self.expected, sum(map(has_frontal, studies))),
+            *text_only(test, self.root),
+        )
         return Selection(test, train, steps, notes, self.examples.example)
 
     def labels(self) -> Iterator[tuple[str, dict[str, list[Any]]]]:

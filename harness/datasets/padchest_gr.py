@@ -148,7 +148,10 @@ class PadChestGR:
         phrases = tuple(phrase for phrase in found if phrase.text)
         self._blank += len(found) - len(phrases)
         row = table.get(item["StudyID"], {})
-        previous = item.get("PreviousImageID") if self.prior_select == "given" else None
+        named = item.get("PreviousImageID")
+        if not isinstance(named, str | None):
+            raise ReportCardError(f"{where}: PreviousImageID must be a string or null.")
+        previous = named if self.prior_select == "given" else None
         before = priors(previous) if previous else None
         if previous and before and not before.available:
             before = images(previous)  # a prior may itself be one of the 4,555
@@ -173,7 +176,7 @@ class PadChestGR:
             patient_id=row.get("PatientID") or item["StudyID"],
             groups={
                 "normal": "abnormal" if abnormal else "normal",
-                "prior": "given" if item.get("PreviousImageID") else "absent",
+                "prior": "given" if named else "absent",
                 "boxes": "given" if any(p.boxes for p in phrases) else "absent",
                 "sex": sex_of(sex) or "unknown",
             },
@@ -255,6 +258,8 @@ def _box(value: Any, where: str) -> Box:
         raise ReportCardError(f"{where} must be [x1, y1, x2, y2].")
     try:
         return Box(*map(float, numbers))
+    except OverflowError:
+        raise ReportCardError(f"{where} has a number that is too large.") from None
     except ValueError:
         raise ReportCardError(
             f"{where} is {numbers}: x1 < x2 and y1 < y2 in [0, 1] is expected. Correct it in the"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from harness.api import DatasetCard, Json, Report, ReportCardError, Request, Sel
 from harness.datasets._examples import (
     HAS_FINDINGS,
     Examples,
+    Expected,
     Rule,
     expectations,
     filtered,
@@ -50,7 +50,7 @@ class ReXGradient:
         lateral_select: str = "all",
         require_frontal: bool = False,
         train: bool = True,
-        expected: Mapping[str, int] | None = None,
+        expected: Expected | None = None,
     ) -> None:
         self.root = Path(root)
         if split not in SPLITS:
@@ -60,7 +60,7 @@ class ReXGradient:
         self.split = split
         self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
         self.train = train and split != "train"
-        self.expected = expected
+        self.expected = (expected or {}).get(unit)
 
     @property
     def card(self) -> DatasetCard:
@@ -93,8 +93,8 @@ class ReXGradient:
         odd: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
         parts = {
             split: [
-                self._study(key, item, f"{self._metadata(split)}: {key!r}", inside, odd[split])
-                for key, item in sorted(read_json_file(self._metadata(split), dict).items())
+                self._study(key, item, f"{self._metadata(split)}: entry {n}", inside, odd[split])
+                for key, (n, item) in sorted(self._entries(split).items())
             ]
             for split in self._wanted()
         }
@@ -113,7 +113,7 @@ class ReXGradient:
         notes = (
             *self._notes(len(parts[self.split]), odd[self.split]),
             *inside.notes(),
-            *expectations(self.expected, len(test)),
+            *expectations(self.expected, len(parts[self.split])),
             *text_only(test, self.root),
         )
         return Selection(test, train if self.train else (), steps, notes, self.examples.example)
@@ -123,6 +123,11 @@ class ReXGradient:
 
     def _metadata(self, split: str) -> Path:
         return self.root / "metadata" / f"{split}_metadata_view_position.json"
+
+    def _entries(self, split: str) -> dict[str, tuple[int, Any]]:
+        """Id → its number in the file, from 0, which errors name instead of it, and its entry."""
+        items = read_json_file(self._metadata(split), dict).items()
+        return {key: (n, item) for n, (key, item) in enumerate(items)}
 
     def _study(self, key: str, item: Any, where: str, inside: Inside, odd: Counter[str]) -> Study:
         if not isinstance(item, dict):

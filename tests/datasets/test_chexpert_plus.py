@@ -190,7 +190,9 @@ def test_text_alone_says_so(tmp_path: Path) -> None:
 
 
 def test_papers_n_is_printed_and_not_asserted(root: Path) -> None:
-    assert "A paper prints 61; here 2" in cohort(root, expected={"A paper": 61}).notes
+    assert "A paper prints 61; here 2" in cohort(root, expected={"study": {"A paper": 61}}).notes
+    pairs = cohort(root, unit="pair", expected={"study": {"A paper": 61}})
+    assert not any("A paper" in note for note in pairs.notes)
 
 
 def test_damage_names_file_and_line_and_quotes_nothing(root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from harness import config
 from harness.api import ImageError, ReportCardError, Selection, Study
 from harness.cohort import load_cohort
 from harness.datasets import _mimic_index, sections
@@ -348,6 +349,21 @@ def test_rows_that_differ_in_reason_or_view_alone_have_one_order(tmp_path: Path)
         (tmp_path / name).write_text(json.dumps(order))
         found.add(load_cohort(Plugin("mimic_cxr", "m", options)).fingerprint)
     assert len(found) == 1
+
+
+def test_r2gen_annotation_lies_under_the_root_that_is_named(root: Path, tmp_path: Path) -> None:
+    overrides = ["dataset=mimic_cxr_r2gen", f"data_dir={tmp_path}", f"dataset.root={root}"]
+    (plugin,) = config.load(overrides).datasets
+    assert len(load_cohort(plugin).test) == 4
+
+
+@pytest.mark.parametrize("annotations", ["llava_rad", "r2gen"])
+def test_annotations_nested_too_deep_are_an_error(tmp_path: Path, annotations: str) -> None:
+    write_mimic_cxr(tmp_path)
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    options = {"annotations": annotations, "annotations_file": str(tmp_path / "deep.json")}
+    with pytest.raises(ReportCardError, match=r"deep\.json: nested too deep"):
+        select(tmp_path, unit="pair", **options)
 
 
 def test_r2gen_takes_any_view_and_its_outer_key_is_the_split(root: Path) -> None:

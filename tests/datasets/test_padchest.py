@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 def cohort(root: Path, **options: object) -> Cohort:
     """All patients are test patients, unless the test is about the split."""
-    everyone = {"root": str(root), "test_percent": 100, **options}
+    everyone = {"root": str(root), "test_percent": 99, "test_split": "all-1", **options}
     return load_cohort(Plugin("padchest", "mini", everyone))
 
 
@@ -246,6 +246,12 @@ def test_age_and_groups(root: Path) -> None:
     assert (found[3].groups["pediatric"], found[3].groups["normal"]) == ("yes", "abnormal")
 
 
+@pytest.mark.parametrize("percent", ["abc", 5.5, 0, 101, True])
+def test_a_percentage_that_makes_no_split_is_refused(percent: object) -> None:
+    with pytest.raises(ReportCardError, match="test_percent is a whole number from 1 to 99"):
+        PadChest("", test_percent=percent)  # type: ignore[arg-type]
+
+
 def test_damaged_gzip_is_named(tmp_path: Path) -> None:
     fixture.write_table(tmp_path, fixture.rows(), packed=True)
     path = tmp_path / f"{fixture.TABLE}.gz"
@@ -260,8 +266,11 @@ def test_missing_files_of_options_are_named(root: Path) -> None:
 
 
 def test_named_cohort_composes(root: Path) -> None:
-    overrides = ["dataset=padchest_test", f"data_dir={root.parent}", "dataset.test_percent=100"]
+    overrides = ["dataset=padchest_test", f"data_dir={root.parent}", "dataset.test_percent=99"]
+    overrides.append("dataset.test_split=all-1")
     (plugin,) = config.load(overrides).datasets
     found = load_cohort(plugin)
     assert found.card.dua_id == "bimcv-padchest"
-    assert any("108,765; here 7" in note for note in found.notes)
+    pairs = load_cohort(Plugin("padchest", "mini", dict(plugin.options) | {"unit": "pair"}))
+    assert not any("108,765" in note for note in pairs.notes)
+    assert any("108,765; here 8" in note for note in found.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import pickle
 import random
 import shutil
@@ -48,6 +49,22 @@ def test_both_readers_boxes_are_kept_apart(root: Path) -> None:
     nodule = cohort(root).test[0].reference.phrases[0]
     assert nodule.boxes == (Box(0.1, 0.2, 0.3, 0.4), Box(0.5, 0.5, 0.6, 0.7))
     assert nodule.second_reader == (Box(0.11, 0.2, 0.3, 0.41),)
+
+
+def test_a_number_too_large_and_a_prior_that_is_no_id_are_named(root: Path) -> None:
+    path = root / "grounded_reports_20240819.json"
+    whole = json.loads(path.read_text())
+    item = next(i for i in whole if any(f.get("boxes") for f in i["findings"]))
+    finding = next(f for f in item["findings"] if f.get("boxes"))
+    item["PreviousImageID"] = ["a"]
+    path.write_text(json.dumps(whole))
+    with pytest.raises(ReportCardError, match=r"\]: PreviousImageID must be a string or null"):
+        cohort(root)
+    item["PreviousImageID"] = None
+    finding["boxes"] = [[0, 0, 10**400, 1]]
+    path.write_text(json.dumps(whole))
+    with pytest.raises(ReportCardError, match=r"boxes\[0\] has a number that is too large"):
+        cohort(root)
 
 
 def test_negatives_may_lack_the_keys_of_boxes(root: Path) -> None:

@@ -119,7 +119,8 @@ def test_csv_of_another_length_is_said(root: Path) -> None:
     [
         ("[]", "expected a JSON dict"),
         ('{"a":\n nope}', r"\.json:2: not JSON"),
-        ('{"a": 3}', "must be an object"),
+        ('{"CANARY": 3}', "entry 0 must be an object"),
+        ("[" * 200_000, "nested too deep"),
         ('{"a": {"ImagePath": [1]}}', "ImagePath must be a list of strings"),
         ('{"a": {"ImagePath": [], "Findings": ["CANARY"]}}', "Findings must be a string"),
     ],
@@ -161,4 +162,4 @@ def test_named_cohort_composes(root: Path) -> None:
     (plugin,) = config.load(["dataset=rexgradient_test", f"data_dir={root.parent}"]).datasets
     found = load_cohort(plugin)
     assert found.card.dua_id == "rexgradient"
-    assert any(note.endswith("prints 10,000; here 4") for note in found.notes)
+    assert any(note.endswith("prints 10,000; here 5") for note in found.notes)
