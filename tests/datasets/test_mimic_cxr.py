@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from harness import config
 from harness.api import ImageError, ReportCardError, Selection, Study
 from harness.cohort import load_cohort
 from harness.datasets import _mimic_index, sections
+from harness.datasets._mimic_index import Exam, Radiograph
+from harness.datasets._mimic_select import PriorPolicy, pick_lateral
+from harness.datasets._mimic_studies import Example, ImageFiles, Studies, Texts
 from harness.datasets._mimic_tables import seconds_of_day, study_date
 from harness.datasets.mimic_cxr import MimicCXR
 from harness.settings import Plugin
@@ -556,3 +561,66 @@ def test_no_note_carries_text_or_ids(root: Path) -> None:
         assert "CANARY" not in notes
         assert "5999900" not in notes
     assert "CANARY" in report(CASES[FIRST])
+
+
+# The policies and the index, seen alone
+
+
+def exam(study: int, date: int, seconds: float | None, *views: str) -> Exam:
+    images = tuple(Radiograph(f"{n}-{study}", view, "test") for n, view in enumerate(views))
+    return Exam(int(reserved.subject(1)), study, "test", date, seconds, images)
+
+
+def test_a_random_lateral_is_drawn_of_all_by_seed_and_study() -> None:
+    two = [exam(study, 21800101, 0.0, "LATERAL", "PA", "LL") for study in range(40)]
+    drawn = {seed: [pick_lateral(e, f"random:{seed}")[0].view for e in two] for seed in (1, 2)}
+    assert set(drawn[1]) == {"LATERAL", "LL"}
+    assert drawn[1] != drawn[2]
+    turned = [replace(e, images=e.images[::-1]) for e in two]
+    assert [pick_lateral(e, "random:1")[0].view for e in turned] == drawn[1]
+
+
+def test_a_study_without_a_time_stands_before_the_others_of_its_day() -> None:
+    timeless, midnight = exam(1, 21800101, None, "PA"), exam(2, 21800101, 0.0, "PA")
+    later = exam(3, 21800102, 5.0, "PA")
+    found = PriorPolicy("previous").candidates(later, [timeless, midnight, later])
+    assert [e.study for e in found] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "views"), [("all", ["PA", "AP"]), ("prefer_pa", ["PA"]), ("first", ["AP"])]
+)
+def test_the_images_of_a_prior_follow_frontal_select(policy: str, views: list[str]) -> None:
+    before, after = exam(1, 21800101, 0.0, "AP", "PA"), exam(2, 21800102, 0.0, "PA")
+
+    class OneText:
+        def text(self, subject: int, study: int) -> str:
+            return report(CASES[FIRST])
+
+    studies = Studies(
+        {after.subject: [before, after]},
+        Texts(OneText(), "findings"),  # type: ignore[arg-type]
+        ImageFiles(None, ".jpg"),
+        PriorPolicy("previous"),
+        {"unit": "study", "frontal_select": policy, "lateral_select": "none"},
+    )
+    prior = studies.study(Example(after, after.images, "Clear.")).request.prior
+    assert prior is not None
+    assert [image.view for image in prior.images] == views
+
+
+@pytest.mark.parametrize("what", ["time", "size"])
+def test_a_changed_zip_of_reports_makes_a_new_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    write_mimic_cxr(tmp_path)
+    select(tmp_path)
+    path = tmp_path / "mimic-cxr/2.1.0/mimic-cxr-reports.zip"
+    before = path.stat().st_mtime_ns
+    if what == "size":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("note", "x")
+    os.utime(path, ns=(before, before + (10**9 if what == "time" else 0)))
+    monkeypatch.setattr(_mimic_index, "_build", None)
+    with pytest.raises(TypeError):
+        select(tmp_path)
