@@ -88,7 +88,7 @@ def _stages(
             _say(f"  {path}")
         if logged:
             _say(f"  MLflow: {tracking_uri(config)} (make dashboard)")
-    fresh = outcome.generated or outcome.scores_written
+    fresh = outcome.generated or outcome.scores_written or outcome.failures
     _say("" if fresh else "  Everything was up to date; nothing was re-done.")
     for failure in outcome.failures:
         print(f"reportcard: not run: {failure}", file=sys.stderr)

@@ -105,7 +105,7 @@ class Cohort:
 
     def save(self, results_dir: Path) -> Path:
         path = results_dir / "cohorts" / f"{self.folder}.json"
-        write_json(path, self.summary())
+        write_json(path, self.summary(), 0o644 if self.card.data_class == "open" else 0o600)
         return path
 
 

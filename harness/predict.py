@@ -41,6 +41,7 @@ from harness.store import (
     canonical,
     digest,
     file_digest,
+    make_private,
     read_json,
     read_jsonl,
     write_atomic,
@@ -120,6 +121,9 @@ def predict(
         for draw in range(system.adapter.card.draws)
         for study in cohort.test
     ]
+    private = cohort.card.data_class != "open"
+    if private:
+        make_private(folder)
     with RunLock(folder):
         if is_done(folder):  # the other process finished between the look and the lock
             return folder, False
@@ -141,6 +145,8 @@ def predict(
         timing = JsonlLog(folder / "timing.jsonl")
         timing.append([{"studies": len(pending), "seconds": round(seconds, 3)}])
         timing.close()
+        if private:
+            make_private(folder)
     return folder, True
 
 
@@ -193,6 +199,11 @@ def image_failures(folder: Path) -> Mapping[str, int]:
     return counts
 
 
+def notes_of(system: System) -> tuple[str, ...]:
+    """What an adapter tells of its fit, in counts and never in text of the data."""
+    return tuple(getattr(system.adapter, "notes", ()))
+
+
 def _card(cohort: Cohort, system: System) -> Json:
     return {
         "model": system.label,
@@ -203,6 +214,7 @@ def _card(cohort: Cohort, system: System) -> Json:
         "cohort": cohort.name,
         "cohort_fingerprint": cohort.fingerprint,
         "train_fingerprint": cohort.train_fingerprint,
+        **({"notes": list(notes)} if (notes := notes_of(system)) else {}),
         "environment": environment(),
     }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.api import ReportCardError
 from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
 from harness.engines.local import explain
-from harness.predict import System, image_failures, open_model, predict, problems
+from harness.predict import System, image_failures, notes_of, open_model, predict, problems
 from harness.progress import track
 from harness.score import Scorer, open_metrics
 from harness.scoring import Scoring
@@ -121,6 +121,8 @@ def _predict(config: RunConfig, cohort: Cohort, system: System, outcome: Outcome
     failures = image_failures(folder)
     if new:
         say(f"  predicted {system.folder}")
+        for note in notes_of(system):
+            say(f"  {system.folder}: {note}")
     if failures:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in failures.items())
         say(f"  {system.folder}: {sum(failures.values()):,} studies failed for an image: {kinds}")

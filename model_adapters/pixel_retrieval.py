@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,14 +41,17 @@ class PixelRetrieval:
     def fit(self, train: Sequence[Study]) -> None:
         rows: list[Features] = []
         self._reports = []
+        unreadable: Counter[str] = Counter()
         for study in train:
             try:
                 rows.append(self._small(study.request))
-            except ImageError:
+            except ImageError as error:
+                unreadable[error.kind] += 1
                 continue
             self._reports.append(study.reference)
         if not rows:
             raise ReportCardError("pixel_retrieval: no train study has an image that can be read.")
+        self.notes = _counted(unreadable, len(train))
         matrix = np.stack(rows)
         self._mean = matrix.mean(axis=0)
         self._axes: Features | None = None
@@ -86,6 +90,14 @@ class PixelRetrieval:
         row = np.asarray(small, np.float32).ravel()
         row = row - row.mean()
         return row / max(float(row.std()), 1e-6)
+
+
+def _counted(unreadable: Counter[str], train: int) -> tuple[str, ...]:
+    """'1 of 2 train images unreadable (1 truncated)', or nothing."""
+    if not unreadable:
+        return ()
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(unreadable.items()))
+    return (f"{unreadable.total():,} of {train:,} train images unreadable ({kinds})",)
 
 
 def _frontal(request: Request) -> Image:

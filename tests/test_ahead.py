@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -289,6 +290,18 @@ class Bright:
             for r in requests
         ]
 """
+
+
+def test_a_renderer_that_exits_raises_it_where_the_image_is_asked_for() -> None:
+    def leaves() -> Any:
+        raise SystemExit(3)
+
+    asked = Image("x", "PA", read=leaves)
+    with decoding_ahead([Request("s", (asked,))], threads=1) as ahead:
+        while not ahead.held:
+            time.sleep(0.001)
+        with pytest.raises(SystemExit):
+            ahead.take(asked)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

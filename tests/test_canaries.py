@@ -136,6 +136,10 @@ def test_no_text_of_closed_data_leaves_its_places(
     assert cached == {("dua", "some-agreement")}
     for path in [*results.glob("cache/dua/*"), *results.glob("cache/dua/*/*")]:
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+    # So do the predictions and the list of studies.
+    kept = [*results.glob("predictions/*/*"), *results.glob("predictions/*/*/*")]
+    for path in [*kept, *results.glob("cohorts/*.json")]:
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
 
 
 def test_a_judge_elsewhere_is_refused_and_nothing_is_looked_up(

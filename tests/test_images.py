@@ -111,6 +111,14 @@ def test_a_jpeg_is_the_same_grey_in_every_colour_space(files: dict[str, Path], n
     assert abs(difference).max() < 40
 
 
+@pytest.mark.parametrize("name", ["grey.png", "grey.jpg"])
+def test_a_picture_called_dcm_is_read_by_its_bytes(
+    files: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "x.dcm").write_bytes(files[name].read_bytes())
+    assert (read_file(tmp_path / "x.dcm").pixels == read_file(files[name]).pixels).all()
+
+
 def test_colour_becomes_luma(files: dict[str, Path]) -> None:
     reading = read_file(files["rgb.png"])
     luma = GREY * (0.299 + 0.114) + (GREY // 2) * 0.587
@@ -220,6 +228,35 @@ class TestDicom:
         assert ("inverted" in reading.rules) == (kind == "MONOCHROME1")
         used = {"none": "minmax", "one": "window 1 of 1", "two": "window 1 of 2", "lut": "voi lut"}
         assert used[window] in reading.rules
+
+    @pytest.mark.parametrize("packed", [False, True])
+    @pytest.mark.parametrize("entry", [8, 12, 16])
+    @pytest.mark.parametrize("depth", DEPTHS)
+    def test_a_table_of_any_length_and_depth_is_looked_up(
+        self, tmp_path: Path, depth: int, entry: int, packed: bool
+    ) -> None:
+        data = dicom("MONOCHROME2", "lut", depth, entry=entry)
+        if packed and entry == 8:  # two entries to a word
+            (table,) = data.VOILUTSequence
+            table.LUTData = np.frombuffer(table.LUTData, "<u2").astype(np.uint8).tobytes()
+        reading = saved(data, tmp_path)
+        assert "voi lut" in reading.rules
+        assert abs(reading.pixels - chest() ** 1.5 * 255).max() < 2.6
+
+    def test_a_table_may_begin_below_zero_and_ends_hold_beyond_it(self, tmp_path: Path) -> None:
+        data = dicom("MONOCHROME2", "lut", 12, entry=8)
+        plain = saved(data, tmp_path).pixels
+        data.RescaleSlope, data.RescaleIntercept = 1, -1024
+        data.VOILUTSequence[0].LUTDescriptor = [4096, 2**16 - 1024, 8]
+        assert (saved(data, tmp_path).pixels == plain).all()
+        data.RescaleIntercept = -9000
+        assert not saved(data, tmp_path).pixels.any()
+
+    def test_a_table_shorter_than_it_says_is_refused(self, tmp_path: Path) -> None:
+        data = dicom("MONOCHROME2", "lut", 12)
+        data.VOILUTSequence[0].LUTData = bytes(100)
+        with pytest.raises(ImageError, match="descriptor"):
+            saved(data, tmp_path)
 
     @pytest.mark.parametrize("depth", DEPTHS)
     def test_a_full_window_gives_the_drawn_values_at_every_depth(

@@ -66,6 +66,7 @@ def test_train_studies_without_an_image_are_passed_over() -> None:
     none = study("none", Image("y", "PA"))
     adapter = fitted(bad, none, study("good", image("a", DARK_TOP)))
     assert answer(adapter, image("q", DARK_LEFT)) == "Report good."
+    assert adapter.notes == ("2 of 3 train images unreadable (1 missing, 1 truncated)",)
     with pytest.raises(ReportCardError, match="no train study has an image"):
         fitted(bad, none)
 

@@ -93,7 +93,7 @@ def _grey(dataset: Dataset) -> tuple[Pixels, tuple[str, ...]]:
         return _colour(dataset, stored), (*rules, f"{kind} luma")
     values = np.asarray(apply_modality_lut(stored, dataset), np.float32)
     inside = _not_padding(dataset, stored)
-    unit, rule = _windowed(dataset, stored, values, inside)
+    unit, rule = _windowed(dataset, values, inside)
     shape = str(dataset.get("PresentationLUTShape", ""))
     invert = kind == "MONOCHROME1" or shape == "INVERSE"
     if invert:
@@ -104,17 +104,12 @@ def _grey(dataset: Dataset) -> tuple[Pixels, tuple[str, ...]]:
 
 def _windowed(
     dataset: Dataset,
-    stored: npt.NDArray[Any],
     values: Values,
     inside: npt.NDArray[np.bool_] | None,
 ) -> tuple[Values, str]:
     """Values → 0..1, and by which rule."""
     if dataset.get("VOILUTSequence"):
-        from pydicom.pixels.processing import apply_modality_lut, apply_voi
-
-        depth = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        looked_up = apply_voi(np.asarray(apply_modality_lut(stored, dataset)), dataset, index=0)
-        return (np.asarray(looked_up, np.float32) / (2**depth - 1)).clip(0, 1), "voi lut"
+        return _looked_up(dataset, values), "voi lut"
     window = _first_window(dataset)
     if window is not None:
         centre, width, count = window
@@ -124,6 +119,28 @@ def _windowed(
     tissue = values if inside is None or not inside.any() else values[inside]
     low, high = float(tissue.min()), float(tissue.max())
     return ((values - low) / max(high - low, 1e-6)).clip(0, 1), "minmax"
+
+
+def _looked_up(dataset: Dataset, values: Values) -> Values:
+    """The first VOI LUT. Not pydicom's apply_voi, whose index into an 8-bit table wraps at 256."""
+    table = dataset.VOILUTSequence[0]
+    count, first, depth = (int(number) for number in table.LUTDescriptor)
+    count = count or 2**16
+    if first >= 2**15 and values.min() < 0:  # read as unsigned where values are signed
+        first -= 2**16
+    data = table.LUTData
+    if isinstance(data, bytes):
+        little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+        lut = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if little else ">u2")
+    else:
+        lut = np.atleast_1d(np.asarray(data, np.uint16))
+    if depth == 8 and len(lut) < count:  # two entries to a word, the first in its low byte
+        lut = lut.astype("<u2").view(np.uint8)
+    if not 8 <= depth <= 16 or len(lut) < count:
+        raise ImageError("unreadable", "a VOI LUT that does not fit its descriptor")
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)
+    unit: Values = (lut[index].astype(np.float32) / (2**depth - 1)).clip(0, 1)
+    return unit
 
 
 def _first_window(dataset: Dataset) -> tuple[float, float, int] | None:

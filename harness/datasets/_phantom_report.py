@@ -124,6 +124,11 @@ LUNGS_CLEAR = (
     "Lungs are clear without focal airspace disease.",
     "No focal consolidation.",
 )
+NOT_FOCAL = (  # beside fluid or air, where the lungs are not clear
+    "No focal consolidation is seen.",
+    "No focal consolidation.",
+    "There is no focal airspace disease.",
+)
 BONES = ("No acute bony abnormality.", "The bones are unremarkable.", "No acute fracture.", "", "")
 ABSENT = {"effusion": "pleural effusion", "pneumothorax": "pneumothorax"}
 NORMAL = (
@@ -131,6 +136,7 @@ NORMAL = (
     "Normal chest radiograph.",
     "No acute disease.",
 )
+DEVICES_ONLY = "No acute finding; support devices as described."
 INDICATIONS = {
     "normal": ("Chest pain.", "Cough.", "Preoperative evaluation.", "Positive tuberculin test."),
     "cardiomegaly": ("Dyspnea on exertion.", "Leg swelling.", "Hypertension."),
@@ -154,7 +160,8 @@ def sentences(case: Case, tip_mm: int) -> list[Sentence]:
             cm = f"{tip_mm / 10:.1f}"
             said.append((text.format(side=side, Side=side.capitalize(), cm=cm), (finding,)))
     lungs = [_lung(f, draw) for f in case.findings if f.kind in LUNG]
-    said += lungs or [(draw.choice(LUNGS_CLEAR), ())]
+    pleural = any(case.has(kind) for kind in ABSENT)
+    said += lungs or [(draw.choice(NOT_FOCAL if pleural else LUNGS_CLEAR), ())]
     said += _pleura(case, draw)
     said += [_heart(case, draw)]
     for finding in case.resolved:
@@ -169,6 +176,8 @@ def impression(case: Case) -> str:
     """The positive findings once more, numbered when there are several."""
     lines = [_short(f) for f in case.findings if f.kind not in DEVICES]
     lines = list(dict.fromkeys(lines))
+    if not lines and case.findings:
+        return DEVICES_ONLY
     if not lines:
         return Draws(f"{case.key}/impression").choice(NORMAL)
     if len(lines) == 1:

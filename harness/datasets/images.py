@@ -29,6 +29,7 @@ from harness.api import Image, ImageError
 Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 2
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how a PNG and a JPEG begin
 # For request.provenance: {"reading": READING}. A change here changes what a model sees.
 READING = "grey8;png16:round(x/257);colour:luma601;alpha:on_black;dicom:lut|window1|minmax"
 
@@ -112,7 +113,8 @@ def read_file(path: Path) -> Reading:
         raise ImageError("unreadable", error.strerror or type(error).__name__) from error
     if not head:
         raise ImageError("empty", "the file has zero bytes")
-    if head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+    named = path.suffix.lower() in (".dcm", ".dicom") and not head.startswith(PICTURES)
+    if head[128:] == b"DICM" or named:
         from harness.datasets._dicom import read_dicom
 
         pixels, rules = read_dicom(path)

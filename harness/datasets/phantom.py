@@ -38,7 +38,7 @@ from harness.datasets._phantom_report import (
     technique,
 )
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Phantom:
             reference=self._report(case),
             patient_id=case.patient_id,
             groups={
-                "normal": "abnormal" if case.abnormal else "normal",
+                "normal": "abnormal" if case.findings else "normal",
                 "view": case.view,
                 "sex": case.sex,
                 "age": "under 45" if case.age < 45 else "45 to 64" if case.age < 65 else "65 up",

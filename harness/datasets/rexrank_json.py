@@ -71,7 +71,8 @@ class RexrankJson:
         require(image_select, ("all", "key"), "image_select")
         require(data_class, ("open", "registered", "credentialed"), "data_class")
         self.root, self.table, self.images = Path(root), table, images
-        self.split, self.image_select = split, image_select
+        self.split = None if split is None else split.strip().lower()
+        self.image_select = image_select
         self.card = DatasetCard(title, data_class, dua_id)
 
     def missing(self) -> str | None:

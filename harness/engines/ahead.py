@@ -39,7 +39,7 @@ class _Job:
     request: int
     state: str = "waiting"
     pixels: Pixels | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     size: int = 0
 
 
@@ -131,10 +131,11 @@ class Ahead:
 
     def _work(self) -> None:
         while (job := self._begin()) is not None:
-            pixels, error = None, None
+            pixels: Pixels | None = None
+            error: BaseException | None = None
             try:
                 pixels = decode(job.image).pixels
-            except Exception as caught:  # raised again where the image is asked for
+            except BaseException as caught:  # raised again where the image is asked for
                 error = caught
             with self._change:
                 if job.state == "gone":  # its batch is over

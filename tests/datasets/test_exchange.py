@@ -127,6 +127,10 @@ def test_the_order_of_rexrank_rows_does_not_matter(tmp_path: Path) -> None:
         assert again.train_fingerprint == first.train_fingerprint
 
 
+def test_a_split_may_be_spelled_in_any_case(tmp_path: Path, rexrank: Selection) -> None:
+    assert RexrankJson(str(tmp_path), split=" Test").select().test == rexrank.test
+
+
 def test_a_file_of_another_shape_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"1": {"section_findings": "CANARY-1"}}', encoding="utf-8")
