@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Refuse tracked files that look like patients' data: `python .ci/scan.py [FILE…]` (all, if none).
 
-Runs in pre-commit and in `make lint`, on the standard library alone. It prints file, line and rule,
+Reads their contents, their names and the targets of symbolic links. Runs in pre-commit and in
+`make lint`, on the standard library alone. It prints file (less the ids in its name), line and rule,
 never what stands there, and exits 1. Fixtures pass with reserved ids (tests/fixtures/reserved.py)
 and with a canary in every invented report.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -54,17 +56,33 @@ def findings(name: str, data: bytes) -> Iterator[tuple[int, str]]:
                 yield text.count("\n", 0, match.start()) + 1, rule
 
 
+def ids(name: str) -> list[str]:
+    """The rules for ids that a name breaks."""
+    return [rule for rule in IDS if RULES[rule].search(name)]
+
+
+def masked(name: str) -> str:
+    """The name as it may be printed."""
+    return re.sub(r"(?i)GRDN\w+|[a-f0-9]{8,}", "[id]", name) if ids(name) else name
+
+
 def main(names: Sequence[str]) -> int:
     if not names:
         listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True)  # noqa: S607
-        names = [name for name in listed.stdout.decode().split("\0") if name]
+        names = [name for name in os.fsdecode(listed.stdout).split("\0") if name]
     found = 0
     for name in names:
         path = Path(name)
-        if path.is_file() and not path.is_symlink():
-            for line, rule in findings(path.as_posix(), path.read_bytes()):
-                found += 1
-                print(f"{name}:{line}: {rule}", file=sys.stderr)
+        refused = [f"its name: {rule}" for rule in ids(name)]
+        if path.is_symlink():
+            refused += [f"its target: {rule}" for rule in ids(str(path.readlink()))]
+        elif path.is_file():
+            refused += [
+                f"{at}: {rule}" for at, rule in findings(path.as_posix(), path.read_bytes())
+            ]
+        found += len(refused)
+        for line in refused:
+            print(f"{masked(name)}:{line}", file=sys.stderr)
     if found:
         print(
             f"{found} refused. Nothing of closed data may be committed; fixtures take their ids"

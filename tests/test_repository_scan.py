@@ -51,6 +51,29 @@ def test_planted_data_is_refused_without_being_printed(case: str, tmp_path: Path
         assert secret not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("name", [f"p{P}/s{S}.txt", f"{P}/s{S}.txt", f"{HEX}.txt"])
+def test_an_id_in_a_name_is_refused_without_being_printed(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("nothing", encoding="utf-8")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
+    for done in (scan(tmp_path, name), scan(tmp_path)):
+        assert done.returncode == 1
+        assert "its name: a MIMIC" in done.stderr
+        assert not any(secret in done.stdout + done.stderr for secret in (S, P, HEX))
+
+
+def test_the_target_of_a_link_is_read_though_it_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(f"/elsewhere/files/p{P}")
+    (tmp_path / "fixture").symlink_to(f"p{subject(1)}/s{study(1)}.txt")
+    done = scan(tmp_path, "data", "fixture")
+    assert done.returncode == 1
+    assert "data:its target: a MIMIC subject id" in done.stderr
+    assert "fixture" not in done.stderr.splitlines()[0]
+    assert len(done.stderr.splitlines()) == 2
+    assert P not in done.stderr
+
+
 def test_utf_16_hides_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(f"s{S}", encoding="utf-16")
     assert scan(tmp_path, "a.txt").returncode == 1
