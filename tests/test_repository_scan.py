@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
+import pickle
+import sqlite3
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -79,12 +87,45 @@ def test_utf_16_hides_nothing(tmp_path: Path) -> None:
     assert scan(tmp_path, "a.txt").returncode == 1
 
 
-@pytest.mark.parametrize("name", ["reports.zip", "split.csv.gz", "image.dcm", "frame.pkl"])
+@pytest.mark.parametrize("name", ["reports.zip", "split.csv.gz", "image.dcm", "a.xlsx", "A.NPZ"])
 def test_what_cannot_be_read_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"PK")
+    (tmp_path / name).write_bytes(b"x")
     done = scan(tmp_path, name)
     assert done.returncode == 1
     assert "cannot be scanned" in done.stderr
+
+
+def containers(folder: Path) -> dict[str, bytes]:
+    """Small real ones, where the standard library writes them."""
+    base = sqlite3.connect(folder / "base")
+    base.execute("create table t (a)")
+    base.close()
+    packed, tape = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("a", "b")
+    with tarfile.open(fileobj=tape, mode="w") as file:
+        file.addfile(tarfile.TarInfo("a"))
+    return {
+        "zip": packed.getvalue(),
+        "tar": tape.getvalue(),
+        "gzip": gzip.compress(b"a"),
+        "bzip2": bz2.compress(b"a"),
+        "bzip2 of nothing": bz2.compress(b""),
+        "xz": lzma.compress(b"a"),
+        "zstd": b"\x28\xb5\x2f\xfd\x20\x01",
+        "SQLite": (folder / "base").read_bytes(),
+        "HDF5": b"\x89HDF\r\n\x1a\n\0",
+        "DICOM": b"\n" * 128 + b"DICM",
+        "Parquet": b"PAR1\x15\x04",
+        "pickle": pickle.dumps({}),
+    }
+
+
+def test_a_container_under_a_harmless_name_is_refused(tmp_path: Path) -> None:
+    for kind, data in containers(tmp_path).items():
+        (tmp_path / "notes.txt").write_bytes(data)
+        done = scan(tmp_path, "notes.txt")
+        assert (done.returncode, "cannot be scanned" in done.stderr) == (1, True), kind
 
 
 def test_reserved_ids_and_invented_reports_pass(tmp_path: Path) -> None:
