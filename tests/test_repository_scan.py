@@ -34,6 +34,15 @@ PLANTED = {
     "CSV row of bare numbers": (f"{P},{S},1.0", "beside a study id"),
     "CSV row the other way round": (f"{S}, {P}", "beside a study id"),
     "JSON row of bare numbers": (f'{{"subject_id": "{P}", "study_id": {S}}}', "beside a study id"),
+    "CSV row with columns between": (f"{P},2180,10:31,{'x' * 300},7.5,{S}", "beside a study id"),
+    "CSV row of decimals": (f"{P}.0,{S}.0", "beside a study id"),
+    "JSON subject alone": (f'"subject_id": {P}', "under its column"),
+    "JSON study alone, as text": (f'"study_id":"{S}"', "under its column"),
+    "JSON inside JSON": (rf"\"study_id\": \"{S}\"", "under its column"),
+    "YAML list": (f"study_id: [{S}]", "under its column"),
+    "keyword": (f"StudyID={S}", "under its column"),
+    "one decimal": (f"subject_id = {P}.0", "under its column"),
+    "comparison": (f"df['subject_id'] == {P}", "under its column"),
     "image id": (f"{HEX}.jpg", "image id"),
     "image id in capitals": (HEX.upper(), "image id"),
     "report": ("x\nFINAL" + " REPORT\n SECRET was seen by Dr. __" + "_.\n", "text of a report"),
@@ -130,6 +139,8 @@ def test_a_container_under_a_harmless_name_is_refused(tmp_path: Path) -> None:
 
 def test_reserved_ids_and_invented_reports_pass(tmp_path: Path) -> None:
     lines = [f"p{subject(1)}/s{study(999)}/{dicom('a')}.jpg", f"{subject(2)},{study(2)}"]
+    lines += [f"{subject(2)}.0,x,{study(2)}.0", f'"subject_id": {subject(3)}', "0.12345678,5e7"]
+    lines += [f"study_id={study(3)}.0", f'{{"study_id": "{study(3)}"}}', "study_id: 12"]
     lines += [gradient(1), "FINAL REPORT\n CANARY-1 ___\n", "ab12cd34-not-an-id", "s5999", "GRDN"]
     (tmp_path / "fixture.txt").write_text("\n".join(lines), encoding="utf-8")
     done = scan(tmp_path, "fixture.txt")
