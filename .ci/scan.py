@@ -33,6 +33,11 @@ IDS = {
         r"(?!19999|59999)[15]\d{7}(?!\d)"
     ),
     "a MIMIC image id": r"(?<![a-f0-9])(?!0fffffff-)[a-f0-9]{8}(-[a-f0-9]{8}){4}(?![a-f0-9])",
+    # 40 digits without dashes are a Git commit as well: refused beside a word for images only.
+    "an image id without dashes": (
+        r"(?<![a-f0-9])(?!0fffffff)[a-f0-9]{40}(?![a-f0-9])[^\n]{0,1000}?(image|dicom|\.(jpe?g|dcm|png))"
+        r"|(image|dicom)[^\n]{0,1000}?(?<![a-f0-9])(?!0fffffff)[a-f0-9]{40}(?![a-f0-9])"
+    ),
     "a ReXGradient id": r"GRDN(?!9999)(?=[a-z]*\d)[a-z0-9]{6,}",
 }
 # A report as MIMIC prints it: the title, then a removed name within its first pages.

@@ -45,6 +45,8 @@ PLANTED = {
     "comparison": (f"df['subject_id'] == {P}", "under its column"),
     "image id": (f"{HEX}.jpg", "image id"),
     "image id in capitals": (HEX.upper(), "image id"),
+    "image id without dashes": (f"{HEX.replace('-', '')}.jpg", "without dashes"),
+    "the same after its column": (f"dicom_id: {HEX.replace('-', '')}", "without dashes"),
     "report": ("x\nFINAL" + " REPORT\n SECRET was seen by Dr. __" + "_.\n", "text of a report"),
     "ReXGradient id": ("GRDN" + "4Z07QX1P", "ReXGradient id"),
 }
@@ -141,6 +143,7 @@ def test_reserved_ids_and_invented_reports_pass(tmp_path: Path) -> None:
     lines = [f"p{subject(1)}/s{study(999)}/{dicom('a')}.jpg", f"{subject(2)},{study(2)}"]
     lines += [f"{subject(2)}.0,x,{study(2)}.0", f'"subject_id": {subject(3)}', "0.12345678,5e7"]
     lines += [f"study_id={study(3)}.0", f'{{"study_id": "{study(3)}"}}', "study_id: 12"]
+    lines += [f"{dicom('a').replace('-', '')}.jpg", "see commit " + HEX.replace("-", "")]
     lines += [gradient(1), "FINAL REPORT\n CANARY-1 ___\n", "ab12cd34-not-an-id", "s5999", "GRDN"]
     (tmp_path / "fixture.txt").write_text("\n".join(lines), encoding="utf-8")
     done = scan(tmp_path, "fixture.txt")
