@@ -40,13 +40,14 @@ IDS = {
     ),
     "a ReXGradient id": r"GRDN(?!9999)(?=[a-z]*\d)[a-z0-9]{6,}",
 }
-# A report as MIMIC prints it: the title, then a removed name within its first pages.
-REPORT = r"FINAL REPORT(?=.{0,4000}?___)"
+# A report as MIMIC prints it: the title, then a removed name within its first pages. Between the
+# words any space: Unicode's, too, as UTF-8 looks when read as Latin-1, or written out.
+TITLE = re.compile(
+    r"FINAL(?:\s|\xc2\xa0|\xe2\x80[\x80-\xaf]|&nbsp;|\\u00a0|\\[nrt])+REPORT", re.IGNORECASE
+)
+PAGES = 4000
 CANARY = "CANARY"  # in every invented report
-RULES = {
-    **{rule: re.compile(pattern, re.IGNORECASE) for rule, pattern in IDS.items()},
-    "the text of a report": re.compile(REPORT, re.DOTALL),
-}
+RULES = {rule: re.compile(pattern, re.IGNORECASE) for rule, pattern in IDS.items()}
 # Containers, by the end of their names and by their first bytes; none is tracked, so none passes.
 CLOSED = (
     *(".gz", ".tgz", ".zip", ".tar", ".zst", ".bz2", ".xz", ".7z", ".dcm", ".pkl", ".parquet"),
@@ -69,9 +70,13 @@ def findings(name: str, data: bytes) -> Iterator[tuple[int, str]]:
     text = data.replace(b"\0", b"").decode("latin-1")  # UTF-16, too
     for rule, pattern in RULES.items():
         for match in pattern.finditer(text):
-            around = text[max(0, match.start() - 1000) : match.end() + 4000]
-            if rule != "the text of a report" or CANARY not in around:
-                yield text.count("\n", 0, match.start()) + 1, rule
+            yield text.count("\n", 0, match.start()) + 1, rule
+    titles = list(TITLE.finditer(text))
+    for title, following in zip(titles, [*titles, None][1:], strict=True):
+        end = title.end() + PAGES
+        body = text[title.end() : min(end, following.start()) if following else end]
+        if "___" in body and CANARY not in body:
+            yield text.count("\n", 0, title.start()) + 1, "the text of a report"
 
 
 def ids(name: str) -> list[str]:

@@ -139,6 +139,29 @@ def test_a_container_under_a_harmless_name_is_refused(tmp_path: Path) -> None:
         assert (done.returncode, "cannot be scanned" in done.stderr) == (1, True), kind
 
 
+@pytest.mark.parametrize("space", ["\n  ", "  ", "\u00a0", "\u2009", "&nbsp;", "\\u00a0", "\\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_no_space_hides_the_title_of_a_report(space: str, encoding: str, tmp_path: Path) -> None:
+    data = f"Final{space}Report\n seen by ___".encode(encoding, "replace")
+    (tmp_path / "a.txt").write_bytes(data.replace(b"?", b"\xa0"))
+    assert "text of a report" in scan(tmp_path, "a.txt").stderr
+
+
+def test_a_canary_excuses_its_own_report_only(tmp_path: Path) -> None:
+    title = "FINAL" + " REPORT\n"
+    real, invented = f"{title} seen by ___\n", f"{title} seen by ___ CANARY-1\n"
+    for text, lines in (
+        (real + invented, [1]),
+        (invented + real, [3]),
+        ("CANARY-0\n" + real + real, [2, 4]),
+        (invented + invented, []),
+        (title + invented, []),  # the first has no text
+    ):
+        (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+        refused = [f"a.txt:{line}: the text of a report" for line in lines]
+        assert scan(tmp_path, "a.txt").stderr.splitlines()[:-1] == refused
+
+
 def test_reserved_ids_and_invented_reports_pass(tmp_path: Path) -> None:
     lines = [f"p{subject(1)}/s{study(999)}/{dicom('a')}.jpg", f"{subject(2)},{study(2)}"]
     lines += [f"{subject(2)}.0,x,{study(2)}.0", f'"subject_id": {subject(3)}', "0.12345678,5e7"]
