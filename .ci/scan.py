@@ -19,14 +19,16 @@ from pathlib import Path
 # The ids, offsets and section names that MIT-LCP published under the MIT licence; no text.
 PUBLISHED_IDS = "harness/datasets/data/mimic_special_sections.csv"
 
+# Bare numbers, but no decimal places of another number.
+SUBJECT = r"(?<!\d)(?<!\d\.)(?!19999)1\d{7}(?!\d)"
+STUDY = r"(?<!\d)(?<!\d\.)(?!59999)5\d{7}(?!\d)"
 # Real, except the reserved range behind each (?!…). MIMIC: subjects 1…, studies 5…, five groups of
 # eight hexadecimal digits per image; ReXGradient: GRDN and a code.
 IDS = {
     "a MIMIC study id": r"(?<![a-z0-9])s(?!59999)5\d{7}(?!\d)",
     "a MIMIC subject id": r"(?<![a-z0-9])p(?!19999)1\d{7}(?!\d)",
     "a MIMIC subject id beside a study id": (
-        r"(?<![\d.])(?!19999)1\d{7}(?!\d)[^\n]{1,1000}?(?<![\d.])(?!59999)5\d{7}(?!\d)"
-        r"|(?<![\d.])(?!59999)5\d{7}(?!\d)[^\n]{1,1000}?(?<![\d.])(?!19999)1\d{7}(?!\d)"
+        rf"{SUBJECT}[^\n]{{1,1000}}?{STUDY}|{STUDY}[^\n]{{1,1000}}?{SUBJECT}"
     ),
     "a MIMIC id under its column's name": (
         r"(subject|study)[ _-]?id[\\\"'\]]*\s*[:=,]+\s*[\\\"'\[(]*"
