@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import pytest
 
 from harness import registry
 from harness.cli import main
+from tests.fixtures.chexpert_plus import write_chexpert_plus
+from tests.fixtures.mimic_cxr import write_mimic_cxr
+from tests.fixtures.padchest_gr import write_padchest_gr
 from tests.scripted_judge import Reply, ScriptedJudge, answer
 
 CANARY = "CANARYLARK"  # one word, so that no tokenizer, wrapping or escape takes it apart
@@ -161,3 +165,42 @@ def test_a_judge_elsewhere_is_refused_and_nothing_is_looked_up(
     assert "some-agreement" in json.loads(scores.read_text())["not_run"]
     (bleu,) = results.glob("scores/*/leaky@*/*/bleu/scores.json")
     assert "not_run" not in json.loads(bleu.read_text())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "write"),
+    [
+        ("mimic_cxr_official_test", write_mimic_cxr),
+        ("padchest_gr_test", write_padchest_gr),
+        ("chexpert_plus_valid", write_chexpert_plus),
+    ],
+)
+def test_no_text_of_a_real_format_leaves_its_places(
+    dataset: str,
+    write: Callable[[Path], Any],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Read by the plugin of the format itself; the oracle's copies show that there was text."""
+    caplog.set_level(0)
+    word = "CANARY-"
+    data, results = tmp_path / "data", tmp_path / "results"
+    root = data / dataset.rsplit("_", 2 if "mimic" in dataset else 1)[0]
+    write(root)
+    for model in ("fixed_normal_report", "reference_oracle"):
+        code = main(
+            [
+                *("run", f"model={model}", f"dataset={dataset}", f"data_dir={data}"),
+                *(f"dataset.root={root}", "metrics=bleu,rouge", f"results_dir={results}"),
+            ]
+        )
+        printed = "".join(capfd.readouterr())
+        assert code == 0, printed
+        assert word not in printed
+        assert word not in caplog.text
+        held = places(results, word)
+        assert held <= {"predictions", "cache"}
+    assert "predictions" in held
+    assert list(results.glob("scores/*/fixed_normal_report@*/*/bleu/scores.json"))
+    assert list(results.glob("**/*.html"))
