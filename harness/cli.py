@@ -146,7 +146,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _judge_overrides(arguments: argparse.Namespace) -> list[str]:
     """--judge, --verdicts and --record in Hydra's words. Verdicts alone mean the recorded judge."""
-    from harness.config import quoted
+    from harness.overrides import quoted
 
     judge = arguments.judge or ("recorded" if arguments.verdicts else None)
     given = {"judge.verdicts": arguments.verdicts, "judge.record": arguments.record}

@@ -10,11 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from harness.api import Array, Json, ReportCardError
+from harness.api import Json, ReportCardError
 from harness.registry import did_you_mean
-from harness.rows import load_clusters, load_rows
+from harness.rows import load_rows
 from harness.score import Scorer
 from harness.stats import Difference, Resampler, compare, holm
 from harness.store import read_json
@@ -165,11 +163,9 @@ def _test(
 ) -> tuple[dict[str, Difference], int]:
     """The comparison per key, and the number of studies of the cohort."""
     folders = [folder / scorer.label for folder in pair]
-    (ids_a, a), (ids_b, b) = (load_rows(folder) for folder in folders)
+    (ids_a, a, clusters), (ids_b, b, _) = (load_rows(folder) for folder in folders)
     if ids_a != ids_b:
         raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
-    clusters = load_clusters(folders[0])
     resampler = Resampler(len(ids_a), stats["resamples"], stats["seed"], clusters)
-    wide: tuple[Array, Array] = (np.asarray(a), np.asarray(b))
-    tests = compare(*wide, scorer.metric.scores, resampler, trials, stats["confidence"])
+    tests = compare(a, b, scorer.metric.scores, resampler, trials, stats["confidence"])
     return tests, len(ids_a)

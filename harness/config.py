@@ -16,12 +16,11 @@ from typing import Any
 from harness import registry
 from harness.api import Json, ReportCardError
 from harness.judge import JudgeSettings
+from harness.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
 from harness.settings import Interval, Plugin, Protocol, RunConfig, Stats
 
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
-# What Hydra's grammar reads as a plain word; other values (blanks, commas, accents) are quoted.
-PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+?\\-]*")
 
 
 def conf_dir() -> Path:
@@ -44,13 +43,13 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
     overrides: Hydra overrides (`key=value`); `model`, `dataset` and `metrics` may be comma lists.
     Raises ReportCardError with a suggestion for an unknown name, key or value.
     """
-    chosen, rest = _split_lists(overrides)
-    base = [o for o in rest if not any(_belongs(o, g) for g in ("model", "dataset", "annotator"))]
+    chosen, rest = split_lists(overrides)
+    base = [o for o in rest if not any(belongs(o, g) for g in ("model", "dataset", "annotator"))]
     node = _compose(base)
     for path in node["plugins"]:
         registry.add_plugin_file(Path(path))
     suite = node["suite"]
-    protocol = _protocol(node["protocol"], _choice(rest, "protocol", "reportcard"))
+    protocol = _protocol(node["protocol"], choice(rest, "protocol", "reportcard"))
     wanted = {
         group: chosen.get(group) or list(suite[f"{group.removesuffix('s')}s"])
         for group in ("model", "dataset", "metrics")
@@ -72,7 +71,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         overrides=tuple(o for o in rest if is_of_annotators(o)),
         track=bool(node["tracking"]["enabled"]),
         tracking_uri=node["tracking"]["uri"],
-        suite=_choice(rest, "suite", "default"),
+        suite=choice(rest, "suite", "default"),
         models_named="model" in chosen,
     )
 
@@ -90,13 +89,13 @@ def load_metrics(wanted: Sequence[str], protocol: Protocol) -> tuple[Plugin, ...
 def load_annotators(wanted: Sequence[str], overrides: Sequence[str]) -> tuple[Plugin, ...]:
     """Annotators by id; an id's "-" is "_" in its file name."""
     names = [name.replace("-", "_") for name in wanted]
-    return _plugins({"annotator": names}, [_with_quotes(o) for o in overrides])["annotator"]
+    return _plugins({"annotator": names}, [with_quotes(o) for o in overrides])["annotator"]
 
 
 def load_judge(overrides: Sequence[str]) -> Json:
     """The options of the chosen judge, as conf/judge and `judge.…` overrides say."""
-    about = [o for o in overrides if o.startswith("judge=") or _belongs(o, "judge")]
-    chosen = [_with_quotes(o) for o in about]
+    about = [o for o in overrides if o.startswith("judge=") or belongs(o, "judge")]
+    chosen = [with_quotes(o) for o in about]
     judge: Json = _compose(chosen)["judge"]
     return judge
 
@@ -133,16 +132,16 @@ def _plugins(
     overrides = [
         o
         for o in rest
-        if o.startswith(("data_dir=", "judge=")) or any(_belongs(o, group) for group in shared)
+        if o.startswith(("data_dir=", "judge=")) or any(belongs(o, group) for group in shared)
     ]
     for group, members in wanted.items():
         for name in dict.fromkeys(members):
             _check_known(group, name)
             overrides.append(f"+{group}@_{group}.{name}={name}")
-    named = any(_belongs(o, group) for o in rest for group in wanted)
+    named = any(belongs(o, group) for o in rest for group in wanted)
     nodes = _compose(overrides, whole=False) if named else {}
     for group, members in wanted.items():
-        for override in (o for o in rest if _belongs(o, group)):
+        for override in (o for o in rest if belongs(o, group)):
             overrides += _addressed(override, group, {m: nodes[f"_{group}"][m] for m in members})
     node = _compose(overrides)
     return {
@@ -195,16 +194,6 @@ def _check_known(group: str, name: str) -> None:
             f" (reportcard list {kind}s)"
         )
     _store_empty(group, name)
-
-
-def is_of_annotators(override: str) -> bool:
-    """Whether a `key=value` is about annotators, their weights or their judge."""
-    groups = ("weights", "annotator", "judge")
-    return override.startswith("judge=") or any(_belongs(override, group) for group in groups)
-
-
-def _belongs(override: str, group: str) -> bool:
-    return override.lstrip("+~").startswith(f"{group}.")
 
 
 def _store_empty(group: str, name: str) -> None:
@@ -269,48 +258,6 @@ def _top_keys() -> list[str]:
         *("model", "dataset", "metrics", "suite", "protocol", "engine", "judge", "tracking"),
         *("stats.resamples", "stats.seed", "stats.confidence", "engine.batch_size"),
     ]
-
-
-def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """Take `model=a,b`, `dataset=…`, `metrics=…` out of the overrides, as lists of names."""
-    chosen: dict[str, list[str]] = {}
-    rest, plugins = [], []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ReportCardError(f"'{override}' is not an override; write key=value.")
-        if key in ("model", "dataset", "metrics"):
-            parts = value.strip("[]").replace(" ", "").split(",")
-            chosen[key] = [part for part in parts if part]
-            if not chosen[key]:
-                raise ReportCardError(f"{key}= is empty; name one or more (reportcard list).")
-        elif key in ("plugin", "plugins"):
-            plugins += [quoted(path) for path in value.strip("[]").split(",")]
-        else:
-            rest.append(_with_quotes(override))
-    if plugins:
-        rest.append(f"plugins=[{','.join(plugins)}]")
-    return chosen, rest
-
-
-def _with_quotes(override: str) -> str:
-    """`key=value` whose value Hydra's grammar would misread, quoted; done twice it is as once."""
-    key, _, value = override.partition("=")
-    if key.lstrip("+") == "judge.prices" and value[:1] == "{":
-        return f"judge.prices={quoted(value)}"  # as text: harness.judge.settings_of reads it
-    if PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
-        return override
-    return f"{key}={quoted(value)}"
-
-
-def quoted(value: str) -> str:
-    """A Hydra string: quotes inside are escaped."""
-    return "'" + value.replace("'", r"\'") + "'"
-
-
-def _choice(rest: Sequence[str], group: str, default: str) -> str:
-    picked = [o.split("=", 1)[1] for o in rest if o.startswith(f"{group}=")]
-    return picked[-1] if picked else default
 
 
 def _whole(name: str, value: Any) -> int:

@@ -21,6 +21,7 @@ from harness.api import (
     ReportCardError,
 )
 from harness.grounded import phrases_of
+from harness.overrides import is_of_annotators
 from harness.progress import quiet
 from harness.score import Scorer, Setting, not_run, open_metrics, score, unscored_reasons
 from harness.settings import Protocol, Stats
@@ -133,7 +134,7 @@ def _score(
 
 def check_overrides(verb: str, overrides: Sequence[str]) -> None:
     """Raises ReportCardError where an override is not about annotators or their judge."""
-    foreign = [o for o in overrides if not config.is_of_annotators(o)]
+    foreign = [o for o in overrides if not is_of_annotators(o)]
     if foreign:
         raise ReportCardError(
             f"{verb} takes weights.…, annotator.… and judge.… only, not {', '.join(foreign)};"

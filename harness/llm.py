@@ -8,14 +8,13 @@ already, and Ctrl-C reaches the main thread, which only waits and writes.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Custody, Json, ReportCardError
+from harness.api import Custody, ReportCardError
 from harness.asking import Asking, Modes, Outcome, changed
 from harness.budget import Ledger, Price
 from harness.endpoint import Endpoint
@@ -23,7 +22,7 @@ from harness.judge import JudgeSettings, Question, Verdict
 from harness.patience import UNREACHABLE
 from harness.pool import Pool
 from harness.recorded import Record, by
-from harness.store import canonical
+from harness.shelf import NOBODY, Shelf, content, key_of, usable
 from harness.verdicts import VerdictCache
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 COMMIT_S = 0.1  # verdicts that come within are stored in one transaction
 UNSET = (None, "", "???")
-NOBODY = ""  # in the place of a model's id: final before any model answered (a content filter)
 
 
 class LiveJudge:
@@ -155,7 +153,7 @@ class LiveJudge:
         for model in (NOBODY,) if self._resolved is None else (self._resolved, NOBODY):
             keys = {key_of(d, model): d for d in questions if d not in known}
             for key, row in cache.get(list(keys)).items():
-                verdict = _usable(row, questions[keys[key]], self.settings.attempts)
+                verdict = usable(row, questions[keys[key]], self.settings.attempts)
                 if verdict is not None:
                     known[keys[key]] = verdict
         return known
@@ -169,7 +167,7 @@ class LiveJudge:
         inbox: deque[Outcome] = deque()
         before = self._resolved
         cache, name = self._open(custody), (self._endpoint, str(self.settings.model))
-        shelf, others = _Shelf(cache, name, before, digests), cache.ids(*name)
+        shelf, others = Shelf(cache, name, before, digests), cache.ids(*name)
         asking: list[Asking] = []
 
         def build(endpoint: Endpoint) -> Asking:
@@ -194,7 +192,7 @@ class LiveJudge:
             shelf.verdicts[digest] = Verdict(reason=reason, again=True)
         return shelf.verdicts
 
-    def _batches(self, pool: Pool, inbox: deque[Outcome], shelf: _Shelf) -> Iterator[list[Any]]:
+    def _batches(self, pool: Pool, inbox: deque[Outcome], shelf: Shelf) -> Iterator[list[Any]]:
         while True:
             over = pool.wait(COMMIT_S)
             batch = [inbox[i] for i in range(len(inbox))]
@@ -224,86 +222,3 @@ class LiveJudge:
             why = "; ".join(f"{n:,} × {reason}" for reason, n in reasons.most_common(5))
             parts.append(f"{sum(reasons.values()):,} unscored ({why})")
         return "; ".join([*parts, f"so far {self._ledger.summary()}"])
-
-
-class _Shelf:
-    """Puts outcomes into the cache under the model that gave them, and gathers this run's."""
-
-    def __init__(
-        self,
-        cache: VerdictCache,
-        name: tuple[str, str],
-        resolved: str | None,
-        digests: Sequence[bytes],
-    ) -> None:
-        self.verdicts: dict[bytes, Verdict] = {}
-        self.foreign: dict[bytes, Outcome] = {}  # another model's: stored, and not used here
-        self.resolved = self.first = resolved
-        self._cache, self._name, self._digests = cache, name, digests
-
-    def store(self, outcomes: Sequence[Outcome]) -> None:
-        """One transaction; storing an outcome twice does no harm."""
-        rows: list[tuple[bytes, Json, Sequence[Json]]] = []
-        ids: list[str] = []
-        for outcome in outcomes:
-            digest, verdict = self._digests[outcome.index], outcome.verdict
-            self.verdicts[digest] = verdict
-            if outcome.model and self.first is None:
-                self.first = self.resolved = outcome.model
-                ids.append(outcome.model)
-            if outcome.model and outcome.model != self.first:
-                self.foreign[digest], self.resolved = outcome, outcome.model
-                ids.append(outcome.model)
-            if not verdict.again:
-                key = key_of(digest, outcome.model or NOBODY)
-                rows.append((key, _kept(outcome), outcome.answers))
-        if rows or ids:
-            self._cache.put(rows, [(*self._name, each) for each in ids])
-
-
-def content(question: Question, settings: JudgeSettings) -> bytes:
-    """Digest of everything that decides a verdict, but for the id behind the model's name.
-
-    The endpoint's address is part of it: two servers may call two models by one name.
-    """
-    parts = [
-        str(settings.base_url).rstrip("/"),
-        settings.model,
-        settings.api_version,
-        settings.structured,
-        dict(question.sampling),
-        question.max_tokens,
-        question.prompt,
-        question.kind,
-        dict(question.texts),
-        question.repeat,
-    ]
-    return hashlib.sha256(canonical(parts).encode("utf-8", "surrogatepass")).digest()
-
-
-def key_of(digest: bytes, resolved: str) -> bytes:
-    """The cache's key: the question's digest under the id that answered."""
-    return hashlib.sha256(digest + resolved.encode("utf-8", "surrogatepass")).digest()
-
-
-def _usable(row: Any, question: Question, attempts: int) -> Verdict | None:
-    """A row of the cache; None where it is damaged, or unread after fewer answers than may now be
-    asked for: then it is not final any more, and the question is asked again."""
-    if not isinstance(row, dict):
-        return None
-    if isinstance(row.get("value"), dict):
-        try:
-            return Verdict(question.check(row["value"]))
-        except Exception:  # a check meets whatever the row holds
-            return None
-    reason, answers = row.get("reason"), row.get("answers", attempts)
-    if isinstance(reason, str) and type(answers) is int and answers >= attempts:
-        return Verdict(reason=reason)
-    return None
-
-
-def _kept(outcome: Outcome) -> Json:
-    verdict = outcome.verdict
-    if verdict.value is not None:
-        return {"value": verdict.value}
-    return {"reason": verdict.reason} | ({"answers": outcome.unread} if outcome.unread else {})

@@ -23,19 +23,12 @@ def npz(ids: Sequence[str], rows: Array, patients: Clusters | None) -> bytes:
     return buffer.getvalue()
 
 
-def load_rows(folder: Path) -> tuple[list[str], Array]:
-    """ids and rows (draws, n, k) of a score folder; never a pickle."""
+def load_rows(folder: Path) -> tuple[list[str], Array, Clusters | None]:
+    """ids, rows and clusters (None: one study per patient) of a score folder; never a pickle."""
     try:
         with np.load(folder / "rows.npz", allow_pickle=False) as saved:
-            return saved["ids"].tolist(), saved["rows"]
+            return saved["ids"].tolist(), saved["rows"], saved.get("clusters")
     except (OSError, ValueError, KeyError) as error:
         raise ReportCardError(
             f"{folder / 'rows.npz'} cannot be read ({error}). Run: reportcard score"
         ) from error
-
-
-def load_clusters(folder: Path) -> Clusters | None:
-    """The number of each study's patient, where patients have several studies."""
-    with np.load(folder / "rows.npz", allow_pickle=False) as saved:
-        clusters: Clusters | None = saved.get("clusters")
-    return clusters

@@ -23,14 +23,13 @@ from harness.api import (
     JudgedAnnotator,
     Pair,
     Progress,
-    Report,
     ReportCardError,
-    Study,
 )
 from harness.cohort import Cohort
 from harness.engines.local import explain
 from harness.predict import System, image_failures, is_done, predictions_dir, read_reports
 from harness.progress import quiet
+from harness.references import References
 from harness.rows import npz
 from harness.score import (
     Scorer,
@@ -44,7 +43,6 @@ from harness.score import (
 from harness.settings import Protocol, Stats
 from harness.stats import clusters_of
 from harness.store import digest, file_digest, read_json, write_atomic, write_json
-from harness.text import normaliser, report_text
 
 
 def scores_dir(
@@ -71,34 +69,16 @@ class Scoring:
     _finished: dict[str, str] = field(default_factory=dict)  # run folder → predictions' sha256
 
     def __post_init__(self) -> None:
-        sections = self.protocol.sections
-        train = [self._reference(study) for study in self.cohort.train]
+        self.references = References.of(self.cohort, self.protocol)
+        self.patients = self.references.patients
         self.setting = Setting(
             self.protocol,
-            normaliser(self.protocol, train),
+            self.references.text,
             self.stats,
             self.cohort.folder,
             self.cohort.card.caveat,
         )
-        kept = [s for s in self.cohort.test if self._reference(s).strip()]
-        if not kept:
-            raise ReportCardError(
-                f"{self.cohort.name}: every reference is empty in {', '.join(sections)}."
-            )
-        self.excluded = len(self.cohort.test) - len(kept)
-        self.ids = [study.study_id for study in kept]
-        self.references = [self.setting.text.reference(self._reference(s)) for s in kept]
-        # Findings one by one count as such where that is the task; else a report is its text.
-        grounded = [study.request.task == "grounded_findings" for study in kept]
-        self.phrases = [
-            study.reference.phrases if placed else None
-            for study, placed in zip(kept, grounded, strict=True)
-        ]
-        self.patients = [study.patient_id for study in kept]
         self._admit()
-
-    def _reference(self, study: Study) -> str:
-        return report_text(self.protocol, study.reference, missing="None")
 
     @cached_property
     def cache(self) -> Cache:
@@ -177,7 +157,9 @@ class Scoring:
                 keys = not_run(scorer, reason, self.patients, self.setting)
                 write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
                 continue
-            write_atomic(folder / "rows.npz", npz(self.ids, rows, clusters_of(self.patients)))
+            write_atomic(
+                folder / "rows.npz", npz(self.references.ids, rows, clusters_of(self.patients))
+            )
             digest_of_rows = file_digest(folder / "rows.npz")
             write_json(
                 folder / "scores.json", {**about, "rows_sha256": digest_of_rows, "keys": keys}
@@ -290,37 +272,9 @@ class Scoring:
 
     def _draws(self, system: System) -> tuple[list[list[Pair]], Json]:
         """The pairs of each draw of a run, and its counts."""
-        draws = read_reports(predictions_dir(self.results_dir, self.cohort, system))
-        protocol, candidate = self.protocol, self.setting.text.candidate
-        pairs = [
-            [
-                Pair(
-                    study_id,
-                    candidate(report_text(protocol, answers[study_id][0])),
-                    reference,
-                    candidate_phrases=None if phrases is None else answers[study_id][0].phrases,
-                    reference_phrases=phrases,
-                )
-                for study_id, reference, phrases in zip(
-                    self.ids, self.references, self.phrases, strict=True
-                )
-            ]
-            for answers in draws
-        ]
-        failures = image_failures(predictions_dir(self.results_dir, self.cohort, system))
+        folder = predictions_dir(self.results_dir, self.cohort, system)
+        draws = read_reports(folder)
+        failures = image_failures(folder)
         by_kind = {f"failed_image_{kind}": count for kind, count in failures.items()}
-        return pairs, self._counts(draws) | by_kind
-
-    def _counts(self, draws: Sequence[dict[str, tuple[Report, str]]]) -> Json:
-        """Studies of the cohort by what became of them, and how varied the texts are."""
-        first = draws[0]
-        texts = [report_text(self.protocol, first[study_id][0]) for study_id in self.ids]
-        return {
-            "cohort": len(self.cohort.test),
-            "excluded_empty_reference": self.excluded,
-            "evaluated": len(self.ids),
-            "failed": sum(first[study_id][1] == "failed" for study_id in self.ids),
-            "empty_candidates": sum(not text.strip() for text in texts),
-            "unique_candidates": len(set(texts)),
-            "draws": len(draws),
-        }
+        pairs = [self.references.pairs(answers) for answers in draws]
+        return pairs, self.references.counts(draws) | by_kind

@@ -54,6 +54,11 @@ class Resampler:
         """Replicate sums W @ rows: (n, k) → (resamples, k)."""
         return np.concatenate([block @ rows for block in self._blocks()])
 
+    @property
+    def weights(self) -> Array:
+        """W itself, (resamples, n): how often each study stands in each resample."""
+        return np.concatenate(list(self._blocks()))
+
     def _blocks(self) -> Iterator[Array]:
         if self.resamples * self.n * 8 <= KEEP_BYTES:
             yield self._kept

@@ -26,8 +26,9 @@ from harness import patience
 from harness.api import Custody, DatasetCard, Json, ReportCardError
 from harness.failures import retry_after
 from harness.judge import BadAnswerError, JudgeSettings, Message, Question, Verdict, loose_json
-from harness.llm import LiveJudge, content, key_of
+from harness.llm import LiveJudge
 from harness.progress import quiet
+from harness.shelf import content, key_of
 from harness.verdicts import VerdictCache
 from tests import scripted_judge as scripted
 from tests.scripted_judge import Reply, Script, ScriptedJudge, answer, in_turn

@@ -55,22 +55,23 @@ def run_audit(
 
 def _custody() -> Custody:
     """Our own sentences: open text, which may go to any judge."""
+    from harness.evaluation import custody_of
     from harness.progress import track
-    from harness.weights import weights_dir
 
     card = DatasetCard("the audit's invented reports", "open")
-    return Custody(card, weights_dir().parent, track, lambda text: print(text, flush=True))
+    return custody_of(card, track, lambda text: print(text, flush=True))
 
 
 def _options_of_annotators(overrides: Sequence[str]) -> list[str]:
     """The overrides without `plugin=FILE.py`, which is registered here."""
-    from harness import config, registry
+    from harness import registry
+    from harness.overrides import is_of_annotators
 
     left = []
     for override in overrides:
         if override.startswith("plugin="):
             registry.add_plugin_file(Path(override.removeprefix("plugin=")))
-        elif config.is_of_annotators(override):
+        elif is_of_annotators(override):
             left.append(override)
         else:
             raise ReportCardError(

@@ -29,6 +29,7 @@ from harness.evaluation import noted
 from harness.judge import Judge, Question, Verdict
 from harness.score import Scorer, open_metrics, read_by, why_not
 from harness.stats import Resampler, clusters_of, estimate
+from harness.validation.agreement import tau_b, with_interval
 
 RESAMPLES = 1000
 COLUMNS = ("significant", "insignificant")
@@ -84,20 +85,10 @@ class Sample:
 
     def tau_b(self, x: Array, y: Array, among: Mask) -> Json:
         """Kendall's tau-b of x and y (n,); null where either is constant, which has no order."""
-        from scipy.stats import kendalltau
-
-        def tau(at: npt.NDArray[np.intp]) -> float:
-            if np.ptp(x[at], axis=None) == 0 or np.ptp(y[at], axis=None) == 0:
-                return math.nan
-            return float(kendalltau(x[at], y[at], method="asymptotic").statistic)
-
         every = np.flatnonzero(among)
-        drawn = self.resampler.totals(np.eye(len(x)))[:, every].astype(np.int64)
-        some = (np.repeat(every, weights) for weights in drawn)
-        replicates = np.array([tau(at) if len(at) else math.nan for at in some])
-        usable = replicates[~np.isnan(replicates)]
-        low, high = np.quantile(usable, [0.025, 0.975]) if len(usable) else (math.nan, math.nan)
-        return _entry(tau(every) if len(every) else math.nan, low, high, among)
+        weights = np.vstack([np.ones(len(x)), self.resampler.weights])[:, every]
+        found = with_interval(tau_b(x[every], y[every], weights))
+        return _entry(found.value, found.low, found.high, among)
 
 
 def audit_judges(

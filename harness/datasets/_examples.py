@@ -142,6 +142,10 @@ def text_only(test: Sequence[Study], root: Path) -> tuple[str, ...]:
     return (f"text only: no images under {root} (models that need pixels refuse)",)
 
 
+# Units of an age per year, as DICOM writes ages: 072Y, 018M.
+PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
+
+
 def sex_of(cell: str) -> str | None:
     """ "Female", "F" → "F"; anything but the two is None."""
     letter = cell.strip()[:1].upper()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from harness.api import Json, ReportCardError, Request, Step, Study
 from harness.datasets._inside import is_refused
@@ -95,11 +95,6 @@ def image_notes(studies: Sequence[Study], root: Path) -> list[str]:
 def counted(counts: Json) -> list[str]:
     """One note per count that is not zero: {"{n} rows without a view": 3}."""
     return [text.format(n=f"{n:,}") for text, n in counts.items() if n]
-
-
-def require(value: Any, choices: Sequence[str], option: str) -> None:
-    if value not in choices:
-        raise ReportCardError(f"{option}={value}: it is one of {', '.join(choices)}.")
 
 
 def patient(request: Request, record: Record, *columns: str) -> str:

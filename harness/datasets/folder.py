@@ -29,6 +29,7 @@ from harness.api import (
     Selection,
     Study,
 )
+from harness.datasets._examples import PER_YEAR, one_of
 from harness.datasets._exchange import (
     Sieve,
     cell,
@@ -36,7 +37,6 @@ from harness.datasets._exchange import (
     has_text,
     image_notes,
     natural,
-    require,
     table_in,
 )
 from harness.datasets._inside import image_at
@@ -55,7 +55,6 @@ VIEWS = {
 }
 SEXES = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
 AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)(?:([YMWD])|)", re.IGNORECASE)
-AGE_UNITS = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 
 
 class Folder:
@@ -81,8 +80,8 @@ class Folder:
         data_class: DataClass = "credentialed",
         dua_id: str | None = None,
     ) -> None:
-        require(reference, ("findings", "impression", "any"), "reference")
-        require(data_class, ("open", "registered", "credentialed"), "data_class")
+        one_of(reference, ("findings", "impression", "any"), "reference")
+        one_of(data_class, ("open", "registered", "credentialed"), "data_class")
         self.root, self.table, self.images = Path(root), table, images
         self.split, self.reference = split.strip().lower(), reference
         self.card = DatasetCard(title, data_class, dua_id)
@@ -221,7 +220,7 @@ def _age(rows: Sequence[Record]) -> float | None:
             f"{rows[0].where}: the age is neither a number of years nor like 072Y; leave it blank"
             " where it is not known."
         )
-    return round(float(match[1]) / AGE_UNITS[(match[2] or "Y").upper()], 2)
+    return round(float(match[1]) / PER_YEAR[(match[2] or "Y").upper()], 2)
 
 
 def _sex(rows: Sequence[Record]) -> str | None:

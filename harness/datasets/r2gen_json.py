@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.api import DataClass, DatasetCard, Report, ReportCardError, Request, Selection, Study
-from harness.datasets._examples import PAIR
+from harness.datasets._examples import PAIR, one_of
 from harness.datasets._exchange import (
     Sieve,
     cell,
@@ -29,7 +29,6 @@ from harness.datasets._exchange import (
     image_notes,
     natural,
     patient,
-    require,
     table_in,
 )
 from harness.datasets._inside import image_at
@@ -92,8 +91,8 @@ class R2GenJson:
         data_class: DataClass = "credentialed",
         dua_id: str | None = None,
     ) -> None:
-        require(split, SPLITS, "split")
-        require(data_class, ("open", "registered", "credentialed"), "data_class")
+        one_of(split, SPLITS, "split")
+        one_of(data_class, ("open", "registered", "credentialed"), "data_class")
         self.root, self.table, self.images, self.split = Path(root), table, images, split
         self.card = DatasetCard(title, data_class, dua_id)
 

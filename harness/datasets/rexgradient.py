@@ -18,6 +18,7 @@ from typing import Any
 from harness.api import DatasetCard, Json, Report, ReportCardError, Request, Selection, Study
 from harness.datasets._examples import (
     HAS_FINDINGS,
+    PER_YEAR,
     Examples,
     Expected,
     Rule,
@@ -35,7 +36,6 @@ VIEWS = {
     **dict.fromkeys(("AP", "ANTERO_POSTERIOR", "AP AXIAL"), "AP"),
     **dict.fromkeys(("LATERAL", "LL", "RL", "LEFT LATERAL", "RIGHT LATERAL"), "Lateral"),
 }
-YEARS = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}  # units of an age per year
 
 
 class ReXGradient:
@@ -198,4 +198,4 @@ def _text(item: Json, name: str, where: str) -> str | None:
 def years(age: str) -> float | None:
     """A DICOM age string in years: "072Y" → 72.0, "006M" → 0.5; None when it is not one."""
     found = re.fullmatch(r"(\d{3})([YMWD])", age.strip())
-    return None if found is None else int(found[1]) / YEARS[found[2]]
+    return None if found is None else int(found[1]) / PER_YEAR[found[2]]

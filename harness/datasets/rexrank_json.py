@@ -29,6 +29,7 @@ from harness.api import (
     Selection,
     Study,
 )
+from harness.datasets._examples import one_of
 from harness.datasets._exchange import (
     Sieve,
     cell,
@@ -38,7 +39,6 @@ from harness.datasets._exchange import (
     image_notes,
     natural,
     patient,
-    require,
     table_in,
 )
 from harness.datasets._inside import image_at
@@ -68,8 +68,8 @@ class RexrankJson:
         data_class: DataClass = "credentialed",
         dua_id: str | None = None,
     ) -> None:
-        require(image_select, ("all", "key"), "image_select")
-        require(data_class, ("open", "registered", "credentialed"), "data_class")
+        one_of(image_select, ("all", "key"), "image_select")
+        one_of(data_class, ("open", "registered", "credentialed"), "data_class")
         self.root, self.table, self.images = Path(root), table, images
         self.split = None if split is None else split.strip().lower()
         self.image_select = image_select

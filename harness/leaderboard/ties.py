@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from harness import config
 from harness.api import Array, Json, ReportCardError
+from harness.rows import load_rows
 from harness.score import Scorer, open_metrics
 from harness.stats import (
     Resampler,
@@ -131,7 +132,7 @@ def _metric_ties(
     first: list[str] | None = None
     for model in files:
         folder = _folder(results_dir, board, model, metric)
-        ids, matrix, clusters = _load(folder)
+        ids, matrix, clusters = load_rows(folder)
         first = first or ids
         if ids != first:
             raise ReportCardError(f"{folder / 'rows.npz'} has other studies than its board.")
@@ -232,18 +233,6 @@ def _check_rows_file(folder: Path, sha256: str) -> None:
             f"{path} is not the file that {folder / 'scores.json'} was written for."
             " Run: reportcard score"
         )
-
-
-def _load(folder: Path) -> tuple[list[str], Array, npt.NDArray[np.int64] | None]:
-    """ids, rows (draws, n, k), and the patient number of each study where the file has it."""
-    try:
-        with np.load(folder / "rows.npz", allow_pickle=False) as file:
-            clusters = file["clusters"] if "clusters" in file.files else None
-            return file["ids"].tolist(), file["rows"], clusters
-    except (OSError, ValueError, KeyError) as error:
-        raise ReportCardError(
-            f"{folder / 'rows.npz'} cannot be read ({error}). Run: reportcard score"
-        ) from error
 
 
 def _saved(results_dir: Path) -> dict[str, Json]:

@@ -19,7 +19,7 @@ from harness.stats import Clusters, Estimate, Resampler
 
 def draw_weights(n: int, resamples: int, seed: int, clusters: Clusters | None) -> Array:
     """Ones, then how often each pair stands in each resample: (1 + resamples, n)."""
-    drawn = Resampler(n, resamples, seed, clusters).totals(np.eye(n))
+    drawn = Resampler(n, resamples, seed, clusters).weights
     return np.vstack([np.ones(n), drawn])
 
 

@@ -12,7 +12,7 @@ from harness import config
 from harness.api import FRONTAL_VIEWS, LATERAL_VIEWS, Image
 from harness.cohort import Cohort, load_cohort, plural
 from harness.datasets.images import READING
-from harness.scoring import Scoring
+from harness.references import References
 from harness.settings import Plugin
 from tests.fixtures import make_fixtures
 
@@ -90,11 +90,11 @@ def test_frontal_and_lateral_exclude_each_other_and_unknown_is_neither() -> None
 
 
 def test_phrases_count_one_by_one_only_where_the_task_is_grounded(
-    tmp_path: Path, roots: dict[str, Path]
+    roots: dict[str, Path],
 ) -> None:
     def phrases(cohort: Cohort) -> list[Any]:
         protocol = config.load_protocol("reportcard")
-        return Scoring(tmp_path, cohort, protocol, config.Stats(10), []).phrases
+        return list(References.of(cohort, protocol).phrases)
 
     narrative, grounded = phantom("findings"), phantom("grounded_findings")
     assert all(study.reference.phrases for study in narrative.test)  # the truth has them anyway

@@ -343,7 +343,7 @@ def test_studies_of_one_patient_are_drawn_together_or_no_ties_are_shown(bench: B
     for system in systems:  # rows of before patients were saved with them
         for metric in ("bleu", "rouge"):
             path = bench.scores(system, metric)
-            ids, values = load_rows(path.parent)
+            ids, values, _ = load_rows(path.parent)
             np.savez(path.parent / "rows.npz", ids=np.array(ids), rows=values)
             sha256 = file_digest(path.parent / "rows.npz")
             edit(path, lambda saved, sha256=sha256: saved.update(rows_sha256=sha256))
