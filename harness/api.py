@@ -173,7 +173,8 @@ class Prediction:
     """What a model answered for one study (and one draw).
 
     `raw` is the text before parsing. `used` names the inputs that reached the model.
-    `seconds` is wall time and stays out of the prediction file, which is byte-reproducible.
+    `seconds` is wall time and stays out of the prediction file, which is byte-reproducible; so do
+    `token_ids`, which `reportcard generate --token-ids` writes.
     """
 
     study_id: str
@@ -186,6 +187,7 @@ class Prediction:
     tokens_out: int | None = None
     error: str | None = None
     draw: int = 0
+    token_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +330,16 @@ class ModelAdapter(Protocol):
     def generate(self, requests: Sequence[Request]) -> Sequence[Prediction]:
         """One batch in, one prediction per request out, in order; no files, no cache."""
         ...
+
+    # Optional, looked up by name:
+    #   missing() -> str | None    preflight: a sentence when it cannot run
+    #   plan(requests)             once before the first batch; may refuse
+    #   cost(request) -> tuple     requests of equal cost share a batch, the dearest first
+    #   batch_size                 instead of engine.batch_size
+    #   identity                   a mapping: what decides the answers, instead of the options
+    #   admit(custody)             whose requests are coming, before any is sent off this machine
+    #   close()                    after the last batch
+    # A model with weights extends harness.staged.StagedAdapter, which has them all.
 
 
 @runtime_checkable

@@ -17,7 +17,8 @@ overrides are Hydra's key=value; the common ones:
   limit=200            the first 200 studies only: a smoke test, on a tab of its own
   results_dir=DIR  data_dir=DIR  stats.resamples=1000  stats.seed=7  tracking=none
   judge=local judge.KEY=VALUE   who judges CheXprompt and RadFact (conf/judge; make judge)
-  model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME
+  model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME;
+                       with weights: weights base max_new_tokens dtype device batch_size sampling
   plugin=FILE.py       a model, metric or dataset of your own
 """
 
@@ -49,8 +50,16 @@ def parser() -> argparse.ArgumentParser:
 
     run = verb("run", "predict, score, publish and track: the whole path, resumable")
     run.add_argument("--fetch", action="store_true", help="get open data that is missing")
-    verb("predict", "generate reports for a cohort, resuming where a run stopped")
+    predict = verb("predict", "generate reports for a cohort, resuming where a run stopped")
     verb("score", "score finished predictions")
+    generate = verb("generate", "a model on your own images: requests in, predictions out")
+    _add_generate(generate)
+    prompt = verb("prompt", "the exact prompt, token ids and inputs of a study; loads no weights")
+    prompt.add_argument("--json", action="store_true", help="as JSON")
+    check = verb("check", "the conformance suite on the phantom: order, batches, bad input, vision")
+    check.add_argument("--studies", type=int, default=20, help="of the vision-use probe (20)")
+    new = verb("new-model", "write an adapter, its YAML and its test", overrides=False)
+    new.add_argument("name", metavar="NAME", help="lower case: my_model")
     board = verb("leaderboard", "rebuild the page, the JSON and the CSV from the score files")
     board.add_argument("--all", action="store_true", help="older fingerprints of a model too")
     _add_evaluate(verb("evaluate", "score your own candidate/reference pairs"))
@@ -94,9 +103,36 @@ def parser() -> argparse.ArgumentParser:
     )
     dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=5000)
+    for sub in (run, predict, generate):
+        sub.add_argument(
+            "--exact-buckets",
+            action="store_true",
+            help="batch equally long prompts only: bit-stable, slower (engine.exact_buckets=true)",
+        )
     for sub in with_overrides:  # last, behind the verb's own positionals
         sub.add_argument("overrides", nargs="*", metavar="key=value")
     return top
+
+
+def _add_generate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "requests",
+        type=Path,
+        help='JSONL, one study per line: {"study_id", "images": [{"path", "view"}], "indication",'
+        ' "technique", "comparison", "prior": {"images", "report"}, "age", "sex", "task", "phrase"}'
+        " (paths are relative to the file)",
+    )
+    sub.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="predictions, JSONL; resumable"
+    )
+    sub.add_argument("--token-ids", action="store_true", help="with the ids that were generated")
+    sub.add_argument(
+        "--data-class",
+        choices=["open", "registered", "credentialed"],
+        default="credentialed",
+        help="of the requests; only open data may go to any endpoint (credentialed)",
+    )
+    sub.add_argument("--dua", metavar="ID", help="the data-use agreement in conf/egress.yaml")
 
 
 def _add_evaluate(sub: argparse.ArgumentParser) -> None:

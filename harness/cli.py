@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         known.print_help()
         return 0
     try:
-        code: int = globals()[f"_{arguments.verb}"](arguments)
+        code: int = globals()[f"_{arguments.verb.replace('-', '_')}"](arguments)
         sys.stdout.flush()
         return code
     except ReportCardError as error:
@@ -56,7 +56,8 @@ def _say(text: str) -> None:
 def _config(arguments: argparse.Namespace) -> RunConfig:
     from harness import config
 
-    return config.load(arguments.overrides)
+    exact = ["engine.exact_buckets=true"] if getattr(arguments, "exact_buckets", False) else []
+    return config.load([*arguments.overrides, *exact])
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -93,6 +94,38 @@ def _stages(
     for failure in outcome.failures:
         print(f"reportcard: not run: {failure}", file=sys.stderr)
     return 2 if outcome.failures else 0
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from harness.generating import generate_file
+
+    return generate_file(
+        _config(arguments),
+        arguments.requests,
+        arguments.out,
+        token_ids=arguments.token_ids,
+        data_class=arguments.data_class,
+        dua_id=arguments.dua,
+        say=_say_aside,
+    )
+
+
+def _prompt(arguments: argparse.Namespace) -> int:
+    from harness.prompting import show_prompts
+
+    return show_prompts(arguments.overrides, arguments.json, _say)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from harness.checking import check_models
+
+    return check_models(_config(arguments), arguments.studies, _say)
+
+
+def _new_model(arguments: argparse.Namespace) -> int:
+    from harness.new_model import write_model
+
+    return write_model(arguments.name, _say)
 
 
 def _publish(config: RunConfig, everything: bool) -> list[Path]:

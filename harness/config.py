@@ -67,6 +67,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         stats=_stats(node["stats"]),
         results_dir=Path(node["results_dir"]),
         batch_size=_whole("engine.batch_size", node["engine"]["batch_size"]),
+        exact_buckets=bool(node["engine"]["exact_buckets"]),
         limit=limit,
         overrides=tuple(o for o in rest if is_of_annotators(o)),
         track=bool(node["tracking"]["enabled"]),
@@ -256,7 +257,13 @@ def _top_keys() -> list[str]:
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     return [line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()] + [
         *("model", "dataset", "metrics", "suite", "protocol", "engine", "judge", "tracking"),
-        *("stats.resamples", "stats.seed", "stats.confidence", "engine.batch_size"),
+        *(
+            "stats.resamples",
+            "stats.seed",
+            "stats.confidence",
+            "engine.batch_size",
+            "engine.exact_buckets",
+        ),
     ]
 
 

@@ -74,7 +74,7 @@ def open_model(plugin: Plugin, cohort: Cohort) -> System:
     fingerprint = digest(
         {
             "plugin": plugin.plugin,
-            "code": file_digest(registry.source_file(type(adapter))),
+            "code": registry.source_digest(type(adapter)),
             "options": dict(getattr(adapter, "identity", plugin.options)),
             "weights": [card.weights, card.revision],
             "draws": card.draws,
@@ -87,6 +87,9 @@ def open_model(plugin: Plugin, cohort: Cohort) -> System:
 def problems(system: System, cohort: Cohort) -> list[str]:
     """Preflight: every reason why this model cannot run on this cohort."""
     card, found = system.adapter.card, []
+    missing = getattr(system.adapter, "missing", None)
+    if missing is not None and (reason := missing()):
+        found.append(f"{system.label}: {reason}")
     if card.needs_pixels and not cohort.has_images:
         found.append(f"{system.label} needs images and {cohort.name} is text only here")
     if card.needs_train and not cohort.train:
@@ -103,10 +106,16 @@ def predictions_dir(results_dir: Path, cohort: Cohort, system: System) -> Path:
 
 
 def predict(
-    results_dir: Path, cohort: Cohort, system: System, batch_size: int, progress: Progress
+    results_dir: Path,
+    cohort: Cohort,
+    system: System,
+    batch_size: int,
+    progress: Progress,
+    exact: bool = False,
 ) -> tuple[Path, bool]:
     """Generate what is not there yet. Returns the run folder and whether anything was generated.
 
+    exact: requests share a batch only where nothing has to be padded.
     Raises ReportCardError when preflight refuses, when another process writes the same run, or
     when predictions.jsonl was changed after the run was complete.
     """
@@ -131,19 +140,22 @@ def predict(
         log = JsonlLog(folder / "predictions.jsonl")
         try:
             done = {(row["study_id"], row["draw"]) for row in log.rows()}
-            pending = [r for r in requests if (r.study_id, r.draw) not in done]
             quote = cohort.card.data_class == "open"
-            batches = local.generate(system.adapter, pending, batch_size, quote)
-            seconds = 0.0
-            with closing(batches):  # its decoding threads end with it, also when we are stopped
-                for batch in progress(batches, len(pending), system.label):
+            size = getattr(system.adapter, "batch_size", None) or batch_size
+            batches = local.generate(system.adapter, requests, size, quote, done, exact)
+            pending, seconds = len(requests) - len(done), 0.0
+            with closing(batches):  # its threads end with it, also when we are stopped
+                for batch in progress(batches, pending, system.label):
                     log.append(to_json(p) for p in batch)
                     seconds += sum(p.seconds or 0.0 for p in batch)
         finally:
             log.close()
+            close = getattr(system.adapter, "close", None)
+            if close is not None:
+                close()
         _finish(folder, cohort, system, requests)
         timing = JsonlLog(folder / "timing.jsonl")
-        timing.append([{"studies": len(pending), "seconds": round(seconds, 3)}])
+        timing.append([{"studies": pending, "seconds": round(seconds, 3)}])
         timing.close()
         if private:
             make_private(folder)
@@ -233,7 +245,7 @@ def is_done(folder: Path) -> bool:
 
 
 def to_json(prediction: Prediction) -> Json:
-    """The stored line; absent fields are left out, wall time is never in it."""
+    """The stored line; absent fields are left out, wall time and token ids are never in it."""
     report = prediction.report
     row: Json = {
         "study_id": prediction.study_id,

@@ -12,10 +12,12 @@ A file that is found by its stem holds exactly one public class with the kind's 
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -25,6 +27,7 @@ from types import ModuleType
 from typing import Any
 
 from harness.api import ReportCardError
+from harness.store import digest, file_digest
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -104,7 +107,7 @@ def add_plugin_file(path: Path) -> None:
     """Register a file with the one kind whose method its class has."""
     source = path.read_text(encoding="utf-8") if path.is_file() else ""
     for registry in KINDS:
-        if f"def {registry.method}(" in source:
+        if _looks_like(registry.method, source):
             registry.add_file(path)
             return
     raise ReportCardError(
@@ -114,9 +117,25 @@ def add_plugin_file(path: Path) -> None:
     )
 
 
-def source_file(plugin: type[Any]) -> Path:
-    """The file that decides what the plugin does; its bytes go into fingerprints."""
-    return Path(inspect.getfile(plugin))
+def source_digest(plugin: type[Any]) -> str:
+    """What the plugin does, as fingerprints hold it: sha256 of its file, or of several where it
+    imports modules beside it that begin with "_"."""
+    files: dict[str, Path] = {}
+    _gather(Path(inspect.getfile(plugin)), files)
+    digests = {name: file_digest(path) for name, path in files.items()}
+    return digest(digests) if len(digests) > 1 else next(iter(digests.values()))
+
+
+def _gather(path: Path, files: dict[str, Path]) -> None:
+    files[path.name] = path
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        names = [node.module.rpartition(".")[2], *(alias.name for alias in node.names)]
+        for name in names:
+            beside = path.parent / f"{name}.py"
+            if name.startswith("_") and beside.is_file() and beside.name not in files:
+                _gather(beside, files)
 
 
 @cache
@@ -135,13 +154,19 @@ def _stems(package: str) -> frozenset[str]:
         for path in Path(folder).glob("[a-z]*.py")
         # A cheap look at the text, so that listing plugins imports none of them. A file whose
         # classes are registered by entry points is not a plugin under its own stem.
-        if f"def {method}(" in path.read_text(encoding="utf-8")
+        if _looks_like(method, path.read_text(encoding="utf-8"))
         and not any(
             value.partition(":")[0] == f"{package}.{path.stem}"
             for registry in KINDS
             for value in _entry_points(registry.kind).values()
         )
     )
+
+
+def _looks_like(method: str, source: str) -> bool:
+    """Whether a file has a plugin's method, or extends a class of ours that has it."""
+    extends = re.search(r"^class \w+\((Staged|Isolated)Adapter\):", source, re.MULTILINE)
+    return f"def {method}(" in source or (method == "generate" and extends is not None)
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -112,7 +112,9 @@ def _describe(cohort: Cohort, say: Say) -> None:
 
 def _predict(config: RunConfig, cohort: Cohort, system: System, outcome: Outcome, say: Say) -> bool:
     try:
-        folder, new = predict(config.results_dir, cohort, system, config.batch_size, track)
+        folder, new = predict(
+            config.results_dir, cohort, system, config.batch_size, track, config.exact_buckets
+        )
     except Exception as error:
         quote = cohort.card.data_class == "open"
         outcome.failures.append(f"{cohort.name}, {system.label}: {explain(error, quote)}")

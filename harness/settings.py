@@ -88,6 +88,7 @@ class RunConfig:
     stats: Stats
     results_dir: Path
     batch_size: int = 64
+    exact_buckets: bool = False
     limit: int | None = None
     overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
     track: bool = True

@@ -176,7 +176,7 @@ def _jobs(number: int, request: Request) -> Iterator[_Job]:
         yield _Job(image, ("prior", image.view), number)
 
 
-def _cores() -> int:
+def cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # what a container or a job scheduler left us
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -195,7 +195,7 @@ def decoding_ahead(
     images    how many decoded images may wait at once
     size      and how many bytes
     """
-    ahead = Ahead(requests, threads or min(THREADS, _cores()), images, size)
+    ahead = Ahead(requests, threads or min(THREADS, cores()), images, size)
     LOOKUPS.append(ahead.take)
     try:
         yield ahead

@@ -1,6 +1,7 @@
 """generate() in this process, batch by batch. A study that fails costs its own answer only.
 
-Where a model needs pixels, the images of the coming batches are decoded meanwhile (ahead.py).
+Meanwhile the images of the coming batches are decoded, or whole requests prepared (ahead.py). A
+batch for which the device has no memory is halved, and its kind stays so for the rest of the run.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,42 +21,98 @@ from harness.api import (
     ReportCardError,
     Request,
 )
-from harness.engines.ahead import decoding_ahead
+from harness.engines.buckets import batches
+from harness.engines.preparing import looking_ahead
+
+Key = tuple[str, int]
 
 IMAGE_FAILURE = re.compile(r"image ([a-z_]+): ")  # how `explain` begins for an ImageError
 
 
 def generate(
-    adapter: ModelAdapter, requests: Sequence[Request], batch_size: int, quote_errors: bool
+    adapter: ModelAdapter,
+    requests: Sequence[Request],
+    batch_size: int,
+    quote_errors: bool,
+    done: Set[Key] = frozenset(),
+    exact: bool = False,
+    ahead: bool = True,
 ) -> Generator[list[Prediction], None, None]:
-    """Predictions batch by batch, in request order.
+    """Predictions batch by batch, of the requests whose key is not in `done`.
+
+    Batches follow from all requests, done or not: what shares a batch can move the last bits of a
+    half-precision answer, and a resumed run must not differ from one that was never stopped.
 
     A batch that raises is tried again one study at a time; a study that raises alone becomes a
     prediction with status "failed". quote_errors: keep the exception's message, which may quote
     report text and is therefore dropped for data that is not open.
     """
-    coming = requests if adapter.card.needs_pixels else ()
-    with decoding_ahead(coming, images=max(128, 3 * batch_size)) as ahead:
-        for start in range(0, len(requests), batch_size):
-            batch = requests[start : start + batch_size]
-            answers = _batch(adapter, batch, quote_errors)
-            ahead.leave(len(batch))
-            yield answers
+    planned = batches(requests, batch_size, getattr(adapter, "cost", None), exact)
+    todo = [batch for batch in planned if any(key(r) not in done for r in batch)]
+    worker = Worker(adapter, quote_errors)
+    with looking_ahead(adapter, todo, batch_size, ahead) as leave:
+        for batch in todo:
+            answers = worker.answers(batch)
+            leave(len(batch))
+            yield [answer for answer in answers if key(answer) not in done]
 
 
-def _batch(
-    adapter: ModelAdapter, requests: Sequence[Request], quote_errors: bool
-) -> list[Prediction]:
-    began = time.perf_counter()
-    try:
-        answers = list(adapter.generate(requests))
-        _check(requests, answers)
-    except Exception as error:
-        if len(requests) > 1:
-            return [p for request in requests for p in _batch(adapter, [request], quote_errors)]
-        answers = [failed(requests[0], explain(error, quote_errors))]
-    each = (time.perf_counter() - began) / len(requests)
-    return [a if a.seconds is not None else replace(a, seconds=each) for a in answers]
+def key(item: Request | Prediction) -> Key:
+    """What one answer of a run is filed under."""
+    return (item.study_id, item.draw)
+
+
+class Worker:
+    """An adapter that answers whatever happens: batches come back whole, failures as answers."""
+
+    def __init__(self, adapter: ModelAdapter, quote_errors: bool) -> None:
+        self.adapter, self._quote = adapter, quote_errors
+        self._fits: dict[object, int] = {}  # kind of batch → what the device has memory for
+
+    def answers(self, requests: Sequence[Request]) -> list[Prediction]:
+        """One per request, in order."""
+        kind = self._kind(requests[0])
+        size = self._fits.get(kind, len(requests))
+        if size < len(requests):
+            return [a for part in _parts(requests, size) for a in self.answers(part)]
+        began = time.perf_counter()
+        try:
+            answers = list(self.adapter.generate(requests))
+            _check(requests, answers)
+        except Exception as error:
+            scarce = out_of_memory(error)
+            if len(requests) > 1:
+                size = (len(requests) + 1) // 2 if scarce else 1
+                if scarce:
+                    self._fits[kind] = size
+                    error.__traceback__ = None  # its frames hold the arrays of the batch
+                    self._free()
+                return [a for part in _parts(requests, size) for a in self.answers(part)]
+            answers = [failed(requests[0], explain(error, self._quote))]
+            if scarce:
+                self._free()
+        each = (time.perf_counter() - began) / len(requests)
+        return [a if a.seconds is not None else replace(a, seconds=each) for a in answers]
+
+    def _kind(self, request: Request) -> object:
+        cost = getattr(self.adapter, "cost", None)
+        return cost(request)[:2] if cost else None
+
+    def _free(self) -> None:
+        free = getattr(self.adapter, "free", None)
+        if free is not None:
+            free()
+
+
+def _parts(requests: Sequence[Request], size: int) -> list[Sequence[Request]]:
+    return [requests[start : start + size] for start in range(0, len(requests), size)]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the device had no memory: torch.OutOfMemoryError, or CUDA's own words."""
+    if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and "CUDA out of memory" in str(error)
 
 
 def explain(error: Exception, quote: bool) -> str:

@@ -246,5 +246,5 @@ def test_untagged_data_counts_as_credentialed(name: str) -> None:
     chosen = [f"dataset={name}", "dataset.data_class=open", "dataset.dua_id=mine"]
     (plugin,) = config.load(chosen).datasets
     assert open_dataset(plugin).card.data_class == "open"
-    with pytest.raises(ReportCardError, match="data_class is one of .*secret"):
+    with pytest.raises(ReportCardError, match=r"data_class is one of .*secret"):
         open_dataset(Plugin(name, name, {"root": ".", "data_class": "secret"}))

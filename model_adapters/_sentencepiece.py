@@ -1,0 +1,37 @@
+"""LLaMA's tokenizer by sentencepiece itself.
+
+transformers 5 builds a LlamaTokenizer out of a bare `tokenizer.model` that cuts runs of blanks
+differently from sentencepiece and from every earlier version, and indications are full of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.api import ReportCardError
+
+
+class Pieces:
+    """A `tokenizer.model`. bos and eos are its own ids."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import sentencepiece
+        except ImportError:
+            raise ReportCardError(
+                "sentencepiece is not installed, run: pip install 'cxr-reportcard[gpu]'"
+            ) from None
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError):
+            raise ReportCardError(f"{path} is no sentencepiece model.") from None
+        self.bos, self.eos = int(self._model.bos_id()), int(self._model.eos_id())
+
+    def encode(self, text: str) -> list[int]:
+        """Ids without bos; a blank is put before the text, as LLaMA's `legacy` tokenizers do."""
+        return [int(i) for i in self._model.encode(text)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text without control tokens."""
+        return str(self._model.decode(list(ids)))
