@@ -7,7 +7,8 @@ there. Only public API of transformers is used, so that a new version breaks not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,10 @@ def built(cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype
     Raises ReportCardError for a missing, an unexpected or a misshapen tensor.
     """
     try:
-        model, info = cls.from_pretrained(
-            None, config=config, state_dict=dict(state), dtype=dtype, output_loading_info=True
-        )
+        with quiet():
+            model, info = cls.from_pretrained(
+                None, config=config, state_dict=dict(state), dtype=dtype, output_loading_info=True
+            )
     except (RuntimeError, ValueError) as error:
         raise ReportCardError(f"{what}: {' '.join(str(error).split())[:300]}") from None
     problems = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
@@ -97,6 +99,22 @@ def built(cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype
         raise ReportCardError(f"{what}: not the checkpoint of this model: {said}.")
     check_rotary(model, what)
     return model.eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers without its load report and bars: what is wrong is raised by us in words."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_exactly(module: torch.nn.Module, state: Mapping[str, Tensor], what: str) -> None:
