@@ -44,6 +44,18 @@ class ImageError(ReportCardError):
         self.kind = kind
 
 
+class StopRunError(ReportCardError):
+    """No further study can be answered now (an endpoint is down, a budget is spent): the run stops,
+    keeps what it has, and goes on from there when it is started again.
+
+    answers   of the batch that was asked last: those that were had
+    """
+
+    def __init__(self, message: str, answers: Sequence[Prediction] = ()) -> None:
+        super().__init__(message)
+        self.answers = tuple(answers)
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A rectangle in fractions of the original image: 0 ≤ min < max ≤ 1, origin top left."""
@@ -174,7 +186,8 @@ class Prediction:
 
     `raw` is the text before parsing. `used` names the inputs that reached the model.
     `seconds` is wall time and stays out of the prediction file, which is byte-reproducible; so do
-    `token_ids`, which `reportcard generate --token-ids` writes.
+    `token_ids`, which `reportcard generate --token-ids` writes. `answered_by`: the id under
+    which an endpoint answered, where it says one.
     """
 
     study_id: str
@@ -188,6 +201,7 @@ class Prediction:
     error: str | None = None
     draw: int = 0
     token_ids: tuple[int, ...] | None = None
+    answered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +352,10 @@ class ModelAdapter(Protocol):
     #   batch_size                 instead of engine.batch_size
     #   identity                   a mapping: what decides the answers, instead of the options
     #   admit(custody)             whose requests are coming, before any is sent off this machine
+    #   resume(rows)               stored lines of this run that are there already, before the first
+    #                              batch; none in a new run
+    #   independent = True         an answer does not depend on what shares its batch, so a resumed
+    #                              run asks for what is missing only
     #   close()                    after the last batch
     # A model with weights extends harness.staged.StagedAdapter, which has them all.
 

@@ -17,8 +17,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness import registry
+from harness.annotate import cache_folder
 from harness.api import (
     Box,
+    Custody,
     FittedAdapter,
     Json,
     ModelAdapter,
@@ -136,10 +138,16 @@ def predict(
     with RunLock(folder):
         if is_done(folder):  # the other process finished between the look and the lock
             return folder, False
+        place = cache_folder(results_dir / "cache", cohort.card)
+        admit(system.adapter, Custody(cohort.card, place, progress, _say_nothing))
         _make_ready(system, cohort, requests)
         log = JsonlLog(folder / "predictions.jsonl")
         try:
-            done = {(row["study_id"], row["draw"]) for row in log.rows()}
+            rows = list(log.rows())
+            done = {(row["study_id"], row["draw"]) for row in rows}
+            resume = getattr(system.adapter, "resume", None)
+            if resume is not None:
+                resume(rows)
             quote = cohort.card.data_class == "open"
             size = getattr(system.adapter, "batch_size", None) or batch_size
             batches = local.generate(system.adapter, requests, size, quote, done, exact)
@@ -160,6 +168,18 @@ def predict(
         if private:
             make_private(folder)
     return folder, True
+
+
+def admit(adapter: ModelAdapter, custody: Custody) -> None:
+    """Tell an adapter that sends requests off this machine whose they are. Raises ReportCardError
+    when they may not go there."""
+    hook = getattr(adapter, "admit", None)
+    if hook is not None:
+        hook(custody)
+
+
+def _say_nothing(text: str) -> None:
+    """What an adapter has to tell is in its notes."""
 
 
 def _make_ready(system: System, cohort: Cohort, requests: Sequence[Request]) -> None:
@@ -262,6 +282,7 @@ def to_json(prediction: Prediction) -> Json:
         "tokens_in": prediction.tokens_in,
         "tokens_out": prediction.tokens_out,
         "error": prediction.error,
+        "answered_by": prediction.answered_by,
     }
     return {key: value for key, value in row.items() if value is not None}
 

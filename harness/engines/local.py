@@ -20,6 +20,7 @@ from harness.api import (
     Report,
     ReportCardError,
     Request,
+    StopRunError,
 )
 from harness.engines.buckets import batches
 from harness.engines.preparing import looking_ahead
@@ -45,14 +46,21 @@ def generate(
 
     A batch that raises is tried again one study at a time; a study that raises alone becomes a
     prediction with status "failed". quote_errors: keep the exception's message, which may quote
-    report text and is therefore dropped for data that is not open.
+    report text and is therefore dropped for data that is not open. A StopRunError goes through,
+    after the answers that it brings.
     """
+    if getattr(adapter, "independent", False):
+        requests = [request for request in requests if key(request) not in done]
     planned = batches(requests, batch_size, getattr(adapter, "cost", None), exact)
     todo = [batch for batch in planned if any(key(r) not in done for r in batch)]
     worker = Worker(adapter, quote_errors)
     with looking_ahead(adapter, todo, batch_size, ahead) as leave:
         for batch in todo:
-            answers = worker.answers(batch)
+            try:
+                answers = worker.answers(batch)
+            except StopRunError as stop:
+                yield [answer for answer in stop.answers if key(answer) not in done]
+                raise
             leave(len(batch))
             yield [answer for answer in answers if key(answer) not in done]
 
@@ -79,6 +87,8 @@ class Worker:
         try:
             answers = list(self.adapter.generate(requests))
             _check(requests, answers)
+        except StopRunError:
+            raise
         except Exception as error:
             scarce = out_of_memory(error)
             if len(requests) > 1:
