@@ -159,7 +159,8 @@ def permit(
         reasons.append("off this machine only https will do")
     raise EgressError(
         f"Text of {_whose(data)} may not go to {endpoint}: {'; '.join(reasons)}. Use a"
-        f" server on this machine (for a judge: `make judge`, judge=local), or put what the agreement asks for in {rules}."
+        f" server on this machine (for a judge: `make judge`, judge=local), or put what the"
+        f" agreement asks for in {rules}."
     )
 
 

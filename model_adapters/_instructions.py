@@ -64,9 +64,7 @@ def fields(request: Request) -> dict[str, str]:
     return {name: value for name, value in found.items() if value and value.strip()}
 
 
-def _left_out(
-    request: Request, values: Mapping[str, str], used: Sequence[str]
-) -> dict[str, str]:
+def _left_out(request: Request, values: Mapping[str, str], used: Sequence[str]) -> dict[str, str]:
     has = [name for name in values if name != "phrase"]
     has += ["lateral"] if lateral_of(request) else []
     has += ["prior_image"] if prior_frontal_of(request) else []

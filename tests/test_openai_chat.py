@@ -273,6 +273,17 @@ def test_retry_after_is_heeded(tmp_path: Path, cohort: Cohort) -> None:
     assert second - first >= 0.4
 
 
+def test_batches_and_references_change_no_answer(tmp_path: Path, cohort: Cohort) -> None:
+    other = tuple(
+        dataclasses.replace(s, reference=dataclasses.replace(s.reference, findings="Changed."))
+        for s in cohort.test
+    )
+    with ScriptedJudge(say) as server:
+        together = Runner(tmp_path / "a", cohort, server).run()
+        changed = dataclasses.replace(cohort, test=other)
+        assert Runner(tmp_path / "b", changed, server).run(batch_size=1) == together
+
+
 def test_requests_are_in_flight_together(tmp_path: Path, cohort: Cohort) -> None:
     with ScriptedJudge(say, latency_s=0.05) as server:
         Runner(tmp_path, cohort, server).run(concurrency=6)
@@ -450,7 +461,7 @@ def test_credentialed_data_does_not_leave_the_machine(
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     connects.clear()
     runner = Runner(tmp_path, closed(cohort))
-    with pytest.raises(ReportCardError, match="Text of 'MIMIC' .* may not go to"):
+    with pytest.raises(ReportCardError, match=r"Text of 'MIMIC' .* may not go to"):
         runner.run(base_url=url, images=["frontal"])
     assert connects == []
     assert runner.rows() == []
@@ -517,6 +528,20 @@ def test_preflight_says_what_is_missing(
 ) -> None:
     with pytest.raises(ReportCardError, match=said):
         Runner(tmp_path, cohort).run(**{"base_url": "http://127.0.0.1:9/v1", **options})
+
+
+def test_azure_is_asked_by_deployment_and_version(
+    tmp_path: Path, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT_KEY", KEY)
+    azure = {"kind": "azure", "api_version": "2024-10-21", "api_key_env": "CHAT_KEY"}
+    with ScriptedJudge(say) as server:
+        root = server.base_url.removesuffix("/v1")
+        rows = Runner(tmp_path, cohort, server).run(**azure, base_url=root, images=["frontal"])
+        sent = server.requests[0]
+    assert [row["status"] for row in rows] == ["ok"] * N
+    assert sent.path == "/openai/deployments/m/chat/completions?api-version=2024-10-21"
+    assert sent.headers["api-key"] == KEY
 
 
 @pytest.mark.slow
