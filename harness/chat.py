@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 WAIT_S = 0.1
 PROBE = "Answer with the word OK."
 PROBE_TOKENS = 16
+BROKEN = 3  # requests that each break an endpoint which has answered none: it breaks on all
 PROBE_S = 0.01  # patience: the second failure is the last
 
 
@@ -132,12 +133,19 @@ class ChatClient:
     def _one_by_one(
         self, questions: Sequence[Question], found: list[ChatAnswer | None], left: Sequence[int]
     ) -> str | None:
+        broken: list[int] = []
         for i in left:
             stopped = self._round(questions, found, [i])
-            if _unreachable(stopped) and self._alive():
-                why = str(stopped).partition(": ")[2]
-                found[i] = ChatAnswer("failed", reason=f"{why}, though the endpoint answers others")
-            elif stopped:
+            if not stopped:
+                continue
+            if not _unreachable(stopped) or not self._alive():
+                return stopped
+            why = str(stopped).partition(": ")[2]
+            found[i] = ChatAnswer("failed", reason=f"{why}, though the endpoint answers others")
+            broken.append(i)
+            if self.answered_by is None and len(broken) == BROKEN:
+                for j in broken:  # it answers a word, and none of this run's requests
+                    found[j] = None
                 return stopped
         return None
 

@@ -302,6 +302,22 @@ def test_a_study_that_breaks_the_server_fails_and_the_run_ends(
     assert "though the endpoint answers others" in rows[-1]["error"]
 
 
+def test_a_server_that_breaks_on_every_study_stops_the_run(tmp_path: Path, cohort: Cohort) -> None:
+    """It answers a word and breaks on images, say; that is no reason to fail the cohort."""
+
+    def script(request: Json) -> Reply | str:
+        return scripted.error(500) if CANARY in asked(request) else "OK"
+
+    with ScriptedJudge(script) as server:
+        runner = Runner(tmp_path, cohort, server)
+        with pytest.raises(StopRunError, match="model unreachable: HTTP 500"):
+            runner.run(patience_s=0.1)
+        assert runner.rows() == []
+        server.reply = for_study(cohort.test[0].study_id, scripted.error(500))
+        rows = runner.run(patience_s=0.2, concurrency=1)
+    assert [row["status"] for row in rows] == ["failed"] + ["ok"] * (N - 1)
+
+
 def test_refusals_of_some_studies_do_not_stop_a_run_that_has_answers(
     tmp_path: Path, cohort: Cohort
 ) -> None:
