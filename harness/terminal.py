@@ -132,6 +132,7 @@ def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
 
 def check_table(model: str, checks: Sequence[Check]) -> None:
     """What `reportcard check` found of one model."""
+
     table = Table(title=Text(f"{model} on the phantom"), title_justify="left", show_header=False)
     for check in checks:
         style = {"pass": "green", "FAIL": "bold red"}.get(check.state, "dim")
