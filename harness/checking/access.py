@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 from harness.api import ImageError, ReportCardError, Request, Study
 from harness.checking.subject import IMAGES, Check, Subject, ask, make_ready, said
 from harness.predict import open_model
-from harness.staged import StagedAdapter
 
 # As harness/staged.py's Prompt names them.
 ALLOWED = frozenset(
@@ -98,8 +98,8 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def prompts(subject: Subject) -> Check | None:
-    """The prompt of a model in stages; other models show none."""
-    if not isinstance(subject.adapter, StagedAdapter):
+    """The prompt of a model in stages, or of one in an environment of its own; others show none."""
+    if not callable(getattr(subject.adapter, "prompt", None)):
         return None
     problem = prompt_problem(subject.adapter, subject.few)
     if problem:
@@ -107,7 +107,7 @@ def prompts(subject: Subject) -> Check | None:
     return Check("prompt", "pass", "the same each time, no reference in it, declared inputs only")
 
 
-def prompt_problem(adapter: StagedAdapter, studies: Sequence[Study]) -> str | None:
+def prompt_problem(adapter: Any, studies: Sequence[Study]) -> str | None:
     """What is wrong with the prompts of these studies; None: nothing. Needs no weights.
 
     Checked: the same each time; no reference in it; the indication where the card names it; `used`
@@ -132,10 +132,10 @@ def prompt_problem(adapter: StagedAdapter, studies: Sequence[Study]) -> str | No
     return None
 
 
-def _without_images(adapter: StagedAdapter, request: Request) -> str | None:
+def _without_images(adapter: Any, request: Request) -> str | None:
     bare = replace(request, images=(), prior=None)
     try:
-        adapter.prepare(bare)
+        getattr(adapter, "prepare", adapter.prompt)(bare)
     except (ImageError, ReportCardError):
         return None
     except Exception as error:
