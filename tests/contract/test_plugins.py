@@ -59,9 +59,11 @@ def why_not_here(adapter: ModelAdapter) -> str | None:
 def runnable(name: str) -> Plugin:
     """As plugin_or_skip; a model that needs weights which are not here is skipped too."""
     plugin = plugin_or_skip(name)
-    reason = why_not_here(registry.models.build(plugin.plugin, plugin.options, name))
-    if reason:
+    adapter = registry.models.build(plugin.plugin, plugin.options, name)
+    if reason := why_not_here(adapter):
         pytest.skip(reason)
+    if hasattr(adapter, "admit"):
+        pytest.skip("its requests leave this process: tested where somebody answers them")
     return plugin
 
 
@@ -214,8 +216,14 @@ def test_datasets_say_what_is_missing(name: str, tmp_path: Path) -> None:
 def test_every_yaml_names_a_plugin_that_exists() -> None:
     for group, kind in (("model", registry.models), ("metrics", registry.metrics)):
         for name in config.names(group):
-            saved = yaml.safe_load((config.conf_dir() / group / f"{name}.yaml").read_text("utf-8"))
-            assert kind.get(saved.get("plugin", name))
+            path = config.conf_dir() / group / f"{name}.yaml"
+            saved = yaml.safe_load(path.read_text("utf-8"))
+            if "???" in saved.values():  # to be set first: replay's file
+                assert kind.get(saved.get("plugin", name))
+                continue
+            run = config.load([f"{group}={name}"])
+            plugins: tuple[Plugin, ...] = run.models if group == "model" else run.metrics
+            assert kind.get(plugins[0].plugin)
 
 
 ALLOWED = {"harness.api", "harness.judge", "harness.tables", "harness.weights", "harness.store"} | {
