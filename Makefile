@@ -5,7 +5,7 @@ ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASE
        $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-clinical lint bench validate-labeler audit judge dashboard doctor clean
+.PHONY: help setup benchmark test test-clinical lint bench validate-labeler audit judge new-model check dashboard doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -47,6 +47,12 @@ audit: setup ## what each metric sees of errors made on purpose
 
 judge: setup ## a local judge on 127.0.0.1:8103 (GGUF=your-model.gguf)
 	@$(BIN)/reportcard judge $(if $(GGUF),--gguf $(GGUF))
+
+new-model: setup ## write an adapter, its YAML and its test (NAME=my_model)
+	@$(BIN)/reportcard new-model "$(NAME)"
+
+check: setup ## does a model keep the contract, and look at its image? (MODEL= OVERRIDES=)
+	@$(BIN)/reportcard check $(ARGS)
 
 dashboard: setup ## serve the MLflow runs on 127.0.0.1
 	@$(BIN)/reportcard dashboard

@@ -16,6 +16,7 @@ from typing import Any
 from harness.api import Json
 from harness.cohort import plural
 from harness.leaderboard.tables import why_empty
+from harness.leaderboard.vision import ignores_image, vision_sentence
 
 HERE = Path(__file__).parent
 WHISKER = (88.0, 10.0)  # width and height of a cell's plot, in its own units
@@ -221,6 +222,7 @@ def _row(row: Json, columns: Sequence[Json], anchor: str, taken: set[str]) -> Js
         **row,
         "anchor": _anchor(f"{anchor}-{row['model']}", taken),
         "unscored": max((u for u in unscored if u is not None), default=None),
+        **{"vision_use": vision_sentence(row), "ignores_image": ignores_image(row)},
         "unique": MISSING if not evaluated else share(unique / evaluated),
         "cells": [_cell(row["cells"][c["key"]], c) for c in columns if c["headline"]],
         "every_cell": [_cell(row["cells"][c["key"]], c) for c in columns],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Json, ReportCardError
+from harness.checking.saved import vision_of
 from harness.leaderboard.ties import mark_ties
 from harness.score import Scorer
 from harness.store import digest, read_json
@@ -101,6 +102,7 @@ def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str])
                 "model": model,
                 "fingerprint": fp8,
                 **card,
+                "vision": vision_of(results_dir, model),  # what `reportcard check` found, or None
                 **_counted(files),
                 "cells": {c["key"]: _cell(files, c, label) for c in columns},
                 "score_files": {

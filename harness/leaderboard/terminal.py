@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.api import Json
 from harness.leaderboard.page import count, decimals, number, overlap_sentence
 from harness.leaderboard.tables import why_empty
+from harness.leaderboard.vision import ignores_image, vision_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -117,6 +118,8 @@ def _footnotes(board: Json, columns: Sequence[Json]) -> list[str]:
         parts = [f"{number:,} {name}" for name, number in told.items() if number]
         if parts:
             lines.append(f"{row['label']}: {', '.join(parts)}")
+        if ignores_image(row):
+            lines.append(f"{row['label']}: ignores its image: {vision_sentence(row)}")
     reasons: dict[str, list[str]] = {}
     for row in rows:
         for cell in row["cells"].values():
