@@ -1,4 +1,4 @@
-"""LLaVA-Rad's checkpoint as published, read into a Vlm (microsoft/LLaVA-Rad, llava/model/builder.py).
+"""LLaVA-Rad's checkpoint as published, read into a Vlm (upstream: llava/model/builder.py).
 
     config.json                      LLaVA's own kind of 2023; today's transformers reads another
                                      model out of it, so it is parsed here

@@ -72,9 +72,7 @@ def _pairs(lora: Mapping[str, Tensor], what: str) -> dict[str, dict[str, Tensor]
         pairs.setdefault(part[1], {})[part[2]] = tensor
     half = sorted(name for name, pair in pairs.items() if len(pair) != 2)
     if half or not pairs:
-        raise ReportCardError(
-            f"{what}: lora_A or lora_B is missing of {half[0] if half else 'all'}."
-        )
+        raise ReportCardError(f"{what}: lora_A or lora_B of {(half or ['all'])[0]} is missing.")
     return pairs
 
 

@@ -59,9 +59,7 @@ def llama(config: Json, state: Mapping[str, Tensor], dtype: torch.dtype, what: s
     """A LlamaForCausalLM with exactly these tensors, but for the RoPE buffers that old versions of
     transformers saved. config: config.json of a Llama, or the `text_config` of another."""
     if config.get("model_type", "llama") != "llama":
-        raise ReportCardError(
-            f"{what}: config.json is of a {config['model_type']}, not of a Llama."
-        )
+        raise ReportCardError(f"{what}: a {config['model_type']}'s config and not a Llama's.")
     kept = {k: v for k, v in state.items() if not k.endswith("rotary_emb.inv_freq")}
     settings = LlamaConfig.from_dict({**config, "model_type": "llama"})
     return built(LlamaForCausalLM, settings, kept, dtype, what)

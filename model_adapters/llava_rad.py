@@ -163,21 +163,20 @@ class LlavaRad(StagedAdapter):
         config = read_json(own.path("config.json"))
         for name, value in WRITTEN_FOR.items():
             if config.get(name, value) != value:
-                return (
-                    f"{own.folder}: config.json has {name} {config[name]}; this port knows {value}."
-                )
+                said = f"{own.folder}: config.json has {name} {config[name]}"
+                return f"{said}; this port is written for {value}."
         vision = read_json(own.path("biomedclipcxr_518.json"))
         vision = vision.get("model_cfg", vision).get("vision_cfg", {})
         if vision.get("image_size", 518) != 518:
-            return f"{own.folder}: images of {vision['image_size']} pixels; this port knows 518."
+            return f"{own.folder}: images of {vision['image_size']} pixels; this port is written for 518."
         if base is None:
             return None
         other = read_json(base.path("config.json"))
         for name in SIZES:
             if name in config and name in other and config[name] != other[name]:
                 return (
-                    f"model.base: {base.folder} has {name} {other[name]} where LLaVA-Rad was trained"
-                    f" with {config[name]}: another model. It needs Vicuna-7B-v1.5."
+                    f"model.base: {base.folder} has {name} {other[name]} where LLaVA-Rad has"
+                    f" {config[name]}: another model. It needs Vicuna-7B-v1.5."
                 )
         return None
 
