@@ -16,8 +16,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
-
 from harness.api import ReportCardError
 from harness.checkpoints import Checkpoint
 from harness.staged import StagedAdapter
@@ -89,17 +87,3 @@ def _projector(path: Path) -> dict[str, Tensor]:
             raise ReportCardError(f"{path} has {name}, which is not of the projector.")
         state[part[1]] = tensor
     return state
-
-
-def needed(base: Checkpoint, own: Checkpoint, dtype: torch.dtype) -> tuple[int, int]:
-    """(bytes of the weights, bytes of the KV cache per token), from file sizes and config.json.
-
-    The vision tower is below two hundredths of the rest and left to the estimate's margin.
-    """
-    config = read_json(base.path("config.json"))
-    stored = getattr(torch, str(config.get("torch_dtype", "float16")), torch.float16)
-    files = next((found for p in BASE_FILES if (found := list(base.folder.glob(p)))), [])
-    weights = sum(path.stat().st_size for path in files) * dtype.itemsize // stored.itemsize
-    heads = config["num_attention_heads"]
-    width = config["hidden_size"] * (config.get("num_key_value_heads") or heads) // heads
-    return weights, 2 * config["num_hidden_layers"] * width * dtype.itemsize

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,6 +64,19 @@ def llama(config: Json, state: Mapping[str, Tensor], dtype: torch.dtype, what: s
     kept = {k: v for k, v in state.items() if not k.endswith("rotary_emb.inv_freq")}
     settings = LlamaConfig.from_dict({**config, "model_type": "llama"})
     return built(LlamaForCausalLM, settings, kept, dtype, what)
+
+
+def needed(files: Iterable[Path], stored: str, llama: Json, dtype: torch.dtype) -> tuple[int, int]:
+    """(bytes of the weights, bytes of the KV cache per token) when held in `dtype`.
+
+    files: with the language model's weights, of dtype `stored`. llama: its config. A vision tower
+    is below two hundredths of it and left to the margin of `memory_problem`.
+    """
+    was = getattr(torch, stored, torch.float16)
+    weights = sum(path.stat().st_size for path in files) * dtype.itemsize // was.itemsize
+    heads = llama["num_attention_heads"]
+    width = llama["hidden_size"] * (llama.get("num_key_value_heads") or heads) // heads
+    return weights, 2 * llama["num_hidden_layers"] * width * dtype.itemsize
 
 
 def freed() -> None:

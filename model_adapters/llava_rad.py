@@ -19,7 +19,7 @@ from harness.checkpoints import Checkpoint, fetch
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of, frontal_of
 from harness.store import read_json
 from model_adapters import _one_frontal as one_frontal
-from model_adapters._checkpoint import here, identity_of, packages_problem
+from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of
 from model_adapters._llava import ids_with_images
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
 from model_adapters._sentencepiece import Pieces
@@ -143,15 +143,8 @@ class LlavaRad(StagedAdapter):
 
     def _tokenizer(self) -> Pieces | None:
         """The base model's; None where it is not here yet."""
-        if self._pieces is None and not packages_problem(("sentencepiece",)):
-            for folder, option in ((self.base, "model.base"), (self.weights, "model.weights")):
-                try:
-                    found = here(folder, ("tokenizer.model",), option)
-                except ReportCardError:
-                    continue
-                if found:
-                    self._pieces = Pieces(found.path("tokenizer.model"))
-                    break
+        if self._pieces is None:
+            self._pieces = pieces_of((self.base, "model.base"), (self.weights, "model.weights"))
         return self._pieces
 
     def _misfit(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
@@ -168,7 +161,7 @@ class LlavaRad(StagedAdapter):
         vision = read_json(own.path("biomedclipcxr_518.json"))
         vision = vision.get("model_cfg", vision).get("vision_cfg", {})
         if vision.get("image_size", 518) != 518:
-            return f"{own.folder}: images of {vision['image_size']} pixels; this port is written for 518."
+            return f"{own.folder}: images of {vision['image_size']} pixels and not 518."
         if base is None:
             return None
         other = read_json(base.path("config.json"))
@@ -186,7 +179,11 @@ class LlavaRad(StagedAdapter):
         device_of(self)
         if own is None or base is None:
             return None
-        from model_adapters._llava_rad import needed
+        from model_adapters._llava_rad import BASE_FILES
+        from model_adapters._vlm import needed
 
+        config = read_json(base.path("config.json"))
+        files = next((found for p in BASE_FILES if (found := list(base.folder.glob(p)))), [])
+        stored = str(config.get("torch_dtype", "float16"))
         tokens = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 256)
-        return checked_memory(self, *needed(base, own, dtype_of(self)), tokens)
+        return checked_memory(self, *needed(files, stored, config, dtype_of(self)), tokens)
