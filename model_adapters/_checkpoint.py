@@ -47,6 +47,12 @@ def identity_of(weights: str | None) -> str:
         return "absent"
 
 
+def revision_of(weights: str | None) -> str | None:
+    """The commit of a pinned hub id."""
+    match = HUB_ID.fullmatch(weights or "")
+    return match["revision"] if match else None
+
+
 def pieces_of(*places: tuple[str | None, str]) -> Pieces | None:
     """The tokenizer.model of the first (folder or hub id, option) that has one here."""
     if packages_problem(("sentencepiece",)):

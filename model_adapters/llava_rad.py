@@ -19,7 +19,7 @@ from harness.checkpoints import Checkpoint, fetch
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of, frontal_of
 from harness.store import read_json
 from model_adapters import _one_frontal as one_frontal
-from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of
+from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of, revision_of
 from model_adapters._llava import ids_with_images
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
 from model_adapters._sentencepiece import Pieces
@@ -65,7 +65,8 @@ class LlavaRad(StagedAdapter):
         return ModelCard(
             "LLaVA-Rad: BioMedCLIP-CXR (DINOv2 ViT-B/14, 518 px) and Vicuna-7B with LoRA",
             inputs=("frontal", "indication"),
-            weights=self.weights,
+            weights=identity_of(self.weights),
+            revision=revision_of(self.weights),
             licence="Microsoft Research licence, research only; LLaMA 2 and Vicuna terms",
             trained_on=("MIMIC-CXR (findings in part rewritten by GPT-4)",),
             url="https://huggingface.co/microsoft/llava-rad",
@@ -149,7 +150,9 @@ class LlavaRad(StagedAdapter):
 
     def _misfit(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
         """What config.json says against this port, or against the base model."""
-        if base and not any([*base.folder.glob("*.safetensors"), *base.folder.glob("*.bin")]):
+        if base and not any(
+            [*base.folder.glob("*.safetensors"), *base.folder.glob("pytorch_model*.bin")]
+        ):
             return f"model.base: {base.folder} has no pytorch_model*.bin and no *.safetensors."
         if own is None:
             return None

@@ -27,7 +27,7 @@ from harness.checkpoints import Checkpoint, fetch
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of, frontal_of
 from harness.store import read_json
 from model_adapters import _one_frontal as one_frontal
-from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of
+from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of, revision_of
 from model_adapters._llava import ids_with_images
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
 from model_adapters._sentencepiece import Pieces
@@ -54,9 +54,10 @@ class Maira1(StagedAdapter):
     @property
     def card(self) -> ModelCard:
         return ModelCard(
-            "MAIRA-1's architecture: RAD-DINO, a four-layer projector, Vicuna-7B; prompt unverified",
+            "MAIRA-1's architecture: RAD-DINO, four-layer projector, Vicuna-7B; prompt unverified",
             inputs=("frontal", "indication"),
-            weights=self.weights,
+            weights=identity_of(self.weights),
+            revision=revision_of(self.weights),
             licence="none: no weights are released",
             trained_on=("MIMIC-CXR (the paper's)",),
             url="https://arxiv.org/abs/2311.13668",
@@ -144,10 +145,8 @@ class Maira1(StagedAdapter):
         config = read_json(found.path("config.json"))
         if not isinstance(config.get("text_config"), dict):
             return f"model.weights: {found.folder}/config.json has no text_config."
-        files, stored = (
-            found.folder.glob("*.safetensors"),
-            str(config.get("torch_dtype", "float32")),
-        )
+        files = found.folder.glob("*.safetensors")
+        stored = str(config.get("torch_dtype", "float32"))
         tokens = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 150)
         sizes = needed(files, stored, config["text_config"], dtype_of(self))
         return checked_memory(self, *sizes, tokens)

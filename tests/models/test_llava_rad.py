@@ -91,7 +91,7 @@ def test_the_prompt_is_upstreams(indication: str | None, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a  b", "pain // r/o   pna", "___ yo F", "é\tx", "", " lead", "<image>"]
+    "text", ["a  b", "pain // r/o   pna", "___ yo F", "é\tx", "", " lead", "<image>", "</s> <s>"]
 )
 def test_ids_are_sentencepieces_with_one_bos_and_one_place_for_the_image(
     own: Path, base: Path, text: str
@@ -405,7 +405,7 @@ def test_another_base_model_is_told_from_its_config(own: Path, tmp_path: Path) -
     larger = write_base(tmp_path / "larger", vocabulary=731)
     problem = adapter(own, larger).missing()
     assert "vocab_size 731 where LLaVA-Rad has 700" in str(problem)
-    with pytest.raises(ReportCardError, match="Vicuna-7B-v1.5"):
+    with pytest.raises(ReportCardError, match="It needs Vicuna"):
         adapter(own, larger).load()
 
 
@@ -447,6 +447,8 @@ def test_identity_follows_the_files(own: Path, base: Path, copy: tuple[Path, Pat
     assert changed["base"] == adapter(own, base).identity["base"]
     assert adapter(PINNED, base).identity["weights"] == PINNED
     assert adapter("/nowhere", base).identity["weights"] == "absent"
+    assert adapter(PINNED, base).card.revision == "0" * 40
+    assert adapter(own, base).card.weights == adapter(own, base).identity["weights"]
 
 
 def test_a_run_from_the_command_line(
