@@ -307,6 +307,8 @@ class MetricSpec:
     `headline` names the keys that tables show, the one to show alone first; the others are in files
     and details. Empty: all, and the last alone (BLEU-4, ROUGE-L).
     `whole_corpus`: a row depends on the other pairs of the call, so `rows` needs all at once.
+    `boxes`: it reads where findings are and no text, so it says nothing of a cohort without boxes,
+    nor of a run that writes none.
     """
 
     version: str
@@ -315,6 +317,7 @@ class MetricSpec:
     annotators: tuple[str, ...] = ()
     headline: tuple[str, ...] = ()
     whole_corpus: bool = False
+    boxes: bool = False
 
 
 class ModelAdapter(Protocol):

@@ -186,14 +186,15 @@ def _require(value: Json, names: Iterable[str], where: str) -> None:
 
 
 def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
-    """Metrics by name, their keys in the metric's own order.
+    """Metrics by name, those of boxes after those of text, their keys in the metric's own order.
 
     Where rows come from several versions of a metric, the column is the version that most rows
     have; `_cell` marks the others, which are not comparable with it. Other weights or another judge
     make another version too.
     """
     columns = []
-    for metric in sorted({metric for files in found for metric in files}):
+    metrics = {metric: f for files in found for metric, f in files.items()}
+    for metric in sorted(metrics, key=lambda m: (bool(metrics[m].get("boxes")), m)):
         files = [f[metric] for f in found if metric in f]
         versions = Counter(_version(f) for f in files if "not_run" not in f)
         chosen = min(versions, key=lambda v: (-versions[v], v)) if versions else None
@@ -240,6 +241,8 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
     cell = {name: entry.get(name) for name in names if name in entry or name in NUMBERS[:3]}
     if "not_run" in saved:
         cell |= {"value": None, "ci_low": None, "ci_high": None, "not_run": str(saved["not_run"])}
+        if saved.get("not_applicable"):
+            cell["not_applicable"] = True
     elif not entry:
         cell["not_run"] = (
             f"{label} has no score for {key}. Run: reportcard score model={label} metrics={metric}"
@@ -252,6 +255,8 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
 def why_empty(cell: Json) -> str:
     """Why a cell has no number, in a word. Undefined: studies are scored and have nothing to count
     (no phrases, no boxes)."""
+    if cell.get("not_applicable"):
+        return "–"
     if cell.get("not_run"):
         return "not run"
     return "undefined" if cell.get("n") else "unscored"
@@ -264,7 +269,7 @@ def _counted(files: dict[str, Json]) -> Json:
 
 
 def _status(row: Json) -> str:
-    cells = row["cells"].values()
+    cells = [cell for cell in row["cells"].values() if not cell.get("not_applicable")]
     if not any(cell["value"] is not None for cell in cells):
         return "not run"
     # A ratio with nothing to count (no boxes in narrative reports) is whole without a value.
@@ -272,7 +277,7 @@ def _status(row: Json) -> str:
     whole = whole and all(
         cell["value"] is not None or (cell.get("n") and not cell.get("not_run")) for cell in cells
     )
-    whole = whole and not any(cell.get("unscored") for cell in row["cells"].values())
+    whole = whole and not any(cell.get("unscored") for cell in cells)
     return "complete" if whole else "incomplete"
 
 

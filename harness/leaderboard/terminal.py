@@ -123,7 +123,7 @@ def _footnotes(board: Json, columns: Sequence[Json]) -> list[str]:
             if cell.get("not_run"):
                 reasons.setdefault(cell["not_run"], []).append(row["label"])
     lines += [
-        f"not run ({', '.join(dict.fromkeys(labels))}): {why}" for why, labels in reasons.items()
+        f"no score ({', '.join(dict.fromkeys(labels))}): {why}" for why, labels in reasons.items()
     ]
     cells = [cell for row in rows for cell in row["cells"].values()]
     caveats = dict.fromkeys(cell["caveat"] for cell in cells if cell.get("caveat"))

@@ -438,5 +438,5 @@ def test_terminal_shows_values_ties_marks_and_reasons(bench: Bench, width: int) 
     assert "\x1b" not in text
     assert "≈" in text
     assert "bleu.bleu_4 ↑" in text
-    assert "not run (blocked): weights missing" in " ".join(text.split())
+    assert "no score (blocked): weights missing" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= width
