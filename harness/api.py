@@ -36,7 +36,7 @@ class ReportCardError(Exception):
 class ImageError(ReportCardError):
     """An image that cannot be had: it costs its own study, is counted, and the run goes on.
 
-    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame
+    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame | mask
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -138,6 +138,7 @@ class Request:
 
     `draw` numbers repeated generations for the same study; a sampling model seeds with it.
     `provenance` names the policies that made the request: {"frontal_select": "all", …}.
+    `marks`: what the numbers drawn on the images stand for ("1 left lung"), where marks are on.
     """
 
     study_id: str
@@ -152,6 +153,7 @@ class Request:
     phrase: str | None = None
     draw: int = 0
     provenance: Mapping[str, str] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

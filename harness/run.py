@@ -82,7 +82,7 @@ def _open_models(config: RunConfig, cohort: Cohort, outcome: Outcome) -> list[Sy
     systems = []
     for plugin in config.models:
         try:
-            system = open_model(plugin, cohort)
+            system = open_model(plugin, cohort, config.marks)
         except Exception as error:  # an adapter is somebody's code: it costs its own row
             outcome.failures.append(f"{cohort.name}, {plugin.label}: {explain(error, quote=True)}")
             continue
