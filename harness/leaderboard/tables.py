@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Json, ReportCardError
+from harness.leaderboard.published import published
 from harness.leaderboard.ties import mark_ties
 from harness.score import Scorer
 from harness.store import digest, read_json
@@ -44,7 +45,8 @@ class Run:
 
 
 def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()) -> Json:
-    """{"version", "boards": [{"id", "cohort", "protocol", "primary", "columns", "rows"}, …]}.
+    """{"version", "boards": [{"id", "cohort", "protocol", "primary", "columns", "rows"}, …],
+    "published": cohorts of figures that others printed}.
 
     everything: every score folder on disk, not only the runs that `current.json` lists.
     scorers: metrics that are open already; others are opened by name when ties need them.
@@ -65,7 +67,7 @@ def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Score
         for (cohort, protocol), models in boards.items()
     ]
     mark_ties(results_dir, built, scorers)
-    return {"version": MODEL_VERSION, "boards": built}
+    return {"version": MODEL_VERSION, "boards": built, "published": published()}
 
 
 def _on_disk(results_dir: Path) -> Iterator[Run]:
