@@ -17,8 +17,8 @@ results/published/<source>.yaml, one file per paper or board:
         not_found:
           MAIRA-Seg: no figure could be read
 
-Metrics are named as the source names them, and figures keep the digits that were printed. Two sources
-that differ on one figure stand both, marked as a conflict.
+Metrics are named as the source names them, and figures keep the digits that were printed. Two
+sources that differ on one figure stand both, marked as a conflict.
 """
 
 from __future__ import annotations
@@ -173,10 +173,12 @@ def _cohort(name: str, figures: list[Figure]) -> Json:
         "section": first.section,
         "n": first.n,
         # By name and never by value: these are no ranking.
-        "figures": sorted(
-            rows, key=lambda r: (r["system"].lower(), r["metric"] or "", r["source"])
-        ),
+        "figures": sorted(rows, key=_by_name),
     }
+
+
+def _by_name(row: Json) -> tuple[str, str, str]:
+    return row["system"].lower(), row["metric"] or "", row["source"]
 
 
 def _percent(value: float) -> float:

@@ -35,7 +35,7 @@ def _published(cohorts: Sequence[Json], console: Console) -> None:
     for cohort in cohorts:
         found = [figure["system"] for figure in cohort["figures"] if figure["metric"]]
         absent = [figure["system"] for figure in cohort["figures"] if not figure["metric"]]
-        parts = [f"{len(found):,} figures of {', '.join(dict.fromkeys(found))}"] if found else []
+        parts = [f"{len(found):,} of {', '.join(dict.fromkeys(found))}"] if found else []
         parts += [f"not found: {', '.join(dict.fromkeys(absent))}"] if absent else []
         console.print(Text(plain(f"{cohort['name']}: {'; '.join(parts)}"), style="dim"))
     console.print()

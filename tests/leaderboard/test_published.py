@@ -123,7 +123,7 @@ def test_page_json_csv_and_terminal_show_them_apart(tmp_path: Path) -> None:
     console = Console(width=200, file=io.StringIO())
     render(model, console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "MIMIC-CXR findings, n 2,461 — as published: 1 figures of System <b>X</b>" in printed
+    assert "MIMIC-CXR findings, n 2,461 — as published: 1 of System <b>X</b>" in printed
     assert "not found: System Y" in printed
 
 
