@@ -36,7 +36,7 @@ class ReportCardError(Exception):
 class ImageError(ReportCardError):
     """An image that cannot be had: it costs its own study, is counted, and the run goes on.
 
-    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame
+    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame | mask
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -150,6 +150,7 @@ class Request:
 
     `draw` numbers repeated generations for the same study; a sampling model seeds with it.
     `provenance` names the policies that made the request: {"frontal_select": "all", …}.
+    `marks`: what the numbers drawn on the images stand for ("1 left lung"), where marks are on.
     """
 
     study_id: str
@@ -164,6 +165,7 @@ class Request:
     phrase: str | None = None
     draw: int = 0
     provenance: Mapping[str, str] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +323,8 @@ class MetricSpec:
     `headline` names the keys that tables show, the one to show alone first; the others are in files
     and details. Empty: all, and the last alone (BLEU-4, ROUGE-L).
     `whole_corpus`: a row depends on the other pairs of the call, so `rows` needs all at once.
+    `boxes`: it reads where findings are and no text, so it says nothing of a cohort without boxes,
+    nor of a run that writes none.
     """
 
     version: str
@@ -329,6 +333,7 @@ class MetricSpec:
     annotators: tuple[str, ...] = ()
     headline: tuple[str, ...] = ()
     whole_corpus: bool = False
+    boxes: bool = False
 
 
 class ModelAdapter(Protocol):

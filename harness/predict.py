@@ -36,7 +36,8 @@ from harness.card import environment
 from harness.cohort import Cohort
 from harness.engines import local
 from harness.engines.local import IMAGE_FAILURE
-from harness.settings import Plugin
+from harness.marks import Marking
+from harness.settings import Marks, Plugin
 from harness.store import (
     JsonlLog,
     RunLock,
@@ -61,18 +62,26 @@ class System:
     plugin: Plugin
     adapter: ModelAdapter
     fingerprint: str
+    marking: Marking | None = None
 
     @property
     def folder(self) -> str:
         return f"{self.label}@{self.fingerprint[:8]}"
 
 
-def open_model(plugin: Plugin, cohort: Cohort) -> System:
-    """Construct an adapter. Raises ReportCardError naming the option that does not fit."""
+def open_model(plugin: Plugin, cohort: Cohort, marks: Marks | None = None) -> System:
+    """Construct an adapter. Raises ReportCardError naming the option that does not fit.
+
+    marks: for a model that sees pixels; its row then stands beside the plain one as `…+marks`.
+    """
     adapter: ModelAdapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
     card = getattr(adapter, "card", None)
     if not isinstance(card, ModelCard):
         raise ReportCardError(f"{plugin.plugin}: the adapter has no `card` (a ModelCard).")
+    marking = None
+    if marks and (card.needs_pixels or "images" in card.inputs):
+        seen = (*cohort.test, *(cohort.train if card.needs_train else ()))
+        marking = Marking.of(marks, [study.request for study in seen])
     fingerprint = digest(
         {
             "plugin": plugin.plugin,
@@ -81,9 +90,11 @@ def open_model(plugin: Plugin, cohort: Cohort) -> System:
             "weights": [card.weights, card.revision],
             "draws": card.draws,
             "train": cohort.train_fingerprint if card.needs_train else None,
+            **({"marks": marking.identity} if marking else {}),
         }
     )
-    return System(plugin.label, plugin, adapter, fingerprint)
+    label = f"{plugin.label}+marks" if marking else plugin.label
+    return System(label, plugin, adapter, fingerprint, marking)
 
 
 def problems(system: System, cohort: Cohort) -> list[str]:
@@ -91,6 +102,8 @@ def problems(system: System, cohort: Cohort) -> list[str]:
     card, found = system.adapter.card, []
     missing = getattr(system.adapter, "missing", None)
     if missing is not None and (reason := missing()):
+        found.append(f"{system.label}: {reason}")
+    if system.marking and (reason := system.marking.missing()):
         found.append(f"{system.label}: {reason}")
     if card.needs_pixels and not cohort.has_images:
         found.append(f"{system.label} needs images and {cohort.name} is text only here")
@@ -127,10 +140,11 @@ def predict(
     refused = problems(system, cohort)
     if refused:
         raise ReportCardError("; ".join(refused))
+    marking = system.marking
     requests = [
         replace(study.request, draw=draw)
         for draw in range(system.adapter.card.draws)
-        for study in cohort.test
+        for study in (marking.studies(cohort.test) if marking else cohort.test)
     ]
     private = cohort.card.data_class != "open"
     if private:
@@ -185,7 +199,7 @@ def _say_nothing(text: str) -> None:
 def _make_ready(system: System, cohort: Cohort, requests: Sequence[Request]) -> None:
     adapter, card = system.adapter, system.adapter.card
     if card.needs_train and isinstance(adapter, FittedAdapter):
-        adapter.fit(cohort.train)
+        adapter.fit(system.marking.studies(cohort.train) if system.marking else cohort.train)
     if card.sees_references and isinstance(adapter, ReferenceAdapter):
         adapter.see_references(cohort.test)
     plan = getattr(adapter, "plan", None)
@@ -232,8 +246,9 @@ def image_failures(folder: Path) -> Mapping[str, int]:
 
 
 def notes_of(system: System) -> tuple[str, ...]:
-    """What an adapter tells of its fit, in counts and never in text of the data."""
-    return tuple(getattr(system.adapter, "notes", ()))
+    """What a run tells of its marks and fit, in counts and never in text of the data."""
+    marks = (system.marking.note,) if system.marking else ()
+    return (*marks, *getattr(system.adapter, "notes", ()))
 
 
 def _card(cohort: Cohort, system: System) -> Json:
@@ -246,6 +261,7 @@ def _card(cohort: Cohort, system: System) -> Json:
         "cohort": cohort.name,
         "cohort_fingerprint": cohort.fingerprint,
         "train_fingerprint": cohort.train_fingerprint,
+        **({"marks": system.marking.identity} if system.marking else {}),
         **({"notes": list(notes)} if (notes := notes_of(system)) else {}),
         "environment": environment(),
     }

@@ -32,7 +32,11 @@ def render(model: Json) -> str:
     """The page as text, the same for the same model."""
     taken: set[str] = set()
     boards = [_board(board, model["boards"], taken) for board in model["boards"]]
-    return str(_template().render(boards=boards, kinds=KINDS))
+    cohorts = [{**c, "anchor": _anchor(c["name"], taken)} for c in model.get("published", ())]
+    anchor = _anchor("as-published", taken)
+    return str(
+        _template().render(boards=boards, kinds=KINDS, published=cohorts, published_anchor=anchor)
+    )
 
 
 @cache

@@ -14,7 +14,16 @@ import pytest
 import yaml
 
 from harness import config, registry
-from harness.api import Dataset, ModelAdapter, ModelCard, Pair, ReportCardError, Request
+from harness.api import (
+    Box,
+    Dataset,
+    ModelAdapter,
+    ModelCard,
+    Pair,
+    Phrase,
+    ReportCardError,
+    Request,
+)
 from harness.checking.access import prompt_problem
 from harness.checking.subject import drawn, varied
 from harness.cohort import Cohort, load_cohort
@@ -31,12 +40,24 @@ METRICS = [
     )
     if not scorer.metric.spec.annotators
 ]
-PAIRS = [
+PLACES = [(Phrase("Effusion.", (Box(x, 0.1, x + 0.2, 0.4),)),) for x in (0.1, 0.2, 0.3)]
+TEXTS = [
     Pair("1", "The lungs are clear.", "Lungs are clear."),
     Pair("2", "Small left effusion.", "Small right effusion."),
     Pair("3", "", "Heart size is normal."),
     Pair("4", "XXXX ___ 🫁 \x07", "A  b\nc ."),
     Pair("5", "The lungs are clear.", "The lungs are clear."),
+]
+GROUNDED = [
+    (PLACES[0], PLACES[1]),
+    (PLACES[0], PLACES[2]),
+    ((), PLACES[0]),
+    ((), ()),
+    (PLACES[2],) * 2,
+]
+PAIRS = [
+    dataclasses.replace(pair, candidate_phrases=candidate, reference_phrases=reference)
+    for pair, (candidate, reference) in zip(TEXTS, GROUNDED, strict=True)
 ]
 
 
@@ -198,7 +219,10 @@ def test_metrics_are_functions_of_sums(scorer: object) -> None:
 def test_metrics_put_the_reference_first(scorer: object) -> None:
     """No candidate scores better than the reference itself."""
     metric = scorer.metric  # type: ignore[attr-defined]
-    perfect = [Pair(p.study_id, p.reference, p.reference) for p in PAIRS]
+    perfect = [
+        dataclasses.replace(p, candidate=p.reference, candidate_phrases=p.reference_phrases)
+        for p in PAIRS
+    ]
     best = metric.scores(metric.rows(perfect).sum(axis=0))
     other = metric.scores(metric.rows(PAIRS).sum(axis=0))
     for name, key in metric.spec.keys.items():
