@@ -118,6 +118,19 @@ def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
     console().print(table)
 
 
+def systems_table(rows: Sequence[Json]) -> None:
+    """Systems by status; a key in the first column can be given as model=…"""
+    table = Table(title="models", title_justify="left")
+    for name in ("model=", "system", "status", "here", "why (weights)"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        style = "" if row["here"] == "ready" else "dim"
+        about = f"{row['reason']} ({row['weights']})"
+        cells = (row["model"], row["system"], row["status"], row["here"], about)
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    console().print(table)
+
+
 def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
     table = Table(show_header=False)
     for area, state, text in lines:
