@@ -125,7 +125,8 @@ def systems_table(rows: Sequence[Json]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         style = "" if row["here"] == "ready" else "dim"
-        about = f"{row['reason']} ({row['weights']})"
+        weights = "" if row["weights"] == "none" else f" ({row['weights']})"
+        about = f"{row['reason']}{weights}"
         cells = (row["model"], row["system"], row["status"], row["here"], about)
         table.add_row(*(Text(cell, style=style) for cell in cells))
     console().print(table)
