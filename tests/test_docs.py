@@ -50,6 +50,7 @@ def test_commands_in_the_pages_exist(page: Path) -> None:
     """Each `reportcard VERB` and `make TARGET` in a shell block is a real one."""
     verbs = {"run", "predict", "score", "leaderboard", "evaluate", "compare", "fetch", "list"}
     verbs |= {"doctor", "dashboard", "--help", "audit", "validate", "judge", "sections"}
+    verbs |= {"generate", "prompt", "check", "new-model", "predict"}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in code_blocks(page, "sh"):
         for verb in re.findall(r"reportcard (\S+)", block):
