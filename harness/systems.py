@@ -15,6 +15,7 @@ import yaml
 from harness import registry
 from harness.api import Json, ReportCardError
 from harness.config import RESERVED, conf_dir, names
+from harness.listing import line
 
 STATUSES = (
     *("native port", "chat preset", "isolated worker", "http", "replay only"),
@@ -39,7 +40,11 @@ class Listed:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the listing. here: "ready", why not, or "–" where there is nothing to run."""
+    """One line of the listing.
+
+    here: "ready", why not, or "–" where there is nothing to run. line: what the key's YAML file or
+    class says of itself.
+    """
 
     model: str
     system: str
@@ -48,6 +53,7 @@ class Row:
     weights: str
     licence: str
     reason: str
+    line: str
 
 
 def systems() -> list[Listed]:
@@ -78,7 +84,7 @@ def rows() -> list[Row]:
     for key in [k for k in known if k not in listed] + [
         name for name in registry.models.names() if name not in configured
     ]:
-        own = Listed(key, "plugin", "its own", "its own", _first_line(key), (key,))
+        own = Listed(key, "plugin", "its own", "its own", "a plugin of your own", (key,))
         found.append(_row(own, key))
     return found
 
@@ -87,11 +93,13 @@ def _row(system: Listed, key: str) -> Row:
     here = _here(system.status, key) if key else "–"
     if not key and system.models:
         here = "not in this checkout"
-    return Row(key, system.name, system.status, here, system.weights, system.licence, system.reason)
+    said = line("models", key) if key else ""
+    facts = (system.weights, system.licence, system.reason)
+    return Row(key, system.name, system.status, here, *facts, said)
 
 
 def _here(status: str, key: str) -> str:
-    """ "ready", or in a few words what is missing."""
+    """Ready, or in a few words what is missing."""
     node = _node(key)
     if status in HERE and importlib.util.find_spec("torch") is None:
         return NEEDS_GPU_EXTRA
@@ -110,11 +118,6 @@ def _here(status: str, key: str) -> str:
 
 def _node(key: str) -> Json:
     path = conf_dir() / "model" / f"{key}.yaml"
-    node = yaml.load(path.read_text("utf-8"), Loader=LOADER)  # noqa: S506 if path.is_file() else None
+    text = path.read_text("utf-8") if path.is_file() else ""
+    node = yaml.load(text, Loader=LOADER)  # noqa: S506 (a safe loader)
     return node if isinstance(node, dict) else {}
-
-
-def _first_line(key: str) -> str:
-    from harness.listing import line
-
-    return line("models", key)

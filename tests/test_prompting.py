@@ -63,10 +63,8 @@ def test_a_model_that_cannot_be_asked_costs_its_own_entry(
 ) -> None:
     assert main(["prompt", "model=fixed_normal_report", *SMALL, "--json"]) == 0
     study = json.loads(capsys.readouterr().out)[0]["study"]
-    words = ("model=toy_staged,empty_report", f"+model.toy_staged.bad_prompt={study}")
     assert prompt("model=toy_staged", f"+model.bad_prompt={study}") == 2
     assert "cannot be asked: TypeError: not a ReportCardError" in capsys.readouterr().out
-    del words
     assert prompt() == 2
     assert "prompt needs a model" in capsys.readouterr().err
 

@@ -98,7 +98,7 @@ def test_a_plugin_of_the_user_is_listed_beside_the_known_systems(
     registry.models.add_file(ROOT / "tests" / "toy_staged.py")
     (own,) = [row for row in rows() if row.status == "plugin"]
     assert (own.model, own.here) == ("toy_staged", "ready")
-    assert own.reason.startswith("`fits`: requests that the device has memory for")
+    assert own.line.startswith("`fits`: requests that the device has memory for")
 
 
 def test_the_page_of_models_has_the_same_table() -> None:
