@@ -338,6 +338,7 @@ class ModelAdapter(Protocol):
     #   batch_size                 instead of engine.batch_size
     #   identity                   a mapping: what decides the answers, instead of the options
     #   admit(custody)             whose requests are coming, before any is sent off this machine
+    #   shown(request) -> mapping  what it would send, for `reportcard prompt`: "prompt" and others
     #   close()                    after the last batch
     # A model with weights extends harness.staged.StagedAdapter, which has them all.
 

@@ -204,6 +204,35 @@ def test_missing_weights_and_missing_images_are_said_before_anything_is_loaded(
     assert not list(tmp_path.glob("out.*"))
 
 
+SENDS = """
+from harness.api import ModelCard, Prediction, Report, ReportCardError
+
+class Sends:
+    card = ModelCard("sends requests away")
+
+    def admit(self, custody):
+        self.data = custody.data
+        if custody.data.data_class != "open":
+            raise ReportCardError(f"{custody.data.title} may not leave this machine.")
+
+    def generate(self, requests):
+        return [Prediction(r.study_id, Report(f"{self.data.dua_id}")) for r in requests]
+"""
+
+
+def test_an_adapter_that_sends_requests_away_is_told_whose_they_are_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sends.py").write_text(SENDS)
+    requests, out = requests_of(tmp_path, 2), tmp_path / "out.jsonl"
+    words = ["generate", str(requests), f"plugin={tmp_path / 'sends.py'}", "model=sends"]
+    assert main([*words, "--out", str(out)]) == 2
+    assert "requests.jsonl may not leave this machine." in capsys.readouterr().err
+    assert not list(tmp_path.glob("out.*"))
+    assert main([*words, "--data-class", "open", "--dua", "mine", "--out", str(out)]) == 0
+    assert rows(out)[0]["findings"] == "mine"
+
+
 def test_a_broken_image_costs_its_own_study(tmp_path: Path) -> None:
     requests = requests_of(tmp_path, 3)
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:40])
