@@ -11,12 +11,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness import config
+from harness import config, registry
 from harness.answering import missing
 from harness.api import Image, Json, ModelAdapter, ReportCardError, Request
 from harness.cohort import Cohort, load_cohort
 from harness.engines.local import explain
-from harness.predict import open_model
 from harness.registry import did_you_mean
 from harness.settings import Plugin
 from harness.staged import StagedAdapter
@@ -59,20 +58,11 @@ def _entry(plugin: Plugin, cohort: Cohort, request: Request) -> Json:
     """One model's answer to "what would you be given?"; its failure is its own."""
     entry: Json = {"model": plugin.label, "dataset": cohort.name, "study": request.study_id}
     try:
-        return {**entry, **shown(_open(plugin, cohort), request)}
+        # Built without a fingerprint, which would digest all of the weights.
+        adapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
+        return {**entry, **shown(adapter, request)}
     except Exception as error:  # an adapter is somebody's code
         return {**entry, "error": explain(error, quote=True)}
-
-
-def _open(plugin: Plugin, cohort: Cohort) -> ModelAdapter:
-    """The adapter alone where its fingerprint cannot be had: no weights are needed here."""
-    from harness import registry
-
-    try:
-        return open_model(plugin, cohort).adapter
-    except ReportCardError:
-        adapter: ModelAdapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
-        return adapter
 
 
 def shown(adapter: ModelAdapter, request: Request) -> Json:
