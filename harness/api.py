@@ -361,6 +361,7 @@ class ModelAdapter(Protocol):
     #                              batch; none in a new run
     #   independent = True         an answer does not depend on what shares its batch, so a resumed
     #                              run asks for what is missing only
+    #   shown(request) -> mapping  what it would send, for `reportcard prompt`: "prompt" and others
     #   close()                    after the last batch
     # A model with weights extends harness.staged.StagedAdapter, which has them all.
 

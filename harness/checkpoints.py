@@ -182,6 +182,7 @@ def _download(repo: str, revision: str, needs: tuple[str, ...], option: str) -> 
     except ImportError:
         raise ReportCardError(
             "huggingface_hub is not installed, run: pip install 'cxr-reportcard[gpu]'"
+            " (make setup-gpu)"
         ) from None
     hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:

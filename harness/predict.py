@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness import registry
 from harness.annotate import cache_folder
+from harness.answering import answer_all, missing, plan
 from harness.api import (
     Box,
     Custody,
@@ -34,24 +35,21 @@ from harness.api import (
 )
 from harness.card import environment
 from harness.cohort import Cohort
-from harness.engines import local
 from harness.engines.local import IMAGE_FAILURE
 from harness.marks import Marking
 from harness.settings import Marks, Plugin
 from harness.store import (
     JsonlLog,
     RunLock,
-    canonical,
     digest,
     file_digest,
+    jsonl,
     make_private,
     read_json,
     read_jsonl,
     write_atomic,
     write_json,
 )
-
-Progress = Callable[[Iterable[list[Prediction]], int, str], Iterable[list[Prediction]]]
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,18 @@ class System:
         return f"{self.label}@{self.fingerprint[:8]}"
 
 
-def open_model(plugin: Plugin, cohort: Cohort, marks: Marks | None = None) -> System:
-    """Construct an adapter. Raises ReportCardError naming the option that does not fit.
+def open_model(plugin: Plugin, cohort: Cohort | None = None, marks: Marks | None = None) -> System:
+    """Construct an adapter, for a cohort or for requests of no cohort.
 
     marks: for a model that sees pixels; its row then stands beside the plain one as `…+marks`.
+    Raises ReportCardError naming the option that does not fit.
     """
     adapter: ModelAdapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
     card = getattr(adapter, "card", None)
     if not isinstance(card, ModelCard):
         raise ReportCardError(f"{plugin.plugin}: the adapter has no `card` (a ModelCard).")
     marking = None
-    if marks and (card.needs_pixels or "images" in card.inputs):
+    if marks and cohort and (card.needs_pixels or "images" in card.inputs):
         seen = (*cohort.test, *(cohort.train if card.needs_train else ()))
         marking = Marking.of(marks, [study.request for study in seen])
     fingerprint = digest(
@@ -89,7 +88,7 @@ def open_model(plugin: Plugin, cohort: Cohort, marks: Marks | None = None) -> Sy
             "options": dict(getattr(adapter, "identity", plugin.options)),
             "weights": [card.weights, card.revision],
             "draws": card.draws,
-            "train": cohort.train_fingerprint if card.needs_train else None,
+            "train": cohort.train_fingerprint if cohort and card.needs_train else None,
             **({"marks": marking.identity} if marking else {}),
         }
     )
@@ -100,8 +99,7 @@ def open_model(plugin: Plugin, cohort: Cohort, marks: Marks | None = None) -> Sy
 def problems(system: System, cohort: Cohort) -> list[str]:
     """Preflight: every reason why this model cannot run on this cohort."""
     card, found = system.adapter.card, []
-    missing = getattr(system.adapter, "missing", None)
-    if missing is not None and (reason := missing()):
+    if reason := missing(system.adapter):
         found.append(f"{system.label}: {reason}")
     if system.marking and (reason := system.marking.missing()):
         found.append(f"{system.label}: {reason}")
@@ -125,7 +123,7 @@ def predict(
     cohort: Cohort,
     system: System,
     batch_size: int,
-    progress: Progress,
+    progress: Callable[..., Iterable[list[Prediction]]],
     exact: bool = False,
 ) -> tuple[Path, bool]:
     """Generate what is not there yet. Returns the run folder and whether anything was generated.
@@ -155,26 +153,16 @@ def predict(
         place = cache_folder(results_dir / "cache", cohort.card)
         admit(system.adapter, Custody(cohort.card, place, progress, _say_nothing))
         _make_ready(system, cohort, requests)
-        log = JsonlLog(folder / "predictions.jsonl")
-        try:
-            rows = list(log.rows())
-            done = {(row["study_id"], row["draw"]) for row in rows}
-            resume = getattr(system.adapter, "resume", None)
-            if resume is not None:
-                resume(rows)
-            quote = cohort.card.data_class == "open"
-            size = getattr(system.adapter, "batch_size", None) or batch_size
-            batches = local.generate(system.adapter, requests, size, quote, done, exact)
-            pending, seconds = len(requests) - len(done), 0.0
-            with closing(batches):  # its threads end with it, also when we are stopped
-                for batch in progress(batches, pending, system.label):
-                    log.append(to_json(p) for p in batch)
-                    seconds += sum(p.seconds or 0.0 for p in batch)
-        finally:
-            log.close()
-            close = getattr(system.adapter, "close", None)
-            if close is not None:
-                close()
+        pending, seconds = answer_all(
+            system.adapter,
+            requests,
+            JsonlLog(folder / "predictions.jsonl"),
+            to_json,
+            partial(progress, label=system.label),
+            batch_size=batch_size,
+            exact=exact,
+            quote_errors=cohort.card.data_class == "open",
+        )
         _finish(folder, cohort, system, requests)
         timing = JsonlLog(folder / "timing.jsonl")
         timing.append([{"studies": pending, "seconds": round(seconds, 3)}])
@@ -202,9 +190,7 @@ def _make_ready(system: System, cohort: Cohort, requests: Sequence[Request]) -> 
         adapter.fit(system.marking.studies(cohort.train) if system.marking else cohort.train)
     if card.sees_references and isinstance(adapter, ReferenceAdapter):
         adapter.see_references(cohort.test)
-    plan = getattr(adapter, "plan", None)
-    if plan is not None:
-        plan(requests)
+    plan(adapter, requests)
 
 
 def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Request]) -> None:
@@ -213,7 +199,7 @@ def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Req
     rows = {(row["study_id"], row["draw"]): row for _, row in read_jsonl(path)}
     wanted = [(r.study_id, r.draw) for r in requests]
     if list(rows) != wanted:
-        write_atomic(path, "".join(canonical(rows[key]) + "\n" for key in wanted))
+        write_atomic(path, jsonl(rows[key] for key in wanted))
     write_json(folder / "card.json", _card(cohort, system))
     status = Counter(row["status"] for row in rows.values())
     failures = _image_failures(rows.values())

@@ -122,6 +122,20 @@ def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
     console().print(table)
 
 
+def systems_table(rows: Sequence[Json]) -> None:
+    """Systems by status; a key in the first column can be given as model=…"""
+    table = Table(title="models", title_justify="left")
+    for name in ("model=", "system", "status", "here", "what it is, or why not (weights)"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        style = "" if row["here"] == "ready" else "dim"
+        weights = "" if row["weights"] == "none" else f" ({row['weights']})"
+        about = f"{row['line'] or row['reason']}{weights}"
+        cells = (row["model"], row["system"], row["status"], row["here"], about)
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    console().print(table)
+
+
 def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
     table = Table(show_header=False)
     for area, state, text in lines:

@@ -21,6 +21,7 @@ class Pieces:
         except ImportError:
             raise ReportCardError(
                 "sentencepiece is not installed, run: pip install 'cxr-reportcard[gpu]'"
+                " (make setup-gpu)"
             ) from None
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))

@@ -92,7 +92,7 @@ class Worker:
         except Exception as error:
             scarce = out_of_memory(error)
             if len(requests) > 1:
-                size = (len(requests) + 1) // 2 if scarce else 1
+                size = halved(len(requests)) if scarce else 1
                 if scarce:
                     self._fits[kind] = size
                     error.__traceback__ = None  # its frames hold the arrays of the batch
@@ -100,6 +100,7 @@ class Worker:
                 return [a for part in _parts(requests, size) for a in self.answers(part)]
             answers = [failed(requests[0], explain(error, self._quote))]
             if scarce:
+                error.__traceback__ = None
                 self._free()
         each = (time.perf_counter() - began) / len(requests)
         return [a if a.seconds is not None else replace(a, seconds=each) for a in answers]
@@ -112,6 +113,12 @@ class Worker:
         free = getattr(self.adapter, "free", None)
         if free is not None:
             free()
+
+
+def halved(size: int) -> int:
+    """The next smaller power of two. Cuts at its multiples stay cuts when it is halved again, so a
+    batch ends in the same parts whether its kind's size was found in it, or known before."""
+    return 1 << ((size - 1).bit_length() - 1)
 
 
 def _parts(requests: Sequence[Request], size: int) -> list[Sequence[Request]]:
