@@ -42,7 +42,7 @@ def reasoned(text: str) -> str:
 
 
 def boxed(text: str) -> str:
-    """The inside of the last \\boxed{…}, braces paired; a box that is not closed runs to the end."""
+    """The inside of the last \\boxed{…}, braces paired; one that is not closed runs to the end."""
     answer = reasoned(text)
     starts = [match.end() for match in BOXED.finditer(answer)]
     if not starts:
@@ -73,7 +73,7 @@ def sections(text: str) -> Report:
 
 
 def boxes_in(text: str) -> tuple[Box, ...]:
-    """Every box in fractions of the image; what is none (pixels, corners swapped) is passed over."""
+    """Every box in fractions of the image; pixels and swapped corners are passed over."""
     boxes = []
     for match in CORNERS.finditer(text):
         try:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import ReportCardError
-from harness.staged import Prepared, StagedAdapter
+from harness.staged import Prepared, StagedAdapter, resolved_dtype
 from harness.store import read_json
 
+PROMPT_TOKENS = 4096  # allowed for one request, images and text
 LOCAL: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -32,17 +33,34 @@ def model_type(folder: Path) -> str:
     return str(read_json(folder / "config.json").get("model_type", ""))
 
 
-def half_precision_problem(folder: Path, dtype: str) -> str | None:
-    """Gemma 3 overflows float16: empty or NaN answers (huggingface/transformers#36822)."""
-    if dtype == "float16" and model_type(folder).startswith("gemma3"):
-        return (
+def check(folder: Path, adapter: StagedAdapter) -> None:
+    """What can be known before the weights are read. Raises ReportCardError.
+
+    Gemma 3 overflows float16: empty or NaN answers (huggingface/transformers#36822).
+    """
+    from model_adapters._torch import device_of
+
+    device_of(adapter)
+    if resolved_dtype(adapter) == "float16" and model_type(folder).startswith("gemma3"):
+        raise ReportCardError(
             "Gemma 3 overflows in float16 and answers with nothing: say model.dtype=bfloat16, or"
             " float32 on a GPU without bfloat16 (V100, T4)."
         )
-    return None
+    processor_of(folder)
 
 
-def weight_bytes(folder: Path, dtype: str) -> int:
+def memory(folder: Path, adapter: StagedAdapter) -> str | None:
+    """A sentence when weights and one batch would not fit on the GPU."""
+    from model_adapters._torch import checked_memory
+
+    dtype = resolved_dtype(adapter)
+    tokens = PROMPT_TOKENS + (adapter.max_new_tokens or 0)
+    return checked_memory(
+        adapter, _weight_bytes(folder, dtype), _bytes_per_token(folder, dtype), tokens
+    )
+
+
+def _weight_bytes(folder: Path, dtype: str) -> int:
     """Bytes of the parameters once they are held in `dtype`."""
     from harness.checkpoints import safetensors_shapes
 
@@ -57,8 +75,8 @@ def weight_bytes(folder: Path, dtype: str) -> int:
     return total
 
 
-def cache_bytes(folder: Path, dtype: str, tokens: int) -> int:
-    """Bytes of keys and values of one answer, out of config.json; 0 where it does not say."""
+def _bytes_per_token(folder: Path, dtype: str) -> int:
+    """Bytes of keys and values of a token, out of config.json; 0 where it does not say."""
     config = read_json(folder / "config.json")
     text = config.get("text_config") or config
     try:
@@ -67,7 +85,7 @@ def cache_bytes(folder: Path, dtype: str, tokens: int) -> int:
         width = int(text.get("head_dim") or int(text["hidden_size"]) // heads)
     except (KeyError, TypeError, ValueError):
         return 0
-    return 2 * layers * pairs * width * tokens * (4 if dtype == "float32" else 2)
+    return 2 * layers * pairs * width * (4 if dtype == "float32" else 2)
 
 
 @cache
@@ -162,9 +180,8 @@ def load_model(folder: Path, adapter: StagedAdapter) -> tuple[Any, tuple[int, ..
     ends = list(ends) if isinstance(ends, list | tuple) else [ends]
     ends.append(processor_of(folder).tokenizer.eos_token_id)
     model.generation_config = GenerationConfig()
-    return model.eval().to(device_of(adapter)), tuple(
-        dict.fromkeys(e for e in ends if e is not None)
-    )
+    known = tuple(dict.fromkeys(end for end in ends if end is not None))
+    return model.eval().to(device_of(adapter)), known
 
 
 def answers(

@@ -168,6 +168,21 @@ def memory_problem(weights: int, per_request: int, batch_size: int, free: int) -
     )
 
 
+def checked_memory(
+    adapter: StagedAdapter, weight_bytes: int, kv_bytes_per_token: int, tokens: int
+) -> str | None:
+    """`memory_problem` of this adapter on the GPU it would run on; None where that is no GPU.
+
+    weight_bytes: in the dtype they are held in. tokens: of the longest request, answer included.
+    kv_bytes_per_token: 2 · layers · width of the keys · bytes of a number.
+    """
+    device = device_of(adapter)
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return memory_problem(weight_bytes, kv_bytes_per_token * tokens, adapter.batch_size, free)
+
+
 class Features:
     """Vision features, computed once per image and run; kept while the image is asked for again."""
 

@@ -1,6 +1,6 @@
-"""Any chat model with images that transformers knows and that has a chat template: YAML is enough.
+"""Any chat model with images that transformers knows, described by a YAML file alone.
 
-    reportcard generate requests.jsonl model=medgemma_4b model.weights=FOLDER --out predictions.jsonl
+    reportcard generate requests.jsonl model=medgemma_4b model.weights=FOLDER --out OUT.jsonl
 
 The presets in conf/model say what each is asked and how its answer is read; nothing here knows one
 of them. Prompt and parsing need no weights (_instructions.py, _answers.py), the processor and the
@@ -19,15 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.api import ModelCard, Report, ReportCardError, Request
-from harness.checkpoints import fetch, locate
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of, resolved_dtype
+from harness.checkpoints import HUB_ID, fetch, locate
+from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 from model_adapters._answers import KINDS, read
 from model_adapters._instructions import ROLES, Asked, asked
 
 PACKAGES = ("torch", "transformers", "safetensors")
 FILES = ("config.json", "tokenizer_config.json")
 NEEDS = (*FILES, "*.safetensors")
-PROMPT_TOKENS = 4096  # allowed for when memory is estimated: images and text of one request
 
 
 class HuggingFace(StagedAdapter):
@@ -86,12 +85,12 @@ class HuggingFace(StagedAdapter):
     @property
     def card(self) -> ModelCard:
         description, licence, trained_on = self._card
-        _, _, revision = (self.weights or "").partition("@")
+        hub = HUB_ID.fullmatch(self.weights or "")
         return ModelCard(
             description,
             inputs=("images", *_words(self.context, self.instruction)),
             weights=self.repository,
-            revision=revision or None,
+            revision=hub["revision"] if hub else None,
             licence=licence,
             trained_on=trained_on,
             url=f"https://huggingface.co/{self.repository}" if self.repository else None,
@@ -123,35 +122,13 @@ class HuggingFace(StagedAdapter):
                 f" commit listed at https://huggingface.co/{self.repository}/commits"
             )
         try:
+            from model_adapters._chat_models import check, memory
+
             folder = locate(self.weights, NEEDS).folder
-            self._check(folder)
-            return self._memory_problem(folder)
+            check(folder, self)
+            return memory(folder, self)
         except ReportCardError as error:
             return str(error)
-
-    def _check(self, folder: Path) -> None:
-        """Everything that can be known before the weights are read. Raises ReportCardError."""
-        from model_adapters._chat_models import half_precision_problem, processor_of
-        from model_adapters._torch import device_of
-
-        device_of(self)
-        if problem := half_precision_problem(folder, resolved_dtype(self)):
-            raise ReportCardError(problem)
-        processor_of(folder)
-
-    def _memory_problem(self, folder: Path) -> str | None:
-        import torch
-
-        from model_adapters._chat_models import cache_bytes, weight_bytes
-        from model_adapters._torch import device_of, memory_problem
-
-        device = device_of(self)
-        if device.type != "cuda":
-            return None
-        dtype = resolved_dtype(self)
-        each = cache_bytes(folder, dtype, PROMPT_TOKENS + (self.max_new_tokens or 0))
-        free, _ = torch.cuda.mem_get_info(device)
-        return memory_problem(weight_bytes(folder, dtype), each, self.batch_size, free)
 
     def prompt(self, request: Request) -> Prompt:
         said = self._asked(request)
@@ -176,14 +153,23 @@ class HuggingFace(StagedAdapter):
     def load(self) -> None:
         if self._model is not None:
             return
-        from model_adapters._chat_models import load_model
+        from model_adapters._chat_models import check, load_model
 
         folder = fetch(self.weights or "", NEEDS).folder
-        self._check(folder)
+        check(folder, self)
         self._folder = folder
         self._model, self._ends = load_model(folder, self)
 
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
+        """Rows with as many images share a pass: Mllama's answers change with padded images."""
+        found: dict[int, Completion] = {}
+        for count in {len(p.pixels) for p in batch}:
+            rows = [n for n, p in enumerate(batch) if len(p.pixels) == count]
+            alike = self._complete([batch[n] for n in rows])
+            found.update(zip(rows, alike, strict=True))
+        return [found[n] for n in range(len(batch))]
+
+    def _complete(self, batch: Sequence[Prepared]) -> list[Completion]:
         from model_adapters._chat_models import answers
 
         turns = [self._turns(self._asked(p.request), p.pixels) for p in batch]

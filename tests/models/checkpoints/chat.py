@@ -23,15 +23,15 @@ Write an example findings section for the CXR. Describe the findings of this che
 """.splitlines()
 
 SPECIAL = {
-    "llava": ["<unk>", "<s>", "</s>", "<pad>", "<image>"],
-    "gemma3": ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
-    + ["<start_of_image>", "<end_of_image>", "<image_soft_token>"],
-    "mllama": ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>", "<|finetune_right_pad_id|>"]
-    + ["<|image|>"],
-    "qwen2_5_vl": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
-    + ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"],
-    "llava_onevision": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"],
+    "llava": "<unk> <s> </s> <pad> <image>",
+    "gemma3": "<pad> <eos> <bos> <unk> <start_of_turn> <end_of_turn> <start_of_image>"
+    " <end_of_image> <image_soft_token>",
+    "mllama": "<|begin_of_text|> <|end_of_text|> <|eot_id|> <|finetune_right_pad_id|> <|image|>",
+    "qwen2_5_vl": "<|endoftext|> <|im_start|> <|im_end|> <|vision_start|> <|vision_end|>"
+    " <|image_pad|> <|video_pad|>",
+    "llava_onevision": "<|endoftext|> <|im_start|> <|im_end|> <image> <video>",
 }
+VISION = "<|vision_start|><|image_pad|><|vision_end|>"
 # bos, eos, pad, the mark of an image
 ROLES = {
     "llava": ("<s>", "</s>", "<pad>", "<image>"),
@@ -41,7 +41,7 @@ ROLES = {
         None,
         "<|im_end|>",
         "<|endoftext|>",
-        "<|vision_start|><|image_pad|><|vision_end|>",
+        VISION,
     ),
     "llava_onevision": (None, "<|im_end|>", "<|endoftext|>", "<image>"),
 }
@@ -54,7 +54,7 @@ def tokenizer(kind: str, **extra: str) -> Any:
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=SPECIAL[kind],
+        special_tokens=SPECIAL[kind].split(),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -75,7 +75,7 @@ def tokenizer(kind: str, **extra: str) -> Any:
 
 def template(kind: str) -> str:
     """Bos, then role and content of each message, then the assistant's turn."""
-    bos, eos, _, image = ROLES[kind]
+    bos, _, _, image = ROLES[kind]
     begin = "{{ bos_token }}" if bos else ""
     return (
         begin + "{% for m in messages %}{{ m['role'] | upper }}: {% for c in m['content'] %}"
@@ -221,7 +221,7 @@ def qwen2_5_vl(folder: Path) -> Path:
     config = transformers.Qwen2_5_VLConfig(
         text_config={
             **LM, **_ids(made, "qwen2_5_vl"),
-            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]},
         },
         vision_config={
             "depth": 2, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2,
