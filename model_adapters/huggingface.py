@@ -100,8 +100,12 @@ class HuggingFace(StagedAdapter):
 
     @property
     def identity(self) -> Mapping[str, Any]:
+        try:
+            weights: str | None = locate(self.weights, NEEDS).identity
+        except ReportCardError:  # `missing` says so before anything runs
+            weights = self.weights
         return {
-            "weights": locate(self.weights, NEEDS).identity,
+            "weights": weights,
             "instruction": self.instruction,
             "context": self.context,
             "system": self.system,

@@ -93,8 +93,10 @@ def test_boxes_are_fractions_in_order(text: str, boxes: list[tuple[float, ...]])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "piece",
-    ["{", "}", r"\boxed{", "<think>", "</think>", "<answer>", "Findings:", "\nImpression:*"]
-    + ["[", "[0.1, ", "[0.1,0.2,0.3,0.4]", " ", "\n", "*", "# ", "9", "\x00", "🫁", "\\"],
+    [
+        *("{", "}", r"\boxed{", "<think>", "</think>", "<answer>", "Findings:", "\nImpression:*"),
+        *("[", "[0.1, ", "[0.1,0.2,0.3,0.4]", " ", "\n", "*", "# ", "9", "\x00", "🫁", "\\"),
+    ],
 )
 def test_hostile_text_is_read_quickly_and_without_an_error(kind: str, piece: str) -> None:
     text = piece * (50_000 // len(piece))
