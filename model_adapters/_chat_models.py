@@ -127,6 +127,17 @@ def processor_of(folder: Path) -> Any:
     return made
 
 
+def processor_options(processor: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Padding, and the preset's options; min_pixels and max_pixels, as Qwen's papers name them, are
+    the edges of `size` in transformers from 5.23 on."""
+    found = {"padding": True, **options}
+    edges = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"}
+    if any(name in options for name in edges.values()):
+        size = processor.image_processor.size
+        found["size"] = {edge: found.pop(name, None) or size[edge] for edge, name in edges.items()}
+    return found
+
+
 def _processor_class(folder: Path) -> str | None:
     for name in ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
         if (folder / name).is_file() and (found := read_json(folder / name).get("processor_class")):

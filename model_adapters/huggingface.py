@@ -174,11 +174,11 @@ class HuggingFace(StagedAdapter):
         return [found[n] for n in range(len(batch))]
 
     def _complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        from model_adapters._chat_models import answers
+        from model_adapters._chat_models import answers, processor_options
 
         turns = [self._turns(self._asked(p.request), p.pixels) for p in batch]
         processor = self._processor()
-        options = {"padding": True, **self.options}
+        options = processor_options(processor, self.options)
         with self._one_at_a_time:
             inputs = processor.apply_chat_template(
                 turns,
