@@ -67,7 +67,7 @@ def locate(
     elif folder.exists():
         raise ReportCardError(f"{option}: {folder} is a file; give the folder that holds it.")
     elif match := HUB_ID.fullmatch(weights):
-        snapshot = _cached(match["repo"], match["revision"])
+        snapshot = cached(match["repo"], match["revision"])
         if snapshot is None:
             raise ReportCardError(
                 f"{option}: {weights} is not in this machine's Hugging Face cache."
@@ -91,7 +91,7 @@ def fetch(weights: str, needs: tuple[str, ...], option: str = "model.weights") -
     Raises ReportCardError for a gate without a token, an unknown repository or commit, no network.
     """
     match = HUB_ID.fullmatch(weights)
-    if match and not Path(weights).exists() and _cached(match["repo"], match["revision"]) is None:
+    if match and not Path(weights).exists() and cached(match["repo"], match["revision"]) is None:
         _download(match["repo"], match["revision"], needs, option)
     return locate(weights, needs, option)
 
@@ -158,7 +158,7 @@ def size_of(folder: Path, patterns: tuple[str, ...]) -> int:
     return sum(p.stat().st_size for pattern in patterns for p in folder.glob(pattern))
 
 
-def _cached(repo: str, revision: str) -> Path | None:
+def cached(repo: str, revision: str) -> Path | None:
     """The snapshot folder of a commit in the Hugging Face cache; None: not there."""
     try:
         from huggingface_hub import snapshot_download

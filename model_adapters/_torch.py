@@ -86,11 +86,19 @@ def built(cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype
     try:
         with quiet():
             model, info = cls.from_pretrained(
-                None, config=config, state_dict=dict(state), dtype=dtype, output_loading_info=True
+                None,
+                config=config,
+                state_dict=dict(state),
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, by name
             )
     except (RuntimeError, ValueError) as error:
         raise ReportCardError(f"{what}: {' '.join(str(error).split())[:300]}") from None
+    misshapen = [f"{k} is {tuple(a)} and not {tuple(b)}" for k, a, b in info.pop("mismatched_keys")]
     problems = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
+    if misshapen:
+        problems["misshapen"] = sorted(misshapen)
     if problems:
         said = "; ".join(
             f"{len(keys)} {kind.replace('_', ' ')}: {', '.join(keys[:3])}"
@@ -166,6 +174,21 @@ def memory_problem(weights: int, per_request: int, batch_size: int, free: int) -
         f"the GPU has {free / gib:.1f} GiB free, too little for model.batch_size={batch_size}:"
         f" model.batch_size={fits} would fit."
     )
+
+
+def checked_memory(
+    adapter: StagedAdapter, weight_bytes: int, kv_bytes_per_token: int, tokens: int
+) -> str | None:
+    """`memory_problem` of this adapter on the GPU it would run on; None where that is no GPU.
+
+    weight_bytes: in the dtype they are held in. tokens: of the longest request, answer included.
+    kv_bytes_per_token: 2 · layers · width of the keys · bytes of a number.
+    """
+    device = device_of(adapter)
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return memory_problem(weight_bytes, kv_bytes_per_token * tokens, adapter.batch_size, free)
 
 
 class Features:
