@@ -94,9 +94,7 @@ class PieceTokens:
         self.bos, self.eos = self._pieces.bos, self._pieces.eos
         self._legacy = config.get("legacy") is not False
         self.added = {
-            name: number
-            for name, number in _added(folder, config).items()
-            if name not in SPECIALS
+            name: number for name, number in _added(folder, config).items() if name not in SPECIALS
         }
         self._specials = {"<unk>": 0, "<s>": self.bos, "</s>": self.eos}
         self._ids = {**self._specials, **self.added}

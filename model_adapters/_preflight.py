@@ -15,9 +15,7 @@ from model_adapters._checkpoint import here, packages_problem
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
 
-def problem(
-    adapter: StagedAdapter, needs: tuple[str, ...], llama: str, tokens: int
-) -> str | None:
+def problem(adapter: StagedAdapter, needs: tuple[str, ...], llama: str, tokens: int) -> str | None:
     """None when it can run; else a sentence. Loads nothing.
 
     llama: the part of config.json that describes the language model. tokens: of the longest

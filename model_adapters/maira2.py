@@ -65,6 +65,7 @@ class Maira2(StagedAdapter):
             trained_on=("MIMIC-CXR", "PadChest", "USMix (private)"),
             url="https://huggingface.co/microsoft/maira-2",
             needs_pixels=True,
+            draws=self.sampling.draws if self.sampling else 1,
         )
 
     @property

@@ -49,7 +49,12 @@ def request(lateral: bool = False, prior: Prior | None = None, **changes: object
 INPUTS = [
     (False, None, " only<image>", ("f",)),
     (True, None, "<image> and the current lateral image<image>", ("f", "l")),
-    (False, Prior((OLD,), REPORT), "<image> and the prior frontal image<image>" + PRIOR, ("f", "o")),
+    (
+        False,
+        Prior((OLD,), REPORT),
+        "<image> and the prior frontal image<image>" + PRIOR,
+        ("f", "o"),
+    ),
     (
         False,
         Prior((OLD,), None),
