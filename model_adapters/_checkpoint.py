@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.api import ReportCardError
 from harness.checkpoints import HUB_ID, Checkpoint, cached, locate
+from model_adapters._sentencepiece import Pieces
 
 PACKAGES = ("torch", "transformers", "sentencepiece", "safetensors")
 
@@ -44,6 +45,26 @@ def identity_of(weights: str | None) -> str:
         return locate(weights, ()).identity
     except ReportCardError:
         return "absent"
+
+
+def revision_of(weights: str | None) -> str | None:
+    """The commit of a pinned hub id."""
+    match = HUB_ID.fullmatch(weights or "")
+    return match["revision"] if match else None
+
+
+def pieces_of(*places: tuple[str | None, str]) -> Pieces | None:
+    """The tokenizer.model of the first (folder or hub id, option) that has one here."""
+    if packages_problem(("sentencepiece",)):
+        return None
+    for weights, option in places:
+        try:
+            found = here(weights, ("tokenizer.model",), option)
+        except ReportCardError:
+            continue
+        if found:
+            return Pieces(found.path("tokenizer.model"))
+    return None
 
 
 def _to_come(weights: str | None) -> bool:

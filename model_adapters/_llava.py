@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 IMAGE = -200  # LLaVA's own placeholder id (llava/constants.py)
 
 
-def ids_with_images(pieces: Pieces, text: str, placeholder: str = "<image>") -> tuple[int, ...]:
+def ids_with_images(
+    pieces: Pieces, text: str, images: int, placeholder: str = "<image>"
+) -> tuple[int, ...]:
     """One bos, then each part of the text between placeholders tokenised by itself, IMAGE between.
+    Only the first `images` placeholders count: an indication may spell one.
 
     As LLaVA's `tokenizer_image_token` (llava/mm_utils.py): every part gets the blank that LLaMA's
     tokenizer puts before a text.
     """
-    first, *rest = (pieces.encode(part) for part in text.split(placeholder))
+    first, *rest = (pieces.encode(part) for part in text.split(placeholder, images))
     return (pieces.bos, *first, *(i for part in rest for i in (IMAGE, *part)))
 
 

@@ -1,7 +1,7 @@
-"""What MAIRA-2 is told, word for word: the template it was trained with and the three tasks' texts.
+"""What MAIRA-2 is told, word for word: its template and the texts of its three tasks.
 
-Source: microsoft/maira-2, chat_template.json and processing_maira2.py, in public copies. One word is
-unverified: the copy at hand says "structured description"; three independent quotations say
+Source: microsoft/maira-2, chat_template.json and processing_maira2.py, in public copies. One word
+is unverified: the copy at hand says "structured description"; three independent quotations say
 "description", which is used here. The double blanks are the template's own.
 """
 

@@ -83,22 +83,18 @@ def built(cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype
 
     Raises ReportCardError for a missing, an unexpected or a misshapen tensor.
     """
+    # What is misshapen is told below, by name.
+    loading = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
         with quiet():
             model, info = cls.from_pretrained(
-                None,
-                config=config,
-                state_dict=dict(state),
-                dtype=dtype,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told below, by name
+                None, config=config, state_dict=dict(state), **loading
             )
     except (RuntimeError, ValueError) as error:
         raise ReportCardError(f"{what}: {' '.join(str(error).split())[:300]}") from None
-    misshapen = [f"{k} is {tuple(a)} and not {tuple(b)}" for k, a, b in info.pop("mismatched_keys")]
+    wrong = info.pop("mismatched_keys")
+    info["misshapen"] = [f"{k} is {tuple(a)} and not {tuple(b)}" for k, a, b in wrong]
     problems = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
-    if misshapen:
-        problems["misshapen"] = sorted(misshapen)
     if problems:
         said = "; ".join(
             f"{len(keys)} {kind.replace('_', ' ')}: {', '.join(keys[:3])}"
@@ -181,7 +177,7 @@ def checked_memory(
 ) -> str | None:
     """`memory_problem` of this adapter on the GPU it would run on; None where that is no GPU.
 
-    weight_bytes: in the dtype they are held in. tokens: of the longest request, answer included.
+    weight_bytes: as held. tokens: of the longest request, answer included.
     kv_bytes_per_token: 2 · layers · width of the keys · bytes of a number.
     """
     device = device_of(adapter)

@@ -29,7 +29,7 @@ from harness.staged import (
     prior_frontal_of,
 )
 from harness.store import digest, read_json
-from model_adapters._checkpoint import identity_of
+from model_adapters._checkpoint import identity_of, revision_of
 from model_adapters._llama_tokens import PieceTokens
 from model_adapters._llava import IMAGE
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
@@ -66,12 +66,11 @@ class CxrLlava(StagedAdapter):
 
     @property
     def card(self) -> ModelCard:
-        weights, _, revision = (self.weights or "").partition("@")
         return ModelCard(
             "CXR-LLaVA v2 (CLIP ViT-L/16, Llama-2-7B): one free report of one image",
             inputs=("frontal",),
-            weights=weights or None,
-            revision=revision or None,
+            weights=identity_of(self.weights),
+            revision=revision_of(self.weights),
             licence="CC-BY-NC, Llama 2 licence",
             trained_on=("MIMIC-CXR", "several public CXR datasets"),
             url="https://huggingface.co/ECOFRI/CXR-LLAVA-v2",

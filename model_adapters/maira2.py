@@ -30,7 +30,7 @@ from harness.staged import (
 )
 from harness.store import digest, read_json
 from model_adapters import _maira2_prompt as words
-from model_adapters._checkpoint import identity_of
+from model_adapters._checkpoint import identity_of, revision_of
 from model_adapters._llama_tokens import Tokens, llama_tokens
 from model_adapters._maira2_answer import BINS, parse, placed
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
@@ -47,7 +47,7 @@ ALONE = "phrase grounding shows the frontal image and the phrase alone"
 
 
 class Maira2(StagedAdapter):
-    """dtype: bfloat16 on a GPU, where the card's examples load float32; model.dtype=float32 does."""
+    """Greedy, in bfloat16 on a GPU; the card's examples load float32: model.dtype=float32."""
 
     paper_dtype = "bfloat16"
     tokens_per_image = 1369
@@ -55,12 +55,11 @@ class Maira2(StagedAdapter):
 
     @property
     def card(self) -> ModelCard:
-        weights, _, revision = (self.weights or "").partition("@")
         return ModelCard(
             "MAIRA-2 (RAD-DINO, Vicuna-7B): findings, with boxes where asked",
             inputs=("frontal", "lateral", "prior_image", "prior_report", *SECTIONS, "phrase"),
-            weights=weights or None,
-            revision=revision or None,
+            weights=identity_of(self.weights),
+            revision=revision_of(self.weights),
             licence="MSRLA (research only, gated)",
             trained_on=("MIMIC-CXR", "PadChest", "USMix (private)"),
             url="https://huggingface.co/microsoft/maira-2",

@@ -303,5 +303,5 @@ def test_a_run_writes_reports(tmp_path, speaking):
     assert main(["run", "dataset=phantom", *options, *weights, *where]) == 0
     (path,) = results.glob("predictions/*/*/predictions.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["report"]["findings"] for row in rows] == ["effusion seen."] * 3
+    assert [row["findings"] for row in rows] == ["effusion seen."] * 3
     assert {row["status"] for row in rows} == {"ok"}

@@ -35,6 +35,7 @@ ONE = Request("one", (image("f1", "PA"),), indication="cough  // r/o effusion?")
 THREE = Request(
     "three", (image("f2", "AP"), image("l2", "LATERAL")), PRIOR, technique="PA  and lat."
 )
+MARKED = replace(ONE, indication="a   b\n<obj> c  <x7>  ")
 SHORT = Request("short", (image("f3", "PA", 60, 100),))
 
 
@@ -60,9 +61,7 @@ def loaded(checkpoint) -> Maira2:
 
 
 @pytest.mark.parametrize("legacy", [None, True, False])
-@pytest.mark.parametrize(
-    "request_", [ONE, THREE, replace(ONE, indication="a   b\n<obj> c  <x7>  ")]
-)
+@pytest.mark.parametrize("request_", [ONE, THREE, MARKED])
 def test_both_tokenizer_layouts_give_sentencepieces_own_ids(tmp_path, legacy, request_):
     write_tokenizer(tmp_path / "fast", ADDED, fast=True, legacy=legacy)
     write_tokenizer(tmp_path / "slow", ADDED, fast=False, legacy=legacy)
@@ -228,7 +227,7 @@ def test_the_image_matters(loaded):
 
 
 def test_a_mixed_batch_answers_as_single_requests_do_in_any_order(loaded):
-    requests = [ONE, THREE, SHORT]
+    requests = [ONE, THREE]
     singles = [loaded.generate([r])[0] for r in requests]
     assert loaded.generate(requests) == singles
     assert loaded.generate(requests[::-1]) == singles[::-1]
@@ -304,9 +303,7 @@ def test_a_missing_tensor_is_refused(tmp_path, tensor):
         Maira2(str(folder)).load()
 
 
-@pytest.mark.parametrize(
-    "tensor", ["vision_tower.more", "language_model.model.more", "head.weight"]
-)
+@pytest.mark.parametrize("tensor", ["vision_tower.x", "language_model.model.x", "head.weight"])
 def test_an_unknown_tensor_is_refused(tmp_path, tensor):
     folder = write_maira2(tmp_path / "m", add=tensor, shards=1)
     with pytest.raises(ReportCardError, match="not the checkpoint of this model"):
@@ -378,6 +375,6 @@ def test_a_run_writes_reports_and_boxes(tmp_path, speaking, dataset):
     (path,) = results.glob("predictions/*/*/predictions.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["status"] for row in rows] == ["ok"] * 3
-    assert {row["report"]["findings"] for row in rows} == {"effusion"}
-    boxes = [len(p["boxes"]) for row in rows for p in row["report"].get("phrases", [])]
+    assert {row["findings"] for row in rows} == {"effusion"}
+    boxes = [len(p["boxes"]) for row in rows for p in row.get("phrases", [])]
     assert boxes == ([] if dataset == "phantom" else [1, 1, 1])

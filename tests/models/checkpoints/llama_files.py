@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,6 @@ def chain(state: dict[str, Any], prefix: str, tokens: Sequence[int]) -> None:
     table = state[f"{prefix}embed_tokens.weight"]
     head_name = next(name for name in state if name.endswith("lm_head.weight"))
     head = torch.zeros_like(state[head_name])
-    for before, after in zip(tokens, tokens[1:], strict=False):
+    for before, after in pairwise(tokens):
         head[after] = table[before]
     state[head_name] = head
