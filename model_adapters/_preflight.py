@@ -41,15 +41,16 @@ def _device_problem(
         return None
     size = 4 if resolved_dtype(adapter) == "float32" else 2
     config = described(read_json(found.path("config.json")), llama, str(found.folder))
-    layers, width = int(config["num_hidden_layers"]), int(config["hidden_size"])
+    # A nested config is saved without what is LlamaConfig's default: the sizes of 7B.
+    layers, width = int(config.get("num_hidden_layers", 32)), int(config.get("hidden_size", 4096))
     return checked_memory(adapter, size * _parameters(found), 2 * layers * width * size, tokens)
 
 
 def described(config: Mapping[str, Any], part: str, what: str) -> dict[str, Any]:
     """config[part]. Raises ReportCardError unless it describes a Llama."""
     found = config.get(part)
-    if not isinstance(found, dict) or not {"num_hidden_layers", "hidden_size"} <= found.keys():
-        raise ReportCardError(f"{what}: config.json does not describe a language model: {part}.")
+    if not isinstance(found, dict) or found.get("model_type", "llama") != "llama":
+        raise ReportCardError(f"{what}: {part} of config.json does not describe a Llama.")
     return found
 
 

@@ -193,7 +193,7 @@ class CxrLlava(StagedAdapter):
         text = described(config, "llama", what)
         joined = projector(
             {f"0.{name}": tensor for name, tensor in bridge.items()},
-            (int(vision["width"]), int(text["hidden_size"])),
+            (int(vision["width"]), int(text.get("hidden_size", 4096))),
             dtype_of(self),
             f"{what} (mm_projector)",
         ).to(device_of(self))

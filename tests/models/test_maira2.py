@@ -336,6 +336,11 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path, checkpoint)
     assert "no tokenizer.json and no tokenizer.model" in Maira2(str(bare)).missing()
     (bare / "model-00003-of-00006.safetensors").unlink()
     assert "1 of 6 shards" in Maira2(str(bare)).missing()
+    small = write_maira2(tmp_path / "s", shards=1, text_config={"model_type": "llama"})
+    assert Maira2(str(small)).missing() is None  # sizes left out are the default's
+    other = write_maira2(tmp_path / "o", shards=1, text_config={"model_type": "mistral"})
+    with pytest.raises(ReportCardError, match="does not describe a Llama"):
+        Maira2(str(other)).load()
     if not torch.cuda.is_available():
         assert "CUDA is not available" in Maira2(str(checkpoint), device="cuda").missing()
 

@@ -106,7 +106,7 @@ def write_maira2(
     if add:
         state[add] = state["vision_tower.layernorm.bias"].clone()
     write_shards(folder, state, shards)
-    text = tiny_llama_config(VOCABULARY).to_dict()
+    text = tiny_llama_config(VOCABULARY).to_diff_dict()  # as nested configs are saved
     text = {k: v for k, v in text.items() if k not in ("rope_parameters", "dtype")}
     text |= {"rope_scaling": {"type": "linear", "factor": 1.5}, "torch_dtype": "float32"}
     vision = {
