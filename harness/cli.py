@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.arguments import parser
 
 if TYPE_CHECKING:
+    from harness.api import Json
     from harness.settings import RunConfig
 
 
@@ -80,10 +81,13 @@ def _stages(
     config = _config(arguments)
     outcome = run(config, frozenset(stages), fetch, _say)
     if publish and any(systems for _, systems in outcome.scored):
-        files = _publish(config, everything=False)
+        model, files = _publish(config, everything=False)
+        from harness.leaderboard.terminal import published_line
         from harness.tracking import log, tracking_uri
 
         logged = log(config, outcome.scored, files, _say)
+        if line := published_line(model, files[0]):
+            _say(f"  {line}")
         _say("")
         for path in files:
             _say(f"  {path}")
@@ -128,8 +132,8 @@ def _new_model(arguments: argparse.Namespace) -> int:
     return write_model(arguments.name, _say)
 
 
-def _publish(config: RunConfig, everything: bool) -> list[Path]:
-    """Write the leaderboard's files, show its tables, and return the paths."""
+def _publish(config: RunConfig, everything: bool) -> tuple[Json, list[Path]]:
+    """Write the leaderboard's files and show its tables. Returns what was shown and the paths."""
     from harness.leaderboard.publish import write_model
     from harness.leaderboard.tables import collect
     from harness.leaderboard.terminal import render
@@ -138,11 +142,16 @@ def _publish(config: RunConfig, everything: bool) -> list[Path]:
     model = collect(config.results_dir, everything)
     files = write_model(model, config.results_dir)
     render(model, console())
-    return files
+    return model, files
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    for path in _publish(_config(arguments), arguments.all):
+    from harness.leaderboard.terminal import render_published
+    from harness.terminal import console
+
+    model, files = _publish(_config(arguments), arguments.all)
+    render_published(model, console())
+    for path in files:
         _say(f"  {path}")
     return 0
 

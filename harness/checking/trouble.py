@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def _all_texts(request: Request, text: str | None) -> Request:
     return replace(request, indication=text, technique=text, comparison=text)
 
 
-VARIANTS = {
+VARIANTS: dict[str, Callable[[Request], Request]] = {
     "no context": lambda r: replace(_all_texts(r, None), age=None, sex=None),
     "empty context": lambda r: _all_texts(r, ""),
     "blank context": lambda r: _all_texts(r, " \n\t "),

@@ -1,8 +1,9 @@
-"""The boards as rich tables: what `reportcard leaderboard` prints."""
+"""The boards as rich tables: what `reportcard run` and `reportcard leaderboard` print."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api import Json
@@ -23,13 +24,20 @@ def render(model: Json, console: Console) -> None:
     """One table per board, with as many columns as fit; the rest is named below it."""
     for board in model["boards"]:
         _board(board, console)
-    _published(model.get("published", ()), console)
 
 
-def _published(cohorts: Sequence[Json], console: Console) -> None:
+def published_line(model: Json, page: Path) -> str:
+    """Where figures that others printed are, for the end of a run; '' if there are none."""
+    boards = len(model.get("published", ()))
+    noun = "board" if boards == 1 else "boards"
+    return f"{boards} {noun} of figures as published: {page}, tab As published" if boards else ""
+
+
+def render_published(model: Json, console: Console) -> None:
     """Who has figures in print on which cohort; the figures and their sources are on the page."""
     from rich.text import Text
 
+    cohorts = model.get("published", ())
     if not cohorts:
         return
     console.print(Text("As published, not measured here (figures and sources on the page)"))

@@ -14,7 +14,7 @@ from harness.api import Json, ReportCardError
 from harness.leaderboard import page
 from harness.leaderboard.publish import tidy
 from harness.leaderboard.published import published, published_dir, read_figures
-from harness.leaderboard.terminal import render
+from harness.leaderboard.terminal import published_line, render, render_published
 
 GOOD = """
 title: A paper
@@ -60,17 +60,22 @@ def test_every_system_that_cannot_be_run_has_a_row_with_its_source() -> None:
     assert "could not be read" in seg["note"]
     assert all(figure["source"] for figure in every)
     primary = {figure["source"] for figure in every if not figure["second_hand"]}
-    assert "Med-PaLM M paper, Table 2" in primary
+    # Read where they were printed; every other figure was read in a text that quotes it.
+    assert primary == {
+        "Med-PaLM M paper, Table 2",
+        "Libra, README of X-iZhang/Libra",
+        "ReXrank, results of an older board",
+    }
 
 
 def test_sources_that_differ_both_stand_and_are_marked() -> None:
-    cohort = by_name()["MIMIC-CXR findings, n 2,461 — as published"]
-    bleu = [f for f in cohort["figures"] if (f["system"], f["metric"]) == ("LLaVA-Rad", "BLEU-4")]
+    rest = by_name()["MIMIC-CXR findings, n not stated — as published"]["figures"]
+    bleu = [f for f in rest if (f["system"], f["metric"]) == ("LLaVA-Rad", "BLEU-4")]
     assert {f["printed"] for f in bleu} == {"15.4", "16.1"}
     assert all(f["conflict"] for f in bleu)
-    rest = by_name()["MIMIC-CXR findings, n not stated — as published"]["figures"]
     # 0.557 in one source is 55.7 in the other.
-    assert not any(f["conflict"] for f in rest if f["system"] == "MAIRA-1")
+    maira = {f["metric"]: f["conflict"] for f in rest if f["system"] == "MAIRA-1"}
+    assert (maira["Micro-F1-14"], maira["Macro-F1-14"]) == (False, True)
     assert all(f["conflict"] for f in rest if f["system"] == "M4CXR" and "F1-14" in f["metric"])
 
 
@@ -121,10 +126,23 @@ def test_page_json_csv_and_terminal_show_them_apart(tmp_path: Path) -> None:
         ("System Y", "as published", "", "", "A paper, Table 2"),
     ]
     console = Console(width=200, file=io.StringIO())
-    render(model, console)
+    render_published(model, console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "MIMIC-CXR findings, n 2,461 — as published: 1 of System <b>X</b>" in printed
     assert "not found: System Y" in printed
+
+
+def test_a_run_says_in_one_line_where_they_are(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    model = {"version": 1, "boards": [], "published": published(tmp_path)}
+    console = Console(width=200, file=io.StringIO())
+    render(model, console)
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+    page_path = Path("results/leaderboard/index.html")
+    assert published_line(model, page_path) == (
+        "1 board of figures as published: results/leaderboard/index.html, tab As published"
+    )
+    assert published_line({"version": 1, "boards": []}, page_path) == ""
 
 
 def test_the_files_are_tracked_and_in_the_wheel() -> None:
