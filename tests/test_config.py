@@ -28,7 +28,7 @@ def test_every_file_composes(group: str, name: str) -> None:
 def test_every_file_is_in_a_known_group() -> None:
     root = config.conf_dir()
     known = {root / g / f"{n}.yaml" for g, n in FILES} | {root / "config.yaml"}
-    known |= {root / "local" / "default.yaml", root / "egress.yaml"}
+    known |= {root / "local" / "default.yaml", root / "egress.yaml", root / "systems.yaml"}
     groups_of_later_stages = {"annotator", "judge", "marks"}
     stray = [
         p

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -58,8 +59,9 @@ def test_what_it_writes_is_checked_tested_and_listed_at_once(checkout: Path) -> 
     assert tested.returncode == 0, tested.stdout
     assert "1 passed" in tested.stdout or "100%" in tested.stdout
 
-    named = reportcard(checkout, "list", "models")
-    assert "brightness of the frontal image" in named.stdout
+    named = reportcard(checkout, "list", "models", "--json")
+    (mine,) = (row for row in json.loads(named.stdout) if row["model"] == "my_toy")
+    assert "brightness of the frontal image" in mine["line"]
 
 
 def test_what_it_writes_passes_the_linter(checkout: Path) -> None:
