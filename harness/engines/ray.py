@@ -70,7 +70,7 @@ class RayEngine:
 
     def _map(self, job: Job, items: list[Any], heavy: bool) -> Iterator[tuple[Any, Any]]:
         """Results of all items. What two replicas were lost on is sent again, item by item."""
-        self._connect()
+        self.connect()
         resources = self._resources(len(items), heavy)
         single: list[Any] = []
         for item, result in Replicas(job, resources).run(items):
@@ -102,7 +102,8 @@ class RayEngine:
             hang_s=settings.hang_s,
         )
 
-    def _connect(self) -> None:
+    def connect(self) -> None:
+        """Join or start the cluster, once. Raises ReportCardError."""
         if self._connected:
             return
         settings = self.settings

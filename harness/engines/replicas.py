@@ -225,7 +225,7 @@ class Replicas:
         except self._ray.exceptions.RayTaskError as error:
             return f"{type(error.cause).__name__} while it started"
         except self._ray.exceptions.RayError as error:
-            return f"the replica died while it started ({type(error).__name__})"
+            return f"the replica died ({type(error).__name__})"
         return "the replica died"
 
     def _bury(self, replica: _Replica, number: int) -> list[int]:
