@@ -111,6 +111,7 @@ class RayEngine:
             os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         # What happens to a replica is said by us; Ray prints a paragraph of it, five times over.
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine takes long
         try:
             import ray
         except ImportError:
@@ -131,7 +132,7 @@ class RayEngine:
                     _temp_dir=self._folder,
                     **quiet,
                 )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises bare Exception for a start that takes too long
             self._clean()
             where = f"the cluster at {address}" if address else "Ray on this machine"
             raise ReportCardError(
