@@ -20,6 +20,7 @@ from harness.api import (
     Report,
     ReportCardError,
     Request,
+    StopRunError,
 )
 from harness.engines.buckets import batches
 from harness.engines.preparing import looking_ahead
@@ -79,6 +80,8 @@ class Worker:
         try:
             answers = list(self.adapter.generate(requests))
             _check(requests, answers)
+        except StopRunError:
+            raise
         except Exception as error:
             scarce = out_of_memory(error)
             if len(requests) > 1:
