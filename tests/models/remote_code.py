@@ -1,7 +1,7 @@
 """A tiny checkpoint with code of its own (auto_map), and the adapter and worker that run it.
 
 Written with the standard library and NumPy, so that the parent needs neither torch nor
-transformers. The class is ours; it says a word per step from the mean of four image quarters.
+transformers. The class is ours; it says a word per step from the means of four image quarters.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ToyModel(PreTrainedModel):
     def speak(self, image, steps):
         halves = [half.chunk(2, -1) for half in image.float().chunk(2, -2)]
         means = torch.stack([quarter.mean() for half in halves for quarter in half])
-        state = self.see((means - means.mean()) / 4)
+        state = self.see(means.sin())
         said = []
         for _ in range(steps):
             said.append(int(self.say(state.tanh()).argmax()))
