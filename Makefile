@@ -39,7 +39,7 @@ $(BIN)/.clinical: $(BIN)/.ready
 	@touch $@
 
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
-	@$(BIN)/python -m pytest tests/clinical tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
+	@$(BIN)/python -m pytest tests/clinical tests/models tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
 
 validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
 	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi
