@@ -2,14 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASET),dataset=$(DATASET)) \
-       $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES)
+       $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES) $(DOTTED)
+# Words with a dot, make benchmark model.weights=/path, are overrides as they stand.
+DOTTED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring .,$(firstword $(subst =, ,$(word)))),'$(word)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup benchmark test test-clinical lint bench validate-labeler audit judge dashboard doctor clean
+.PHONY: help setup setup-gpu benchmark test test-clinical lint bench validate-labeler audit judge new-model check dashboard doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
-	@echo "  variables: MODEL= DATASET= METRICS= LIMIT= SUITE= (comma lists), OVERRIDES='key=value …'"
+	@echo "  variables: MODEL= DATASET= METRICS= LIMIT= SUITE= (comma lists), model.weights=… , OVERRIDES='key=value …'"
 
 # The stamp is newer than what it was made from: an unchanged checkout sets up in no time.
 $(BIN)/.ready: pyproject.toml constraints.txt
@@ -19,6 +21,12 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
+
+$(BIN)/.gpu: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,dev,gpu]'
+	@touch $@
+
+setup-gpu: $(BIN)/.gpu ## the same with torch and transformers, for models with weights
 
 benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRICS= LIMIT= SUITE=)
 	@$(BIN)/reportcard run --fetch $(ARGS)
@@ -31,7 +39,7 @@ $(BIN)/.clinical: $(BIN)/.ready
 	@touch $@
 
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
-	@$(BIN)/python -m pytest tests/clinical tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
+	@$(BIN)/python -m pytest tests/clinical tests/models tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
 
 validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
 	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi
@@ -47,6 +55,12 @@ audit: setup ## what each metric sees of errors made on purpose
 
 judge: setup ## a local judge on 127.0.0.1:8103 (GGUF=your-model.gguf)
 	@$(BIN)/reportcard judge $(if $(GGUF),--gguf $(GGUF))
+
+new-model: setup ## write an adapter, its YAML and its test (NAME=my_model)
+	@$(BIN)/reportcard new-model "$(NAME)"
+
+check: setup ## does a model keep the contract, and look at its image? (MODEL= OVERRIDES=)
+	@$(BIN)/reportcard check $(ARGS)
 
 dashboard: setup ## serve the MLflow runs on 127.0.0.1
 	@$(BIN)/reportcard dashboard

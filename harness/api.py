@@ -33,15 +33,31 @@ class ReportCardError(Exception):
     """Something the user can act on; the CLI prints the sentence and no traceback."""
 
 
+class StopRunError(ReportCardError):
+    """Ends this model's run; what is done stays, the rest is left for the next run."""
+
+
 class ImageError(ReportCardError):
     """An image that cannot be had: it costs its own study, is counted, and the run goes on.
 
-    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame
+    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame | mask
     """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class StopRunError(ReportCardError):
+    """No further study can be answered now (an endpoint is down, a budget is spent): the run stops,
+    keeps what it has, and goes on from there when it is started again.
+
+    answers   of the batch that was asked last: those that were had
+    """
+
+    def __init__(self, message: str, answers: Sequence[Prediction] = ()) -> None:
+        super().__init__(message)
+        self.answers = tuple(answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +154,7 @@ class Request:
 
     `draw` numbers repeated generations for the same study; a sampling model seeds with it.
     `provenance` names the policies that made the request: {"frontal_select": "all", …}.
+    `marks`: what the numbers drawn on the images stand for ("1 left lung"), where marks are on.
     """
 
     study_id: str
@@ -152,6 +169,7 @@ class Request:
     phrase: str | None = None
     draw: int = 0
     provenance: Mapping[str, str] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +192,8 @@ class Prediction:
 
     `raw` is the text before parsing. `used` names the inputs that reached the model.
     `seconds` is wall time and stays out of the prediction file, which is byte-reproducible; so do
-    `token_ids`, which `reportcard generate --token-ids` writes.
+    `token_ids`, which `reportcard generate --token-ids` writes. `answered_by`: the id under
+    which an endpoint answered, where it says one.
     """
 
     study_id: str
@@ -188,6 +207,7 @@ class Prediction:
     error: str | None = None
     draw: int = 0
     token_ids: tuple[int, ...] | None = None
+    answered_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +327,8 @@ class MetricSpec:
     `headline` names the keys that tables show, the one to show alone first; the others are in files
     and details. Empty: all, and the last alone (BLEU-4, ROUGE-L).
     `whole_corpus`: a row depends on the other pairs of the call, so `rows` needs all at once.
+    `boxes`: it reads where findings are and no text, so it says nothing of a cohort without boxes,
+    nor of a run that writes none.
     """
 
     version: str
@@ -315,6 +337,7 @@ class MetricSpec:
     annotators: tuple[str, ...] = ()
     headline: tuple[str, ...] = ()
     whole_corpus: bool = False
+    boxes: bool = False
 
 
 class ModelAdapter(Protocol):
@@ -338,6 +361,11 @@ class ModelAdapter(Protocol):
     #   batch_size                 instead of engine.batch_size
     #   identity                   a mapping: what decides the answers, instead of the options
     #   admit(custody)             whose requests are coming, before any is sent off this machine
+    #   resume(rows)               stored lines of this run that are there already, before the first
+    #                              batch; none in a new run
+    #   independent = True         an answer does not depend on what shares its batch, so a resumed
+    #                              run asks for what is missing only
+    #   shown(request) -> mapping  what it would send, for `reportcard prompt`: "prompt" and others
     #   close()                    after the last batch
     # A model with weights extends harness.staged.StagedAdapter, which has them all.
 

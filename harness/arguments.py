@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("what", choices=["openi", "weights"])
     listing = verb("list", "what there is to choose from", overrides=False)
     listing.add_argument("what", choices=["models", "datasets", "metrics", "protocols", "suites"])
+    listing.add_argument("--json", action="store_true", help="as JSON")
     audit = verb("audit", "what a judge, or each metric, sees of errors that we made on purpose")
     audit.add_argument("what", choices=["judge", "metrics"])
     audit.add_argument("--metrics", help="comma list (judge: chexprompt; metrics: every metric)")

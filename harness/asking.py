@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from harness.api import Json
-from harness.budget import Ledger, SpentError
+from harness.budget import IMAGE_TOKENS, Ledger, SpentError
 from harness.endpoint import Answer, Endpoint, Mode
 from harness.failures import (
+    CONTENT_FILTER,
     DownError,
     FailureError,
     FinalError,
@@ -84,7 +85,8 @@ class Modes:
 class Asking:
     """One `ask`. `resolved`: the id that the endpoint is known to resolve the model to; `others`:
     ids that it answered under before. One of those, in turns with `resolved`, is asked again and
-    not used; a new one, or one instead of `resolved`, ends the run.
+    not used; a new one, or one instead of `resolved`, ends the run. `proven`: the endpoint has
+    taken such questions before, so that a refusal is the question's own fault.
     """
 
     def __init__(
@@ -96,14 +98,20 @@ class Asking:
         resolved: str | None,
         deliver: Callable[[Outcome], None],
         others: Set[str] = frozenset(),
+        proven: bool = False,
     ) -> None:
         self.resolved, self._others = resolved, others - {resolved}
         self._own = False  # whether `resolved` has answered in this run
         self._seen: set[str] = set()  # of the others
         self._settings, self._endpoint, self._ledger = settings, endpoint, ledger
         self._modes, self._deliver = modes, deliver
-        self._patience = Patience(settings.patience_s)
-        self._refused = 0
+        self._patience = Patience(settings.patience_s, settings.role)
+        self._refused, self._proven = 0, proven
+
+    @property
+    def stopped(self) -> str | None:
+        """Why no further question was asked, if that is so."""
+        return self._patience.reason
 
     @property
     def by_turns(self) -> str | None:
@@ -155,8 +163,10 @@ class Asking:
                     reason = by_turns(self.resolved, model)
                     return Outcome(index, Verdict(reason=reason, again=True))
             answers.append(answer.record(mode, sampling, max_tokens))
+            if question.once:
+                return Outcome(index, Verdict({}), model, tuple(answers))
             if answer.finish == "content_filter":
-                return Outcome(index, Verdict(reason="content filter"), model, tuple(answers))
+                return Outcome(index, Verdict(reason=CONTENT_FILTER), model, tuple(answers))
             try:
                 value = read(question, answer)
             except BadAnswerError as error:
@@ -241,6 +251,7 @@ class Asking:
             return 0.0
         size = sum(len(m.content.encode("utf-8", "surrogatepass")) for m in question.messages)
         size += len(json.dumps(question.schema)) if question.schema else 0
+        size += IMAGE_TOKENS * sum(len(m.images) for m in question.messages)
         return price.worst(size, len(question.messages), max_tokens)
 
     def _no_mode(self, error: RefusedError) -> FailureError:
@@ -248,7 +259,7 @@ class Asking:
         if error.status == 404:
             return StopError(unknown(self._settings, "HTTP 404"))
         self._refused += 1
-        if self._refused >= REFUSALS and not self._patience.last_success:
+        if self._refused >= REFUSALS and not (self._proven or self._patience.last_success):
             return StopError(str(error))
         return error
 
@@ -272,6 +283,7 @@ def by_turns(resolved: str, other: str) -> str:
 def changed(settings: JudgeSettings, old: str | None, new: str | None) -> str:
     return (
         f"the endpoint answers as {new} where {old} answered before, and one run never mixes two"
-        f" judges: run again to ask {new} everything, or name a dated model as judge.model"
+        f" {settings.role}s: run again to ask {new} everything, or name a dated model as"
+        f" {settings.role}.model"
         f" ({settings.model} moves)"
     )

@@ -1,9 +1,9 @@
-"""What a judge costs: prices are configuration, and a budget stops before it is passed.
+"""What an endpoint costs: prices are configuration, and a budget stops before it is passed.
 
 Before a request goes out its worst case is reserved: every UTF-8 byte of it a token (a tokenizer
-makes no token of less than a byte), and `max_tokens` of output. What came back replaces the
-reservation. A request that was sent and whose answer was lost may have been billed, so its worst
-case stays counted, on an account of its own.
+makes no token of less than a byte), IMAGE_TOKENS per image, and `max_tokens` of output. What came
+back replaces the reservation. A request that was sent and whose answer was lost may have been
+billed, so its worst case stays counted, on an account of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from harness.api import ReportCardError
 
 # Tokens of the chat template around one message, and around the conversation.
 TEMPLATE = 32
+# What one image is reserved as. No provider is known to bill more (from memory, unverified: GPT-4o
+# mini counts up to 2,833 + 8 × 5,667 = 48,169); a server without a limit of its own may.
+IMAGE_TOKENS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,9 @@ class Price:
     output: float
 
     @classmethod
-    def of(cls, prices: Mapping[str, Mapping[str, float]], model: str) -> Price | None:
+    def of(
+        cls, prices: Mapping[str, Mapping[str, float]], model: str, role: str = "judge"
+    ) -> Price | None:
         """A model's price; None where the configuration has none: it is never guessed.
 
         Raises ReportCardError for a price that is none.
@@ -69,7 +74,7 @@ class Price:
             values = [-1.0]
         if not all(math.isfinite(value) and value >= 0 for value in values):
             raise ReportCardError(
-                f"judge.prices.{model} must be {{input: …, cached_input: …, output: …}} in USD per"
+                f"{role}.prices.{model} must be {{input: …, cached_input: …, output: …}} in USD per"
                 " million tokens."
             )
         return price

@@ -67,7 +67,7 @@ def locate(
     elif folder.exists():
         raise ReportCardError(f"{option}: {folder} is a file; give the folder that holds it.")
     elif match := HUB_ID.fullmatch(weights):
-        snapshot = _cached(match["repo"], match["revision"])
+        snapshot = cached(match["repo"], match["revision"])
         if snapshot is None:
             raise ReportCardError(
                 f"{option}: {weights} is not in this machine's Hugging Face cache."
@@ -91,8 +91,11 @@ def fetch(weights: str, needs: tuple[str, ...], option: str = "model.weights") -
     Raises ReportCardError for a gate without a token, an unknown repository or commit, no network.
     """
     match = HUB_ID.fullmatch(weights)
-    if match and not Path(weights).exists() and _cached(match["repo"], match["revision"]) is None:
-        _download(match["repo"], match["revision"], needs, option)
+    if match and not Path(weights).exists():
+        try:
+            return locate(weights, needs, option)
+        except ReportCardError:  # not in the cache, or a download that was stopped: go on with it
+            _download(match["repo"], match["revision"], option)
     return locate(weights, needs, option)
 
 
@@ -117,9 +120,14 @@ def check(folder: Path, needs: tuple[str, ...], option: str) -> None:
 
 
 def _check_index(path: Path, option: str) -> None:
-    weight_map = read_json(path).get("weight_map")
-    shards = set(weight_map.values()) if isinstance(weight_map, dict) else set()
-    absent = sorted(str(s) for s in shards if not (path.parent / str(s)).is_file())
+    index = read_json(path)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    shards = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
+    if not shards or any(shard != Path(shard).name for shard in shards):
+        raise ReportCardError(
+            f"{option}: {path} names no shards, or shards outside its folder. Fetch it again."
+        )
+    absent = sorted(shard for shard in shards if not (path.parent / shard).is_file())
     if absent:
         raise ReportCardError(
             f"{option}: {path.parent} is half a download: {len(absent)} of {len(shards)} shards of"
@@ -127,13 +135,18 @@ def _check_index(path: Path, option: str) -> None:
         )
 
 
-@cache
 def safetensors_shapes(path: Path, option: str = "model.weights") -> dict[str, tuple[int, ...]]:
     """Tensor name → shape out of a safetensors header. Raises ReportCardError when the file is cut.
 
     Format: 8 bytes little-endian header length, JSON header, data (huggingface/safetensors README).
+    A file is read again when its size or time changes.
     """
-    size = path.stat().st_size
+    stat = path.stat()
+    return _shapes(path, stat.st_size, stat.st_mtime_ns, option)
+
+
+@cache
+def _shapes(path: Path, size: int, time: int, option: str) -> dict[str, tuple[int, ...]]:
     try:
         with path.open("rb") as handle:
             (length,) = struct.unpack("<Q", handle.read(8))
@@ -141,9 +154,12 @@ def safetensors_shapes(path: Path, option: str = "model.weights") -> dict[str, t
                 raise ValueError
             header = json.loads(handle.read(length))
         tensors = {k: v for k, v in header.items() if k != "__metadata__"}
-        end = max((v["data_offsets"][1] for v in tensors.values()), default=0)
-        shapes = {k: tuple(v["shape"]) for k, v in tensors.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+        end = max((int(v["data_offsets"][1]) for v in tensors.values()), default=0)
+        shapes = {k: tuple(map(int, v["shape"])) for k, v in tensors.items()}
+    except (
+        *(ValueError, KeyError, IndexError, TypeError, AttributeError),
+        *(OverflowError, RecursionError, struct.error),
+    ):
         raise ReportCardError(f"{option}: {path} is no safetensors file.") from None
     if size != 8 + length + end:
         raise ReportCardError(
@@ -158,7 +174,7 @@ def size_of(folder: Path, patterns: tuple[str, ...]) -> int:
     return sum(p.stat().st_size for pattern in patterns for p in folder.glob(pattern))
 
 
-def _cached(repo: str, revision: str) -> Path | None:
+def cached(repo: str, revision: str) -> Path | None:
     """The snapshot folder of a commit in the Hugging Face cache; None: not there."""
     try:
         from huggingface_hub import snapshot_download
@@ -170,7 +186,7 @@ def _cached(repo: str, revision: str) -> Path | None:
         return None
 
 
-def _download(repo: str, revision: str, needs: tuple[str, ...], option: str) -> None:
+def _download(repo: str, revision: str, option: str) -> None:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
@@ -182,6 +198,7 @@ def _download(repo: str, revision: str, needs: tuple[str, ...], option: str) -> 
     except ImportError:
         raise ReportCardError(
             "huggingface_hub is not installed, run: pip install 'cxr-reportcard[gpu]'"
+            " (make setup-gpu)"
         ) from None
     hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:

@@ -232,11 +232,9 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from harness.listing import entries
-    from harness.terminal import list_table
+    from harness.listing import show_list
 
-    list_table(arguments.what, entries(arguments.what))
-    return 0
+    return show_list(arguments.what, arguments.json, _say)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -95,6 +95,9 @@ def compare_runs(
         every += [scorer.label, *names]
         if only not in (None, scorer.label, *names):
             continue
+        if spec.boxes and not any((folder / scorer.label).is_dir() for folder in pair):
+            left_out[scorer.label] = "no boxes in the references"
+            continue
         saved = [_saved(folder / scorer.label, scorer) for folder in pair]
         if reason := _incomparable(pair, saved):
             left_out[scorer.label] = reason

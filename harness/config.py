@@ -17,7 +17,7 @@ from harness import registry
 from harness.api import Json, ReportCardError
 from harness.judge import JudgeSettings
 from harness.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
-from harness.settings import Interval, Plugin, Protocol, RunConfig, Stats
+from harness.settings import Interval, Marks, Plugin, Protocol, RunConfig, Stats
 
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
@@ -73,6 +73,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         track=bool(node["tracking"]["enabled"]),
         tracking_uri=node["tracking"]["uri"],
         suite=choice(rest, "suite", "default"),
+        marks=_marks(node["marks"]),
         models_named="model" in chosen,
     )
 
@@ -234,7 +235,7 @@ def _explain(error: Exception) -> str:
             group, _, option = key.removeprefix("_").split(".", 2)
             key = f"{group}.{option}"
         return f"{key} is required and not set. Give it on the command line: {key}=…"
-    for group in ("suite", "protocol", "engine", "tracking", "dataset", "model", "judge"):
+    for group in ("suite", "protocol", "engine", "tracking", "dataset", "model", "judge", "marks"):
         if f"'{group}/" in message:
             bad = message.split(f"'{group}/", 1)[1].split("'", 1)[0]
             hint = registry.did_you_mean(bad, names(group))
@@ -256,7 +257,17 @@ def _explain(error: Exception) -> str:
 def _top_keys() -> list[str]:
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     return [line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()] + [
-        *("model", "dataset", "metrics", "suite", "protocol", "engine", "judge", "tracking"),
+        *(
+            "model",
+            "dataset",
+            "metrics",
+            "suite",
+            "protocol",
+            "engine",
+            "judge",
+            "tracking",
+            "marks",
+        ),
         *(
             "stats.resamples",
             "stats.seed",
@@ -271,6 +282,12 @@ def _whole(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ReportCardError(f"{name} must be a whole number from 1 up, not {value!r}.")
     return value
+
+
+def _marks(node: Json) -> Marks | None:
+    if node["mode"] == "none":
+        return None
+    return Marks(Path(str(node["folder"])), node["mode"], node["outline"], node["numbers"])
 
 
 def _stats(node: Json) -> Stats:

@@ -1,4 +1,6 @@
-"""Where report text may go: the one gate in front of every client that sends text to an endpoint.
+"""Where report text may go: the one gate in front of every client that sends it to an endpoint.
+
+A model's requests count as text, images included.
 
 Open data may go anywhere. Text of registered and credentialed data goes to loopback, or to an
 endpoint that conf/egress.yaml lists for the dataset's use agreement with the statements of
@@ -156,8 +158,9 @@ def permit(
     if endpoint.scheme == "http":
         reasons.append("off this machine only https will do")
     raise EgressError(
-        f"Text of {_whose(data)} may not go to {endpoint}: {'; '.join(reasons)}. Ask a judge on"
-        f" this machine (`make judge`, judge=local), or put what the agreement asks for in {rules}."
+        f"Text of {_whose(data)} may not go to {endpoint}: {'; '.join(reasons)}. Use a"
+        f" server on this machine (for a judge: `make judge`, judge=local), or put what the"
+        f" agreement asks for in {rules}."
     )
 
 

@@ -8,6 +8,7 @@ the run (harness/asking.py), and the SDK takes longer over a request than a fast
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from harness.api import Json
+from harness.api import ImageError, Json
 from harness.budget import Usage
-from harness.failures import DownError, StopError, of_status
-from harness.judge import MAX_ANSWER, JudgeSettings, Question
+from harness.failures import DownError, FinalError, StopError, of_status
+from harness.judge import MAX_ANSWER, JudgeSettings, Message, Question
 from harness.redact import FINISHES, safe_id, word
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["json_schema", "json_object", "none"]
 
+EMPTY, REFUSES = "an empty answer", "the model refuses to answer"  # `bad` of an Answer
 MAX_BODY = 10 * MAX_ANSWER  # bytes of one HTTP answer; JSON writes a character in up to 6
 
 
@@ -79,12 +81,10 @@ class Endpoint:
         """
         import httpx2
 
-        began = time.monotonic()
-        payload = self.payload(question, mode, sampling, max_tokens)
+        began, limit_name = time.monotonic(), self._limit_name
+        content = await self._body(question, mode, sampling, max_tokens)
         try:
-            request = httpx2.Request(
-                "POST", self._url, headers=self._headers, content=json.dumps(payload).encode()
-            )
+            request = httpx2.Request("POST", self._url, headers=self._headers, content=content)
             async with asyncio.timeout(self._settings.timeout_s):
                 response = await self._client.send(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
@@ -93,7 +93,7 @@ class Endpoint:
             limit = f"{self._settings.timeout_s:g} s"
             raise DownError(f"no answer within {limit}", billed=True) from None
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
-            raise StopError("judge.base_url is no http(s) address") from None
+            raise StopError(f"{self._settings.role}.base_url is no http(s) address") from None
         except httpx2.RequestError:
             raise DownError("the connection was lost", billed=True) from None
         except _TooLongBodyError:
@@ -103,18 +103,33 @@ class Endpoint:
         failure = of_status(
             response.status_code, response.headers, response.content, self._settings
         )
-        if getattr(failure, "param", None) == "max_tokens" and "max_tokens" in payload:
+        if getattr(failure, "param", None) == "max_tokens" and limit_name == "max_tokens":
             # Reasoning models of OpenAI take the limit under its newer name only.
             self._limit_name = "max_completion_tokens"
             return await self.send(question, mode, sampling, max_tokens)
         raise failure
+
+    async def _body(
+        self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
+    ) -> bytes:
+        """The request in bytes; one with images is made in a thread, since it takes a while."""
+
+        def write() -> bytes:
+            return json.dumps(self.payload(question, mode, sampling, max_tokens)).encode()
+
+        if not any(message.images for message in question.messages):
+            return write()
+        try:
+            return await asyncio.to_thread(write)
+        except ImageError as error:
+            raise FinalError(f"image {error.kind}: {error}") from None
 
     def payload(
         self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
     ) -> Json:
         body: Json = {
             "model": self._settings.model,
-            "messages": [{"role": m.role, "content": m.content} for m in question.messages],
+            "messages": [{"role": m.role, "content": _content(m)} for m in question.messages],
             **sampling,
             self._limit_name: max_tokens,
         }
@@ -128,6 +143,15 @@ class Endpoint:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _content(message: Message) -> str | list[Json]:
+    """Content parts only where there are images: some servers take nothing but text."""
+    if not message.images:
+        return message.content
+    urls = (f"data:image/png;base64,{base64.b64encode(i()).decode()}" for i in message.images)
+    parts: list[Json] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return [*parts, {"type": "text", "text": message.content}]
 
 
 def _address(settings: JudgeSettings) -> tuple[httpx2.URL, httpx2.Headers]:
@@ -237,9 +261,9 @@ def _read(body: bytes, began: float) -> Answer:
         content = "".join(part for part in parts if isinstance(part, str))
     bad = None
     if refusal:
-        content, bad = None, "the model refuses to answer"
+        content, bad = None, REFUSES
     elif not isinstance(content, str) or not content.strip():
-        content, bad = None, "an empty answer"
+        content, bad = None, EMPTY
     elif len(content) > MAX_ANSWER:
         content, bad = None, f"an answer of more than {MAX_ANSWER:,} characters"
     model, fingerprint = value.get("model"), value.get("system_fingerprint")

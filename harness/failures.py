@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from harness.judge import JudgeSettings
 from harness.redact import CODES, PARAMS, word
 
+CONTENT_FILTER = "content filter"
 OVERFLOW = re.compile(
     r"context[_ ](length|size|window)|maximum context|exceed_context|exceeds? the .*context"
     r"|longer than the model's context|too many tokens|prompt is too long"
@@ -73,13 +74,13 @@ def of_status(
     code, param, said = _said(body)
     what = f"HTTP {status}" + (f" {code}" if code else "") + (f" {param}" if param else "")
     if "content_filter" in said or "responsibleaipolicyviolation" in said:
-        return FinalError("content filter")
+        return FinalError(CONTENT_FILTER)
     if status == 413 or (status in (400, 422) and OVERFLOW.search(said)):
         return TooLongError("too long for the model's context")
     if status == 402 or "insufficient_quota" in said:
         return StopError(f"the account has no credit left ({what}): top it up and run again")
     if status in (401, 403):
-        key = settings.api_key_env or "judge.api_key_env, which is not set"
+        key = settings.api_key_env or f"{settings.role}.api_key_env, which is not set"
         return StopError(f"the endpoint refuses the key ({what}): look at {key}")
     if status == 405 or (status in (400, 404) and NO_MODEL.search(said)):
         return StopError(unknown(settings, what))
@@ -92,8 +93,8 @@ def of_status(
 
 def unknown(settings: JudgeSettings, what: str) -> str:
     return (
-        f"no model {settings.model} at {settings.base_url} ({what}): look at judge.model and"
-        " judge.base_url"
+        f"no model {settings.model} at {settings.base_url} ({what}): look at {settings.role}.model"
+        f" and {settings.role}.base_url"
     )
 
 

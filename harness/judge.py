@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from harness.api import Custody, Json, ReportCardError
 from harness.store import digest
@@ -34,8 +34,12 @@ class BadAnswerError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`images`: each makes the bytes of a PNG, when the message is sent and not before; they stand
+    in front of the text."""
+
     role: Literal["system", "user", "assistant"]
     content: str
+    images: tuple[Callable[[], bytes], ...] = ()
 
 
 def loose_json(answer: str) -> Any:
@@ -72,6 +76,7 @@ class Question:
     schema    JSON schema of the answer, for servers that constrain decoding; None: free text
     sampling  temperature, top_p, …, as the endpoint names them
     repeat    0, or a number that asks the same question anew (test–retest)
+    once      the first answer stands, whatever it holds: `parse` and `check` are not called
     """
 
     kind: str
@@ -84,6 +89,7 @@ class Question:
     sampling: Mapping[str, float] = field(default_factory=dict)
     max_tokens: int = 512
     repeat: int = 0
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,8 @@ class JudgeSettings:
     record       write every verdict that was used to this file
     """
 
+    role: ClassVar[str] = "judge"  # whose options these are, in messages
+
     kind: str = "none"
     base_url: str | None = None
     api_key_env: str | None = None
@@ -178,17 +186,19 @@ class JudgeSettings:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ReportCardError(f"judge.kind '{self.kind}'; there are {', '.join(KINDS)}.")
+            raise ReportCardError(f"{self.role}.kind '{self.kind}'; there are {', '.join(KINDS)}.")
         if self.structured not in ("auto", "json_schema", "json_object", "none"):
             raise ReportCardError(
-                f"judge.structured '{self.structured}'; there are auto, json_schema, json_object,"
-                " none."
+                f"{self.role}.structured '{self.structured}'; there are auto, json_schema,"
+                " json_object, none."
             )
         for name in ("concurrency", "timeout_s", "patience_s", "attempts"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not math.isfinite(value) or value <= 0:
-                raise ReportCardError(f"judge.{name} must be a number above 0, not {value!r}.")
+                raise ReportCardError(
+                    f"{self.role}.{name} must be a number above 0, not {value!r}."
+                )
         self._check_types()
 
     def _check_types(self) -> None:
@@ -196,8 +206,8 @@ class JudgeSettings:
             value = getattr(self, name)
             if not isinstance(value, str | None):
                 raise ReportCardError(
-                    f"judge.{name} must be text, not {value!r}: quote it, as in"
-                    f" \"judge.{name}='{value}'\"."
+                    f"{self.role}.{name} must be text, not {value!r}: quote it, as in"
+                    f" \"{self.role}.{name}='{value}'\"."
                 )
         for name in ("verdicts", "record"):
             value = getattr(self, name)
@@ -208,7 +218,8 @@ class JudgeSettings:
                 )
         if not isinstance(self.prices, Mapping):
             raise ReportCardError(
-                f"judge.prices must be {{MODEL: {{input: …, output: …}}}}, not {self.prices!r}."
+                f"{self.role}.prices must be {{MODEL: {{input: …, output: …}}}}, not"
+                f" {self.prices!r}."
             )
         if self.verdicts and self.kind != "recorded":
             raise ReportCardError(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
 from harness import config, registry
 from harness.api import ReportCardError
 
@@ -14,6 +18,23 @@ GROUPS = {
 }
 
 
+def show_list(what: str, as_json: bool, say: Callable[[str], None]) -> int:
+    """Print a listing; models are shown as systems, with their status and what they need."""
+    from harness.systems import rows
+    from harness.terminal import list_table, systems_table
+
+    named = [] if what == "models" else entries(what)
+    listed = [asdict(row) for row in rows()] if what == "models" else []
+    if as_json:
+        found = listed or [{"name": name, "line": line} for name, line in named]
+        say(json.dumps(found, indent=2, ensure_ascii=False))
+    elif listed:
+        systems_table(listed)
+    else:
+        list_table(what, named)
+    return 0
+
+
 def entries(what: str) -> list[tuple[str, str]]:
     """(name, one line) of everything that a key of the command line can name."""
     group, plugins = GROUPS[what]
@@ -21,7 +42,7 @@ def entries(what: str) -> list[tuple[str, str]]:
     if plugins is not None:
         used = {_plugin_of(group, name) for name in names}
         names |= set(plugins.names()) - used
-    return [(name, _line(group, plugins, name)) for name in sorted(names)]
+    return [(name, line(what, name)) for name in sorted(names)]
 
 
 def _plugin_of(group: str, name: str) -> str:
@@ -31,8 +52,9 @@ def _plugin_of(group: str, name: str) -> str:
     return name
 
 
-def _line(group: str, plugins: registry.Registry | None, name: str) -> str:
+def line(what: str, name: str) -> str:
     """The YAML file's first comment line, else the first line of the plugin's docstring."""
+    group, plugins = GROUPS[what]
     path = config.conf_dir() / group / f"{name}.yaml"
     if path.is_file():
         first = path.read_text("utf-8").split("\n", 1)[0]

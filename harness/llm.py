@@ -8,15 +8,14 @@ already, and Ctrl-C reaches the main thread, which only waits and writes.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.access import connect, lacks, new_ledger
 from harness.api import Custody, ReportCardError
 from harness.asking import Asking, Modes, Outcome, changed
-from harness.budget import Ledger, Price
+from harness.budget import Ledger
 from harness.endpoint import Endpoint
 from harness.judge import JudgeSettings, Question, Verdict
 from harness.patience import UNREACHABLE
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from harness.egress import Permit
 
 COMMIT_S = 0.1  # verdicts that come within are stored in one transaction
-UNSET = (None, "", "???")
 
 
 class LiveJudge:
@@ -59,35 +57,7 @@ class LiveJudge:
         return model if resolved in (None, model) else f"{model}({resolved})"
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec("openai") is None:
-            return "the judge's client is not installed: pip install 'cxr-reportcard[judge]'"
-        settings = self.settings
-        needed = ["base_url", "model", *(["api_version"] if settings.kind == "azure" else [])]
-        for name in needed:
-            if getattr(settings, name) in UNSET:
-                return f"judge.{name} is not set: add judge.{name}=…"
-        if settings.api_key_env and not os.environ.get(settings.api_key_env):
-            return f"no key: put it into the environment variable {settings.api_key_env}"
-        try:
-            self._new_ledger()
-        except ReportCardError as error:
-            return str(error)
-        return None
-
-    def _new_ledger(self) -> Ledger:
-        """Raises ReportCardError for unusable prices, or a budget without them."""
-        settings = self.settings
-        price, budget = Price.of(settings.prices, str(settings.model)), settings.budget_usd
-        if budget is None:
-            return Ledger(price)
-        if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
-            raise ReportCardError(f"judge.budget_usd must be a number above 0, not {budget!r}.")
-        if price is None:
-            raise ReportCardError(
-                f"judge.budget_usd needs judge.prices.{settings.model}: without a price the cost"
-                " is unknown."
-            )
-        return Ledger(price, float(budget))
+        return lacks(self.settings)
 
     def admit(self, custody: Custody) -> None:
         from harness.egress import permit
@@ -126,7 +96,7 @@ class LiveJudge:
         if custody is None:
             raise ReportCardError("the judge was not told whose text this is: admit() comes first.")
         cache = self._open(custody)
-        self._ledger = self._ledger or self._new_ledger()
+        self._ledger = self._ledger or new_ledger(self.settings)
         digests = [content(question, self.settings) for question in questions]
         known = self._look_up(cache, dict(zip(digests, questions, strict=True)))
         asked = {d: q for d, q in zip(digests, questions, strict=True) if d not in known}
@@ -136,7 +106,8 @@ class LiveJudge:
             known |= (found := self._ask(asked, custody, label))
             # Patience is spent once, not once per metric: the next custody is a new chance.
             reasons = {verdict.reason for verdict in found.values()}
-            if len(reasons) == 1 and str(*reasons).startswith(UNREACHABLE):
+            unreachable = f"{self.settings.role} {UNREACHABLE}"
+            if len(reasons) == 1 and str(*reasons).startswith(unreachable):
                 (self._down,) = reasons
         verdicts = [known[digest] for digest in digests]
         if self._record:
@@ -205,12 +176,8 @@ class LiveJudge:
                 return
 
     def _new_endpoint(self) -> Endpoint:
-        from harness.egress import http_client
-
         assert self._permit is not None
-        settings = self.settings
-        client = http_client(self._permit, settings.timeout_s, max(1, int(settings.concurrency)))
-        return Endpoint(settings, client)
+        return connect(self.settings, self._permit)
 
     def _summary(self, label: str, verdicts: Sequence[Verdict], n_asked: int) -> str:
         """`chexprompt: 61 asked of m, 2,400 without asking; 3 unscored (2 × …); so far …`"""

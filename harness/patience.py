@@ -13,7 +13,7 @@ import time
 
 from harness.failures import DownError, StopError
 
-UNREACHABLE = "judge unreachable"
+UNREACHABLE = "unreachable"
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 20.0
 MIN_PAUSE_S = 0.1  # also when a server says Retry-After: 0
 
@@ -27,10 +27,10 @@ def backoff(tries: int) -> float:
 class Patience:
     """Needs a running event loop."""
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, patience_s: float, who: str) -> None:
         self.reason: str | None = None
         self.last_success = 0.0
-        self._patience_s = patience_s
+        self._patience_s, self._who = patience_s, who
         self._stopped = asyncio.Event()
         self._pause_until = 0.0
         self._pauses = 0  # in a row
@@ -59,7 +59,7 @@ class Patience:
             self._failing_since = now
         left = self._failing_since + self._patience_s - now
         if left <= 0:
-            self.stop(f"{UNREACHABLE}: {failure}")
+            self.stop(f"{self._who} {UNREACHABLE}: {failure}")
         # One last try when patience ends, whatever the server asked for.
         if failure.wait_s is not None:
             self._pause(now, min(max(failure.wait_s, MIN_PAUSE_S), left), sent)

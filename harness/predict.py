@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness import registry
+from harness.annotate import cache_folder
+from harness.answering import answer_all, missing, plan
 from harness.api import (
     Box,
+    Custody,
     FittedAdapter,
     Json,
     ModelAdapter,
@@ -32,23 +35,21 @@ from harness.api import (
 )
 from harness.card import environment
 from harness.cohort import Cohort
-from harness.engines import local
 from harness.engines.local import IMAGE_FAILURE
-from harness.settings import Plugin
+from harness.marks import Marking
+from harness.settings import Marks, Plugin
 from harness.store import (
     JsonlLog,
     RunLock,
-    canonical,
     digest,
     file_digest,
+    jsonl,
     make_private,
     read_json,
     read_jsonl,
     write_atomic,
     write_json,
 )
-
-Progress = Callable[[Iterable[list[Prediction]], int, str], Iterable[list[Prediction]]]
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,27 @@ class System:
     plugin: Plugin
     adapter: ModelAdapter
     fingerprint: str
+    marking: Marking | None = None
 
     @property
     def folder(self) -> str:
         return f"{self.label}@{self.fingerprint[:8]}"
 
 
-def open_model(plugin: Plugin, cohort: Cohort) -> System:
-    """Construct an adapter. Raises ReportCardError naming the option that does not fit."""
+def open_model(plugin: Plugin, cohort: Cohort | None = None, marks: Marks | None = None) -> System:
+    """Construct an adapter, for a cohort or for requests of no cohort.
+
+    marks: for a model that sees pixels; its row then stands beside the plain one as `…+marks`.
+    Raises ReportCardError naming the option that does not fit.
+    """
     adapter: ModelAdapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
     card = getattr(adapter, "card", None)
     if not isinstance(card, ModelCard):
         raise ReportCardError(f"{plugin.plugin}: the adapter has no `card` (a ModelCard).")
+    marking = None
+    if marks and cohort and (card.needs_pixels or "images" in card.inputs):
+        seen = (*cohort.test, *(cohort.train if card.needs_train else ()))
+        marking = Marking.of(marks, [study.request for study in seen])
     fingerprint = digest(
         {
             "plugin": plugin.plugin,
@@ -78,17 +88,20 @@ def open_model(plugin: Plugin, cohort: Cohort) -> System:
             "options": dict(getattr(adapter, "identity", plugin.options)),
             "weights": [card.weights, card.revision],
             "draws": card.draws,
-            "train": cohort.train_fingerprint if card.needs_train else None,
+            "train": cohort.train_fingerprint if cohort and card.needs_train else None,
+            **({"marks": marking.identity} if marking else {}),
         }
     )
-    return System(plugin.label, plugin, adapter, fingerprint)
+    label = f"{plugin.label}+marks" if marking else plugin.label
+    return System(label, plugin, adapter, fingerprint, marking)
 
 
 def problems(system: System, cohort: Cohort) -> list[str]:
     """Preflight: every reason why this model cannot run on this cohort."""
     card, found = system.adapter.card, []
-    missing = getattr(system.adapter, "missing", None)
-    if missing is not None and (reason := missing()):
+    if reason := missing(system.adapter):
+        found.append(f"{system.label}: {reason}")
+    if system.marking and (reason := system.marking.missing()):
         found.append(f"{system.label}: {reason}")
     if card.needs_pixels and not cohort.has_images:
         found.append(f"{system.label} needs images and {cohort.name} is text only here")
@@ -110,7 +123,7 @@ def predict(
     cohort: Cohort,
     system: System,
     batch_size: int,
-    progress: Progress,
+    progress: Callable[..., Iterable[list[Prediction]]],
     exact: bool = False,
 ) -> tuple[Path, bool]:
     """Generate what is not there yet. Returns the run folder and whether anything was generated.
@@ -125,10 +138,11 @@ def predict(
     refused = problems(system, cohort)
     if refused:
         raise ReportCardError("; ".join(refused))
+    marking = system.marking
     requests = [
         replace(study.request, draw=draw)
         for draw in range(system.adapter.card.draws)
-        for study in cohort.test
+        for study in (marking.studies(cohort.test) if marking else cohort.test)
     ]
     private = cohort.card.data_class != "open"
     if private:
@@ -136,23 +150,19 @@ def predict(
     with RunLock(folder):
         if is_done(folder):  # the other process finished between the look and the lock
             return folder, False
+        place = cache_folder(results_dir / "cache", cohort.card)
+        admit(system.adapter, Custody(cohort.card, place, progress, _say_nothing))
         _make_ready(system, cohort, requests)
-        log = JsonlLog(folder / "predictions.jsonl")
-        try:
-            done = {(row["study_id"], row["draw"]) for row in log.rows()}
-            quote = cohort.card.data_class == "open"
-            size = getattr(system.adapter, "batch_size", None) or batch_size
-            batches = local.generate(system.adapter, requests, size, quote, done, exact)
-            pending, seconds = len(requests) - len(done), 0.0
-            with closing(batches):  # its threads end with it, also when we are stopped
-                for batch in progress(batches, pending, system.label):
-                    log.append(to_json(p) for p in batch)
-                    seconds += sum(p.seconds or 0.0 for p in batch)
-        finally:
-            log.close()
-            close = getattr(system.adapter, "close", None)
-            if close is not None:
-                close()
+        pending, seconds = answer_all(
+            system.adapter,
+            requests,
+            JsonlLog(folder / "predictions.jsonl"),
+            to_json,
+            partial(progress, label=system.label),
+            batch_size=batch_size,
+            exact=exact,
+            quote_errors=cohort.card.data_class == "open",
+        )
         _finish(folder, cohort, system, requests)
         timing = JsonlLog(folder / "timing.jsonl")
         timing.append([{"studies": pending, "seconds": round(seconds, 3)}])
@@ -162,15 +172,25 @@ def predict(
     return folder, True
 
 
+def admit(adapter: ModelAdapter, custody: Custody) -> None:
+    """Tell an adapter that sends requests off this machine whose they are. Raises ReportCardError
+    when they may not go there."""
+    hook = getattr(adapter, "admit", None)
+    if hook is not None:
+        hook(custody)
+
+
+def _say_nothing(text: str) -> None:
+    """What an adapter has to tell is in its notes."""
+
+
 def _make_ready(system: System, cohort: Cohort, requests: Sequence[Request]) -> None:
     adapter, card = system.adapter, system.adapter.card
     if card.needs_train and isinstance(adapter, FittedAdapter):
-        adapter.fit(cohort.train)
+        adapter.fit(system.marking.studies(cohort.train) if system.marking else cohort.train)
     if card.sees_references and isinstance(adapter, ReferenceAdapter):
         adapter.see_references(cohort.test)
-    plan = getattr(adapter, "plan", None)
-    if plan is not None:
-        plan(requests)
+    plan(adapter, requests)
 
 
 def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Request]) -> None:
@@ -179,7 +199,7 @@ def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Req
     rows = {(row["study_id"], row["draw"]): row for _, row in read_jsonl(path)}
     wanted = [(r.study_id, r.draw) for r in requests]
     if list(rows) != wanted:
-        write_atomic(path, "".join(canonical(rows[key]) + "\n" for key in wanted))
+        write_atomic(path, jsonl(rows[key] for key in wanted))
     write_json(folder / "card.json", _card(cohort, system))
     status = Counter(row["status"] for row in rows.values())
     failures = _image_failures(rows.values())
@@ -212,8 +232,9 @@ def image_failures(folder: Path) -> Mapping[str, int]:
 
 
 def notes_of(system: System) -> tuple[str, ...]:
-    """What an adapter tells of its fit, in counts and never in text of the data."""
-    return tuple(getattr(system.adapter, "notes", ()))
+    """What a run tells of its marks and fit, in counts and never in text of the data."""
+    marks = (system.marking.note,) if system.marking else ()
+    return (*marks, *getattr(system.adapter, "notes", ()))
 
 
 def _card(cohort: Cohort, system: System) -> Json:
@@ -226,6 +247,7 @@ def _card(cohort: Cohort, system: System) -> Json:
         "cohort": cohort.name,
         "cohort_fingerprint": cohort.fingerprint,
         "train_fingerprint": cohort.train_fingerprint,
+        **({"marks": system.marking.identity} if system.marking else {}),
         **({"notes": list(notes)} if (notes := notes_of(system)) else {}),
         "environment": environment(),
     }
@@ -262,6 +284,7 @@ def to_json(prediction: Prediction) -> Json:
         "tokens_in": prediction.tokens_in,
         "tokens_out": prediction.tokens_out,
         "error": prediction.error,
+        "answered_by": prediction.answered_by,
     }
     return {key: value for key, value in row.items() if value is not None}
 

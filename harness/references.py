@@ -54,14 +54,29 @@ class References:
             len(cohort.test) - len(kept),
         )
 
-    def pairs(self, answers: Answers) -> list[Pair]:
-        """One draw's reports beside their references."""
+    @property
+    def grounded(self) -> bool:
+        """Whether some reference comes in phrases."""
+        return any(phrases is not None for phrases in self.phrases)
+
+    def runs(self, draws: Sequence[Answers]) -> list[list[Pair]]:
+        """Each draw's reports beside their references.
+
+        A run in which not one answer has a phrase is narrative: its text is read. In a run that
+        grounds, an answer without phrases found nothing.
+        """
+        narrative = not any(report.phrases for draw in draws for report, _ in draw.values())
+        return [self._pairs(answers, narrative) for answers in draws]
+
+    def _pairs(self, answers: Answers, narrative: bool) -> list[Pair]:
         return [
             Pair(
                 study_id,
                 self.text.candidate(report_text(self.protocol, answers[study_id][0])),
                 reference,
-                candidate_phrases=None if phrases is None else answers[study_id][0].phrases,
+                candidate_phrases=(
+                    None if phrases is None or narrative else answers[study_id][0].phrases
+                ),
                 reference_phrases=phrases,
             )
             for study_id, reference, phrases in zip(self.ids, self.texts, self.phrases, strict=True)

@@ -17,9 +17,10 @@ from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
 from harness.engines.local import explain
 from harness.predict import System, image_failures, notes_of, open_model, predict, problems
 from harness.progress import track
+from harness.references import References
 from harness.score import Scorer, open_metrics
 from harness.scoring import Scoring
-from harness.settings import Plugin, RunConfig
+from harness.settings import Plugin, Protocol, RunConfig
 from harness.store import read_json, write_json
 
 Say = Callable[[str], None]
@@ -81,7 +82,7 @@ def _open_models(config: RunConfig, cohort: Cohort, outcome: Outcome) -> list[Sy
     systems = []
     for plugin in config.models:
         try:
-            system = open_model(plugin, cohort)
+            system = open_model(plugin, cohort, config.marks)
         except Exception as error:  # an adapter is somebody's code: it costs its own row
             outcome.failures.append(f"{cohort.name}, {plugin.label}: {explain(error, quote=True)}")
             continue
@@ -140,6 +141,7 @@ def _score(
     say: Say,
 ) -> list[System]:
     where, protocol, stats = config.results_dir, config.protocol, config.stats
+    scorers = applicable(scorers, cohort, protocol, say)
     recording = any(override.startswith("judge.record=") for override in config.overrides)
     scoring = Scoring(where, cohort, protocol, stats, scorers, track, say, recording)
     ready = []
@@ -159,6 +161,20 @@ def _score(
         if written:
             say(f"  scored {system.folder} in {time.perf_counter() - began:.1f} s")
     return finished
+
+
+def applicable(scorers: list[Scorer], cohort: Cohort, protocol: Protocol, say: Say) -> list[Scorer]:
+    """The metrics that have something to read here. Raises ReportCardError when none has."""
+    grounded = References.of(cohort, protocol).grounded
+    left_out = [s.label for s in scorers if s.metric.spec.boxes and not grounded]
+    if not left_out:
+        return scorers
+    if len(left_out) == len(scorers):
+        raise ReportCardError(
+            f"{cohort.name} has no boxes in its references, which {', '.join(left_out)} reads."
+        )
+    say(f"  not applicable: {', '.join(left_out)} (no boxes in the references)")
+    return [s for s in scorers if s.label not in left_out]
 
 
 def remember(results_dir: Path, outcome: Outcome, protocol: str) -> None:

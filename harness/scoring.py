@@ -126,8 +126,8 @@ class Scoring:
             return 0
         draws, counts = self._draws(system)
         for scorer in stale:
-            reason = self._reason(scorer)
-            folder = self._folder(system, scorer)
+            reason, folder = self._reason(scorer), self._folder(system, scorer)
+            silent = not reason and scorer.metric.spec.boxes and not _grounded(draws)
             about: Json = {
                 "metric": scorer.label,
                 "metric_fingerprint": scorer.fingerprint,
@@ -140,7 +140,11 @@ class Scoring:
                 "counts": counts,
                 "primary": list(self.protocol.primary),
                 "headline": [f"{scorer.label}.{key}" for key in scorer.metric.spec.headline],
+                **({"boxes": True} if scorer.metric.spec.boxes else {}),
             }
+            if silent:
+                reason = "it answers in text, without boxes"
+                about["not_applicable"] = True
             if reason is None:
                 try:
                     rows, keys, gaps = self._score(scorer, draws)
@@ -253,6 +257,8 @@ class Scoring:
             "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
             "stats": self._stats(scorer),
             **({"caveat": self.setting.caveat} if self.setting.caveat else {}),
+            # 2: a run without any phrase is narrative
+            **({"phrases": 2} if self.references.grounded else {}),
         }
 
     def _inputs(self, system: System, scorer: Scorer) -> str:
@@ -276,5 +282,9 @@ class Scoring:
         draws = read_reports(folder)
         failures = image_failures(folder)
         by_kind = {f"failed_image_{kind}": count for kind, count in failures.items()}
-        pairs = [self.references.pairs(answers) for answers in draws]
-        return pairs, self.references.counts(draws) | by_kind
+        return self.references.runs(draws), self.references.counts(draws) | by_kind
+
+
+def _grounded(draws: Sequence[Sequence[Pair]]) -> bool:
+    """Whether a run's reports come in phrases: all do or none does (references.py)."""
+    return any(pair.candidate_phrases is not None for pairs in draws for pair in pairs)

@@ -107,6 +107,24 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """How a user's segmentation masks are shown to a model (harness/marks.py)."""
+
+    folder: Path
+    mode: Literal["overlay", "append"] = "overlay"
+    outline: float = 0.006  # thickness, as a share of the shorter side
+    numbers: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("overlay", "append"):
+            raise ReportCardError(f"marks.mode is overlay or append, not {self.mode!r}.")
+        if not isinstance(self.outline, float | int) or not 0 < self.outline <= 0.1:
+            raise ReportCardError(f"marks.outline must be in (0, 0.1], not {self.outline!r}.")
+        if not isinstance(self.numbers, bool):
+            raise ReportCardError(f"marks.numbers is true or false, not {self.numbers!r}.")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One invocation, whole: what runs, on what, how it is scored, where it goes."""
 
@@ -123,4 +141,5 @@ class RunConfig:
     track: bool = True
     tracking_uri: str | None = None
     suite: str = "default"
+    marks: Marks | None = None  # None: images as they are
     models_named: bool = True  # by model=…; the suite's own may not fit every cohort

@@ -113,6 +113,11 @@ def read_jsonl(
         yield number, value
 
 
+def jsonl(rows: Iterable[Json]) -> bytes:
+    """Canonical lines. Half of a surrogate pair, which a model may write, becomes an escape."""
+    return "".join(canonical(row) + "\n" for row in rows).encode("utf-8", "backslashreplace")
+
+
 class JsonlLog:
     """An append-only JSONL file with one writer; what it holds after a crash is whole lines."""
 
@@ -139,8 +144,7 @@ class JsonlLog:
 
     def append(self, rows: Iterable[Json]) -> None:
         """One write, one fsync: when this returns, the rows survive a power cut."""
-        data = "".join(canonical(row) + "\n" for row in rows)
-        self._handle.write(data.encode("utf-8", "backslashreplace"))
+        self._handle.write(jsonl(rows))
         self._handle.flush()
         os.fsync(self._handle.fileno())
 
@@ -151,8 +155,8 @@ class JsonlLog:
 class RunLock:
     """One writer per run folder. The kernel drops the lock with the process, even on kill -9."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / ".lock"
+    def __init__(self, folder: Path, instead: str = "results_dir=…") -> None:
+        self.path, self.instead = folder / ".lock", instead
 
     def __enter__(self) -> RunLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +169,7 @@ class RunLock:
             self._handle.close()
             raise ReportCardError(
                 f"{self.path.parent} is being written by {holder}. Wait for it to end, or give"
-                " this run its own results_dir=…"
+                f" this run its own {self.instead}"
             ) from None
         self._handle.truncate(0)
         self._handle.write(f"process {os.getpid()}")

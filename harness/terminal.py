@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,9 @@ from rich.text import Text
 
 from harness.api import Json
 from harness.comparison import Comparison
+
+if TYPE_CHECKING:
+    from harness.checking.subject import Check
 
 ARROW = {"higher": "↑", "lower": "↓"}
 
@@ -118,9 +122,37 @@ def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
     console().print(table)
 
 
+def systems_table(rows: Sequence[Json]) -> None:
+    """Systems by status; a key in the first column can be given as model=…"""
+    table = Table(title="models", title_justify="left")
+    for name in ("model=", "system", "status", "here", "what it is, or why not (weights)"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        style = "" if row["here"] == "ready" else "dim"
+        weights = "" if row["weights"] == "none" else f" ({row['weights']})"
+        about = f"{row['line'] or row['reason']}{weights}"
+        cells = (row["model"], row["system"], row["status"], row["here"], about)
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    console().print(table)
+
+
 def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
     table = Table(show_header=False)
     for area, state, text in lines:
         style = {"ok": "green", "missing": "red"}.get(state, "dim")
         table.add_row(Text(area), Text(state, style=style), Text(text))
+    console().print(table)
+
+
+def check_table(model: str, checks: Sequence[Check]) -> None:
+    """What `reportcard check` found of one model."""
+
+    table = Table(title=Text(f"{model} on the phantom"), title_justify="left", show_header=False)
+    for check in checks:
+        style = {"pass": "green", "FAIL": "bold red"}.get(check.state, "dim")
+        # A reason may quote what a model or an exception said.
+        reason = "".join(
+            c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in check.reason
+        )
+        table.add_row(Text(check.name), Text(check.state, style=style), Text(reason))
     console().print(table)

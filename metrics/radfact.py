@@ -156,14 +156,8 @@ _Phrases = Sequence[Phrase | None]
 
 
 def _grounded(pair: Pair) -> tuple[_Phrases, _Phrases] | None:
-    """Both reports' phrases; None where one is narrative. An empty report is either."""
-    sides = (
-        (pair.candidate_phrases, pair.candidate),
-        (pair.reference_phrases, pair.reference),
-    )
-    if all(phrases is None for phrases, _ in sides):
-        return None
-    candidate, reference = (() if p is None and not text.strip() else p for p, text in sides)
+    """Both reports' phrases; None where one is narrative: its places are not known."""
+    candidate, reference = pair.candidate_phrases, pair.reference_phrases
     return None if candidate is None or reference is None else (candidate, reference)
 
 

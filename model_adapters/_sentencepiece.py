@@ -13,7 +13,7 @@ from harness.api import ReportCardError
 
 
 class Pieces:
-    """A `tokenizer.model`. bos and eos are its own ids."""
+    """A `tokenizer.model`. bos and eos are its own ids, `size` the number of its pieces."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -21,12 +21,14 @@ class Pieces:
         except ImportError:
             raise ReportCardError(
                 "sentencepiece is not installed, run: pip install 'cxr-reportcard[gpu]'"
+                " (make setup-gpu)"
             ) from None
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError):
             raise ReportCardError(f"{path} is no sentencepiece model.") from None
         self.bos, self.eos = int(self._model.bos_id()), int(self._model.eos_id())
+        self.size = int(self._model.vocab_size())
 
     def encode(self, text: str) -> list[int]:
         """Ids without bos; a blank is put before the text, as LLaMA's `legacy` tokenizers do."""

@@ -83,13 +83,17 @@ def built(cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype
 
     Raises ReportCardError for a missing, an unexpected or a misshapen tensor.
     """
+    # What is misshapen is told below, by name.
+    loading = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
         with quiet():
             model, info = cls.from_pretrained(
-                None, config=config, state_dict=dict(state), dtype=dtype, output_loading_info=True
+                None, config=config, state_dict=dict(state), **loading
             )
     except (RuntimeError, ValueError) as error:
         raise ReportCardError(f"{what}: {' '.join(str(error).split())[:300]}") from None
+    wrong = info.pop("mismatched_keys")
+    info["misshapen"] = [f"{k} is {tuple(a)} and not {tuple(b)}" for k, a, b in wrong]
     problems = {kind: sorted(map(str, keys)) for kind, keys in info.items() if keys}
     if problems:
         said = "; ".join(
@@ -166,6 +170,21 @@ def memory_problem(weights: int, per_request: int, batch_size: int, free: int) -
         f"the GPU has {free / gib:.1f} GiB free, too little for model.batch_size={batch_size}:"
         f" model.batch_size={fits} would fit."
     )
+
+
+def checked_memory(
+    adapter: StagedAdapter, weight_bytes: int, kv_bytes_per_token: int, tokens: int
+) -> str | None:
+    """`memory_problem` of this adapter on the GPU it would run on; None where that is no GPU.
+
+    weight_bytes: as held. tokens: of the longest request, answer included.
+    kv_bytes_per_token: 2 · layers · width of the keys · bytes of a number.
+    """
+    device = device_of(adapter)
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return memory_problem(weight_bytes, kv_bytes_per_token * tokens, adapter.batch_size, free)
 
 
 class Features:

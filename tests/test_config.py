@@ -29,7 +29,7 @@ def test_every_file_is_in_a_known_group() -> None:
     root = config.conf_dir()
     known = {root / g / f"{n}.yaml" for g, n in FILES} | {root / "config.yaml"}
     known |= {root / "local" / "default.yaml", root / "egress.yaml"}
-    groups_of_later_stages = {"annotator", "judge"}
+    groups_of_later_stages = {"annotator", "judge", "marks"}
     stray = [
         p
         for p in root.rglob("*.yaml")

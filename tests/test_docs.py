@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from harness import config, registry
+from harness import checking, config, registry
+from harness.arguments import parser
 from harness.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +28,36 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def toy_of_the_page() -> str:
+    """The first Python block of the page; the others are excerpts."""
+    return code_blocks(ROOT / "docs" / "adding-a-model.md", "python")[0]
+
+
+def test_the_toy_model_of_adding_a_model_passes_its_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry.models, "_files", {})
+    (tmp_path / "shouting.py").write_text(toy_of_the_page(), encoding="utf-8")
+    words = ["check", f"plugin={tmp_path / 'shouting.py'}", "model=shouting", "--studies", "2"]
+    assert main([*words, f"results_dir={tmp_path / 'r'}"]) == 0
+    assert "text only: its card names no image" in capsys.readouterr().out
+
+
+def test_the_page_explains_every_check() -> None:
+    page = (ROOT / "docs" / "adding-a-model.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `([a-z ]+)` \|", page, re.MULTILINE))
+    names = {name for name, _ in checking.CHECKS} | {"asked again", "vision use"}
+    assert names <= explained
+
+
+def test_excerpts_of_adding_a_model_are_python_and_yaml() -> None:
+    page = ROOT / "docs" / "adding-a-model.md"
+    for block in code_blocks(page, "python"):
+        compile(block, str(page), "exec")
+    for block in code_blocks(page, "yaml"):
+        assert "plugin" in yaml.safe_load(block)
+
+
 def test_the_toy_model_of_adding_a_model_runs(
     tmp_path: Path,
     mini_data: Path,
@@ -32,8 +65,7 @@ def test_the_toy_model_of_adding_a_model_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(registry.models, "_files", {})
-    (source,) = code_blocks(ROOT / "docs" / "adding-a-model.md", "python")
-    (tmp_path / "shouting.py").write_text(source, encoding="utf-8")
+    (tmp_path / "shouting.py").write_text(toy_of_the_page(), encoding="utf-8")
     arguments = [
         *("run", f"plugin={tmp_path / 'shouting.py'}", "model=shouting", "+model.suffix=?"),
         *("dataset=openi_findings", f"data_dir={mini_data}", f"results_dir={tmp_path / 'r'}"),
@@ -45,11 +77,21 @@ def test_the_toy_model_of_adding_a_model_runs(
     assert '"findings":"COUGH?"' in lines
 
 
+def verbs_of_the_command() -> set[str]:
+    actions = parser()._actions
+    return {
+        verb for a in actions if isinstance(a, argparse._SubParsersAction) for verb in a.choices
+    }
+
+
+def test_a_verb_is_known_by_its_parser() -> None:
+    assert {"run", "check", "new-model", "prompt", "generate"} <= verbs_of_the_command()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
 def test_commands_in_the_pages_exist(page: Path) -> None:
     """Each `reportcard VERB` and `make TARGET` in a shell block is a real one."""
-    verbs = {"run", "predict", "score", "leaderboard", "evaluate", "compare", "fetch", "list"}
-    verbs |= {"doctor", "dashboard", "--help", "audit", "validate", "judge", "sections"}
+    verbs = {*verbs_of_the_command(), "--help"}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in code_blocks(page, "sh"):
         for verb in re.findall(r"reportcard (\S+)", block):

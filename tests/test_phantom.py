@@ -56,7 +56,7 @@ PINNED = {
     "phantom-test-004-1-frontal": "013ebe29031d1ff9",
     "phantom-test-004-1-lateral": "b70117f17971adab",
 }
-FINGERPRINTS = ("b7fc3571b028219b", "2d501758e56a238d")
+FINGERPRINTS = ("fb80fec5cde23fb3", "d044a0acd89754d1")
 
 
 @cache
@@ -279,7 +279,7 @@ def test_the_fingerprint_covers_size_and_seed() -> None:
         return load_cohort(Plugin("phantom", "phantom", {"test": 6, "train": 0, **options}))
 
     prints = [
-        cohort(**o).fingerprint for o in ({}, {"size": 256}, {"seed": 1}, {"task": GROUNDED}, {})
+        cohort(**o).fingerprint for o in ({}, {"size": 256}, {"seed": 1}, {"task": "findings"}, {})
     ]
     assert len(set(prints)) == 4
     assert prints[0] == prints[-1]
@@ -288,9 +288,6 @@ def test_the_fingerprint_covers_size_and_seed() -> None:
 def test_a_smaller_part_is_the_beginning_of_a_larger_one() -> None:
     few = Phantom(test=5, train=0).select().test
     assert [s.study_id for s in few] == [s.study_id for s in selection().test[:5]]
-
-
-GROUNDED = "grounded_findings"
 
 
 @pytest.mark.parametrize(
@@ -327,9 +324,9 @@ def test_the_suite_leaves_pixels_out_where_there_are_none(
 
 
 def test_grounded_cohort_asks_for_boxes(tmp_path: Path) -> None:
-    options = ("dataset=phantom_grounded", "model=reference_oracle", "metrics=rouge", *SMALL)
+    options = ("dataset=phantom", "model=reference_oracle", "metrics=rouge", *SMALL)
     assert main(["run", *options, f"results_dir={tmp_path / 'r'}"]) == 0
-    (path,) = (tmp_path / "r").glob("predictions/phantom_grounded@*/*/predictions.jsonl")
+    (path,) = (tmp_path / "r").glob("predictions/phantom@*/*/predictions.jsonl")
     assert '"boxes":[{' in path.read_text()
 
 

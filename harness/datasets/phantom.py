@@ -62,7 +62,7 @@ class Drawing:
 class Phantom:
     """`test` and `train` studies of patients that follow from `seed`; pictures of `size` pixels.
 
-    grounded: the task is grounded_findings.
+    task: grounded_findings asks for boxes on the frontal image, findings for text alone.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Phantom:
         train: int = 200,
         size: int = 512,
         seed: int = 0,
-        task: Literal["findings", "grounded_findings"] = "findings",
+        task: Literal["findings", "grounded_findings"] = "grounded_findings",
     ) -> None:
         for name, value, low, high in (
             ("test", test, 1, 100_000),

@@ -20,6 +20,7 @@ from harness.api import (
     Report,
     ReportCardError,
     Request,
+    StopRunError,
 )
 from harness.engines.buckets import batches
 from harness.engines.preparing import looking_ahead
@@ -45,14 +46,21 @@ def generate(
 
     A batch that raises is tried again one study at a time; a study that raises alone becomes a
     prediction with status "failed". quote_errors: keep the exception's message, which may quote
-    report text and is therefore dropped for data that is not open.
+    report text and is therefore dropped for data that is not open. A StopRunError goes through,
+    after the answers that it brings.
     """
+    if getattr(adapter, "independent", False):
+        requests = [request for request in requests if key(request) not in done]
     planned = batches(requests, batch_size, getattr(adapter, "cost", None), exact)
     todo = [batch for batch in planned if any(key(r) not in done for r in batch)]
     worker = Worker(adapter, quote_errors)
     with looking_ahead(adapter, todo, batch_size, ahead) as leave:
         for batch in todo:
-            answers = worker.answers(batch)
+            try:
+                answers = worker.answers(batch)
+            except StopRunError as stop:
+                yield [answer for answer in stop.answers if key(answer) not in done]
+                raise
             leave(len(batch))
             yield [answer for answer in answers if key(answer) not in done]
 
@@ -79,10 +87,12 @@ class Worker:
         try:
             answers = list(self.adapter.generate(requests))
             _check(requests, answers)
+        except StopRunError:
+            raise
         except Exception as error:
             scarce = out_of_memory(error)
             if len(requests) > 1:
-                size = (len(requests) + 1) // 2 if scarce else 1
+                size = halved(len(requests)) if scarce else 1
                 if scarce:
                     self._fits[kind] = size
                     error.__traceback__ = None  # its frames hold the arrays of the batch
@@ -90,6 +100,7 @@ class Worker:
                 return [a for part in _parts(requests, size) for a in self.answers(part)]
             answers = [failed(requests[0], explain(error, self._quote))]
             if scarce:
+                error.__traceback__ = None
                 self._free()
         each = (time.perf_counter() - began) / len(requests)
         return [a if a.seconds is not None else replace(a, seconds=each) for a in answers]
@@ -102,6 +113,12 @@ class Worker:
         free = getattr(self.adapter, "free", None)
         if free is not None:
             free()
+
+
+def halved(size: int) -> int:
+    """The next smaller power of two. Cuts at its multiples stay cuts when it is halved again, so a
+    batch ends in the same parts whether its kind's size was found in it, or known before."""
+    return 1 << ((size - 1).bit_length() - 1)
 
 
 def _parts(requests: Sequence[Request], size: int) -> list[Sequence[Request]]:

@@ -16,6 +16,7 @@ from typing import Any
 from harness.api import Json
 from harness.cohort import plural
 from harness.leaderboard.tables import why_empty
+from harness.leaderboard.vision import ignores_image, vision_sentence
 
 HERE = Path(__file__).parent
 WHISKER = (88.0, 10.0)  # width and height of a cell's plot, in its own units
@@ -31,7 +32,11 @@ def render(model: Json) -> str:
     """The page as text, the same for the same model."""
     taken: set[str] = set()
     boards = [_board(board, model["boards"], taken) for board in model["boards"]]
-    return str(_template().render(boards=boards, kinds=KINDS))
+    cohorts = [{**c, "anchor": _anchor(c["name"], taken)} for c in model.get("published", ())]
+    anchor = _anchor("as-published", taken)
+    return str(
+        _template().render(boards=boards, kinds=KINDS, published=cohorts, published_anchor=anchor)
+    )
 
 
 @cache
@@ -221,6 +226,7 @@ def _row(row: Json, columns: Sequence[Json], anchor: str, taken: set[str]) -> Js
         **row,
         "anchor": _anchor(f"{anchor}-{row['model']}", taken),
         "unscored": max((u for u in unscored if u is not None), default=None),
+        **{"vision_use": vision_sentence(row), "ignores_image": ignores_image(row)},
         "unique": MISSING if not evaluated else share(unique / evaluated),
         "cells": [_cell(row["cells"][c["key"]], c) for c in columns if c["headline"]],
         "every_cell": [_cell(row["cells"][c["key"]], c) for c in columns],

@@ -22,7 +22,7 @@ FIELDS = (
     *("key", "direction", "unit", "value", "ci_low", "ci_high", "spread", "draws", "n", "unscored"),
     *("best", "tied_with_best", "difference_low", "difference_high", "evaluated", "failed"),
     *("empty_candidates", "excluded_empty_reference", "unique_candidates", "not_run", "signature"),
-    *("bounds_low", "bounds_high", "caveat"),
+    *("bounds_low", "bounds_high", "caveat", "source", "second_hand", "conflict", "note"),
 )
 
 
@@ -50,11 +50,15 @@ def write_model(model: Json, results_dir: Path) -> list[Path]:
 
 
 def tidy(model: Json) -> str:
-    """One line per board, model and key; full precision; an absent value is an empty field."""
+    """One line per board, model and key; full precision; an absent value is an empty field.
+
+    Figures that others printed come last, with kind "as published" and their source.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(_lines(model))
+    writer.writerows(_published(model))
     return buffer.getvalue()
 
 
@@ -82,3 +86,16 @@ def _lines(model: Json) -> Iterator[dict[str, Any]]:
                     "bounds_low": least,
                     "bounds_high": most,
                 }
+
+
+def _published(model: Json) -> Iterator[dict[str, Any]]:
+    for cohort in model.get("published", ()):
+        for figure in cohort["figures"]:
+            yield {
+                **figure,
+                "cohort": cohort["name"],
+                "model": figure["system"],
+                "kind": "as published",
+                "key": figure["metric"],
+                "n": cohort["n"],
+            }

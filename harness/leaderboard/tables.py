@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Json, ReportCardError
+from harness.checking.saved import vision_of
+from harness.leaderboard.published import published
 from harness.leaderboard.ties import mark_ties
 from harness.score import Scorer
 from harness.store import digest, read_json
@@ -44,7 +46,8 @@ class Run:
 
 
 def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()) -> Json:
-    """{"version", "boards": [{"id", "cohort", "protocol", "primary", "columns", "rows"}, …]}.
+    """{"version", "boards": [{"id", "cohort", "protocol", "primary", "columns", "rows"}, …],
+    "published": cohorts of figures that others printed}.
 
     everything: every score folder on disk, not only the runs that `current.json` lists.
     scorers: metrics that are open already; others are opened by name when ties need them.
@@ -65,7 +68,7 @@ def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Score
         for (cohort, protocol), models in boards.items()
     ]
     mark_ties(results_dir, built, scorers)
-    return {"version": MODEL_VERSION, "boards": built}
+    return {"version": MODEL_VERSION, "boards": built, "published": published()}
 
 
 def _on_disk(results_dir: Path) -> Iterator[Run]:
@@ -101,6 +104,7 @@ def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str])
                 "model": model,
                 "fingerprint": fp8,
                 **card,
+                "vision": vision_of(results_dir, model),  # what `reportcard check` found, or None
                 **_counted(files),
                 "cells": {c["key"]: _cell(files, c, label) for c in columns},
                 "score_files": {
@@ -186,14 +190,15 @@ def _require(value: Json, names: Iterable[str], where: str) -> None:
 
 
 def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
-    """Metrics by name, their keys in the metric's own order.
+    """Metrics by name, those of boxes after those of text, their keys in the metric's own order.
 
     Where rows come from several versions of a metric, the column is the version that most rows
     have; `_cell` marks the others, which are not comparable with it. Other weights or another judge
     make another version too.
     """
     columns = []
-    for metric in sorted({metric for files in found for metric in files}):
+    metrics = {metric: f for files in found for metric, f in files.items()}
+    for metric in sorted(metrics, key=lambda m: (bool(metrics[m].get("boxes")), m)):
         files = [f[metric] for f in found if metric in f]
         versions = Counter(_version(f) for f in files if "not_run" not in f)
         chosen = min(versions, key=lambda v: (-versions[v], v)) if versions else None
@@ -240,6 +245,8 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
     cell = {name: entry.get(name) for name in names if name in entry or name in NUMBERS[:3]}
     if "not_run" in saved:
         cell |= {"value": None, "ci_low": None, "ci_high": None, "not_run": str(saved["not_run"])}
+        if saved.get("not_applicable"):
+            cell["not_applicable"] = True
     elif not entry:
         cell["not_run"] = (
             f"{label} has no score for {key}. Run: reportcard score model={label} metrics={metric}"
@@ -252,6 +259,8 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
 def why_empty(cell: Json) -> str:
     """Why a cell has no number, in a word. Undefined: studies are scored and have nothing to count
     (no phrases, no boxes)."""
+    if cell.get("not_applicable"):
+        return "–"
     if cell.get("not_run"):
         return "not run"
     return "undefined" if cell.get("n") else "unscored"
@@ -264,7 +273,7 @@ def _counted(files: dict[str, Json]) -> Json:
 
 
 def _status(row: Json) -> str:
-    cells = row["cells"].values()
+    cells = [cell for cell in row["cells"].values() if not cell.get("not_applicable")]
     if not any(cell["value"] is not None for cell in cells):
         return "not run"
     # A ratio with nothing to count (no boxes in narrative reports) is whole without a value.
@@ -272,7 +281,7 @@ def _status(row: Json) -> str:
     whole = whole and all(
         cell["value"] is not None or (cell.get("n") and not cell.get("not_run")) for cell in cells
     )
-    whole = whole and not any(cell.get("unscored") for cell in row["cells"].values())
+    whole = whole and not any(cell.get("unscored") for cell in cells)
     return "complete" if whole else "incomplete"
 
 

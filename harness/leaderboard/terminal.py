@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.api import Json
 from harness.leaderboard.page import count, decimals, number, overlap_sentence
 from harness.leaderboard.tables import why_empty
+from harness.leaderboard.vision import ignores_image, vision_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,23 @@ def render(model: Json, console: Console) -> None:
     """One table per board, with as many columns as fit; the rest is named below it."""
     for board in model["boards"]:
         _board(board, console)
+    _published(model.get("published", ()), console)
+
+
+def _published(cohorts: Sequence[Json], console: Console) -> None:
+    """Who has figures in print on which cohort; the figures and their sources are on the page."""
+    from rich.text import Text
+
+    if not cohorts:
+        return
+    console.print(Text("As published, not measured here (figures and sources on the page)"))
+    for cohort in cohorts:
+        found = [figure["system"] for figure in cohort["figures"] if figure["metric"]]
+        absent = [figure["system"] for figure in cohort["figures"] if not figure["metric"]]
+        parts = [f"{len(found):,} of {', '.join(dict.fromkeys(found))}"] if found else []
+        parts += [f"not found: {', '.join(dict.fromkeys(absent))}"] if absent else []
+        console.print(Text(plain(f"{cohort['name']}: {'; '.join(parts)}"), style="dim"))
+    console.print()
 
 
 def main_columns(board: Json, room: int) -> list[Json]:
@@ -117,13 +135,15 @@ def _footnotes(board: Json, columns: Sequence[Json]) -> list[str]:
         parts = [f"{number:,} {name}" for name, number in told.items() if number]
         if parts:
             lines.append(f"{row['label']}: {', '.join(parts)}")
+        if ignores_image(row):
+            lines.append(f"{row['label']}: ignores its image: {vision_sentence(row)}")
     reasons: dict[str, list[str]] = {}
     for row in rows:
         for cell in row["cells"].values():
             if cell.get("not_run"):
                 reasons.setdefault(cell["not_run"], []).append(row["label"])
     lines += [
-        f"not run ({', '.join(dict.fromkeys(labels))}): {why}" for why, labels in reasons.items()
+        f"no score ({', '.join(dict.fromkeys(labels))}): {why}" for why, labels in reasons.items()
     ]
     cells = [cell for row in rows for cell in row["cells"].values()]
     caveats = dict.fromkeys(cell["caveat"] for cell in cells if cell.get("caveat"))

@@ -127,8 +127,10 @@ def test_empty_candidates_keep_precision_and_are_counted() -> None:
 
 def test_an_empty_answer_to_a_grounded_reference_is_a_grounded_empty_report() -> None:
     note = {"candidate": [], "reference": [entry("b")]}
-    whole = Pair("s", " ", "b", {"radfact": (note, None)}, None, (Phrase("b", (A,)),))
+    whole = Pair("s", " ", "b", {"radfact": (note, None)}, (), (Phrase("b", (A,)),))
     assert scores([whole])["spatial_recall"] == 0.0
+    narrative = Pair("s", " ", "b", {"radfact": (note, None)}, None, (Phrase("b", (A,)),))
+    assert np.isnan(scores([narrative])["spatial_recall"])
 
 
 def test_a_narrative_answer_to_a_grounded_reference_has_no_spatial_score() -> None:

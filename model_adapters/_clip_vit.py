@@ -1,0 +1,111 @@
+"""CXR-LLaVA's vision tower: a CLIP ViT for one grey channel, under OpenAI's and open_clip's names.
+
+The activation is the exact GELU and not OpenAI's QuickGELU: ECOFRI/CXR_LLaVA,
+CXR_LLAVA_HF/CXR_LLAVA_HF.py, builds the tower with `act_layer = torch.nn.GELU`. The feature is the
+last layer's with `ln_post`, without the class token; `proj` is in the checkpoint and feeds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from harness.api import ReportCardError
+
+HEAD_WIDTH = 64  # open_clip's default, which the config does not change
+ONLY = {  # what this tower has one value of; open_clip's defaults
+    "head_width": HEAD_WIDTH,
+    "mlp_ratio": 4.0,
+    "ls_init_value": None,
+    "attentional_pool": False,
+    "no_ln_pre": False,
+    "final_ln_after_pool": False,
+    "pool_type": "tok",
+    "act_kwargs": None,
+    "norm_kwargs": None,
+    "timm_model_name": None,
+}
+
+
+class Attention(nn.Module):
+    """All heads' queries, keys and values by one matrix."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = width // HEAD_WIDTH
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        projected = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = (
+            part.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
+            for part in projected.chunk(3, dim=-1)
+        )
+        mixed = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.out_proj(mixed)  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = Attention(width)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential()
+        self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
+        self.mlp.add_module("gelu", nn.GELU())
+        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
+
+
+class ClipViT(nn.Module):
+    """(n, 1, side, side) → (n, (side / patch)², width)."""
+
+    def __init__(self, side: int, patch: int, width: int, layers: int, embedding: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, width, patch, patch, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty((side // patch) ** 2 + 1, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = nn.Module()
+        self.transformer.resblocks = nn.Sequential(*(Block(width) for _ in range(layers)))
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, embedding))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = self.conv1(pixels).flatten(2).transpose(1, 2)
+        first = self.class_embedding.expand(len(x), 1, -1)
+        x = torch.cat([first, x], dim=1) + self.positional_embedding
+        x = self.transformer.resblocks(self.ln_pre(x))
+        features: torch.Tensor = self.ln_post(x)[:, 1:]
+        return features
+
+
+def clip_vit(config: Mapping[str, Any], embedding: int, what: str) -> ClipViT:
+    """The tower that `clip_vision_cfg` describes, its weights not yet filled.
+
+    Raises ReportCardError for a variant of open_clip's that this is not.
+    """
+    for field, value in ONLY.items():
+        if config.get(field, value) != value:
+            raise ReportCardError(
+                f"{what}: clip_vision_cfg has {field} {config[field]!r}; this port has {value!r}."
+            )
+    try:
+        side, patch, width, layers = (
+            int(config[name]) for name in ("image_size", "patch_size", "width", "layers")
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ReportCardError(
+            f"{what}: clip_vision_cfg needs image_size, patch_size, width and layers."
+        ) from None
+    return ClipViT(side, patch, width, layers, embedding)

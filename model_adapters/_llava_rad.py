@@ -1,0 +1,89 @@
+"""LLaVA-Rad's checkpoint as published, read into a Vlm (upstream: llava/model/builder.py).
+
+    config.json                      LLaVA's own kind of 2023; today's transformers reads another
+                                     model out of it, so it is parsed here
+    biomedclipcxr_518.json           open_clip's model config
+    biomedclipcxr_518_checkpoint.pt  open_clip's training checkpoint: the tower is
+                                     state_dict["module.visual.trunk.*"] in timm's names
+    non_lora_trainables.bin          the projector
+    adapter_model.bin, adapter_config.json   LoRA on every linear layer of the language model
+
+The last but one layer is the feature, without the tower's final norm.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.api import ReportCardError
+from harness.checkpoints import Checkpoint
+from harness.staged import StagedAdapter
+from harness.store import read_json
+from model_adapters._dinov2 import from_timm
+from model_adapters._llava import projector
+from model_adapters._lora import merged
+from model_adapters._raddino import tower
+from model_adapters._sentencepiece import Pieces
+from model_adapters._torch import Tensor, dtype_of, sharded, tensors
+from model_adapters._vlm import Vlm, llama
+
+TRUNK = "visual.trunk."
+UNUSED = ("visual.head.", "text.", "logit_scale")
+PROJECTOR = re.compile(r"(?:base_model\.model\.)?(?:model\.)?mm_projector\.(.+)")
+BASE_FILES = ("*.safetensors", "pytorch_model*.bin")
+# What decides the language model's arithmetic beside its tensors; upstream takes it from
+# LLaVA-Rad's config.json and not from the base model's.
+ARITHMETIC = ("hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_scaling", "rope_theta")
+
+
+def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> Vlm:
+    """Raises ReportCardError where a file is not what the layout says."""
+    dtype, where = dtype_of(adapter), str(own.folder)
+    vision = tower(
+        from_timm(_trunk(own.path("biomedclipcxr_518_checkpoint.pt")), where),
+        dtype,
+        f"{where}: vision tower",
+        after=1,
+        layernorm=False,
+    )
+    config = read_json(base.path("config.json"))
+    config |= {k: v for k, v in read_json(own.path("config.json")).items() if k in ARITHMETIC}
+    weights = merged(
+        sharded(base.folder, BASE_FILES),
+        tensors(own.path("adapter_model.bin")),
+        read_json(own.path("adapter_config.json")),
+        dtype,
+        f"{where}: LoRA",
+    )
+    lm = llama(config, weights, dtype, f"{base.folder}: language model")
+    widths = (vision.config.hidden_size, lm.config.hidden_size, lm.config.hidden_size)
+    mlp = projector(_projector(own.path("non_lora_trainables.bin")), widths, dtype, where)
+    return Vlm(adapter, vision, mlp, lm, Pieces(base.path("tokenizer.model")))
+
+
+def _trunk(path: Path) -> dict[str, Tensor]:
+    """The vision tower of an open_clip checkpoint, which says `module.` before every name."""
+    found = tensors(path)
+    state = found.get("state_dict", found)
+    if not isinstance(state, dict):
+        raise ReportCardError(f"{path} has no state_dict of tensors.")
+    names = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    trunk = {k.removeprefix(TRUNK): v for k, v in names.items() if k.startswith(TRUNK)}
+    strange = [k for k in names if not k.startswith((TRUNK, *UNUSED))]
+    if strange or not trunk:
+        raise ReportCardError(
+            f"{path} is not BioMedCLIP-CXR as open_clip saves it:"
+            f" {'unexpected ' + strange[0] if strange else 'no visual.trunk'}."
+        )
+    return trunk
+
+
+def _projector(path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for name, tensor in tensors(path).items():
+        part = PROJECTOR.fullmatch(name)
+        if part is None:
+            raise ReportCardError(f"{path} has {name}, which is not of the projector.")
+        state[part[1]] = tensor
+    return state

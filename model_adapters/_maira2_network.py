@@ -1,0 +1,71 @@
+"""MAIRA-2's weights: RAD-DINO, four linear layers, Vicuna, out of shards with 4.51-era names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.api import ReportCardError
+from harness.staged import StagedAdapter
+from harness.store import read_json
+from model_adapters._llama_tokens import Tokens
+from model_adapters._llava import projector
+from model_adapters._preflight import described
+from model_adapters._raddino import HEAD_WIDTH, patches, shape, tower
+from model_adapters._spliced import SplicedLlama, by_prefix, llama
+from model_adapters._torch import Tensor, device_of, dtype_of, sharded
+
+PREFIXES = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")
+LAYERS = ("0", "2", "4", "6")
+EXPECTED = {  # the fields that this port implements one value of
+    "vision_feature_layer": -1,
+    "vision_feature_select_strategy": "default",
+    "projector_hidden_act": "gelu",
+    "projector_n_layers": 4,
+}
+EXPECTED_VISION = {"apply_layernorm": True, "use_swiglu_ffn": False, "hidden_act": "gelu"}
+
+
+def network(adapter: StagedAdapter, folder: Path, tokens: Tokens, image: str) -> SplicedLlama:
+    """Raises ReportCardError for a tensor too many, too few or misshapen, or another config."""
+    what = str(folder)
+    config = read_json(folder / "config.json")
+    text = described(config, "text_config", what)
+    vision = config.get("vision_config") or {}
+    placeholder = tokens.added[image]
+    told = config.get("image_token_index", config.get("image_token_id", placeholder))
+    _agree(config, EXPECTED, what)
+    _agree(vision, EXPECTED_VISION, what)
+    _agree({"image_token_index": told}, {"image_token_index": placeholder}, what)
+
+    parts = by_prefix(sharded(folder, ["*.safetensors"]), PREFIXES, what)
+    eyes, layers, language = parts
+    heads = shape(eyes, what)[0] // HEAD_WIDTH
+    _agree(vision, {"num_attention_heads": heads, "layer_norm_eps": 1e-6}, what)
+    dtype, device = dtype_of(adapter), device_of(adapter)
+    backbone = tower(eyes, dtype, what).to(device)
+    bridge = projector(layers, _widths(layers, what), dtype, what).to(device)
+
+    def encode(pixels: Tensor) -> Tensor:
+        features: Tensor = bridge(patches(backbone, pixels))
+        return features
+
+    return SplicedLlama(adapter, llama(text, language, adapter, what), encode, tokens, placeholder)
+
+
+def _widths(layers: Mapping[str, Tensor], what: str) -> list[int]:
+    matrices = [layers.get(f"{name}.weight") for name in LAYERS]
+    if any(matrix is None or matrix.ndim != 2 for matrix in matrices):
+        raise ReportCardError(f"{what}: the projector does not have the layers 0, 2, 4 and 6.")
+    shapes = [tuple(matrix.shape) for matrix in matrices if matrix is not None]
+    return [shapes[0][1], *(out for out, _ in shapes)]
+
+
+def _agree(config: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+    for field, value in expected.items():
+        if config.get(field, value) != value:
+            raise ReportCardError(
+                f"{what}: config.json has {field} {config[field]!r}; this port of MAIRA-2 has"
+                f" {value!r}."
+            )

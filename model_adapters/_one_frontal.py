@@ -1,0 +1,53 @@
+"""What a model of one frontal image and an indication is told, and what it is not shown."""
+
+from __future__ import annotations
+
+from harness.api import Image, ReportCardError, Request
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives"
+    " helpful, detailed, and polite answers to the user's questions."
+)
+
+
+def findings_prompt(indication: str | None) -> str:
+    """LLaVA-Rad's prompt: Vicuna v1's conversation (llava/conversation.py `conv_vicuna_v1`) around
+    the instruction of llava/utils.py `data_loader_mimic_reason_findings`.
+
+    An indication that is there and empty counts as one, as upstream.
+    """
+    task = "Provide a description of the findings in the radiology image"
+    if indication is None:
+        task += "."
+    else:
+        task += " given the following indication: " + indication.replace("\n", " ")
+    return f"{SYSTEM} USER: <image>\n{task} ASSISTANT:"
+
+
+def used(request: Request) -> tuple[str, ...]:
+    return ("frontal",) if request.indication is None else ("frontal", "indication")
+
+
+def left_out(request: Request, shown: Image, model: str) -> dict[str, str]:
+    """Input that the request has → why this model is not shown it."""
+    one = f"{model} takes one frontal image"
+    words = f"{model}'s prompt has the indication and no other text"
+    others = [image for image in request.images if image is not shown]
+    prior = request.prior
+    reasons = {
+        "lateral": one if any(i.lateral for i in others) else None,
+        "other_images": one if any(not i.lateral for i in others) else None,
+        "prior_image": one if prior and prior.images else None,
+        "prior_report": words if prior and prior.report else None,
+        "technique": words if request.technique else None,
+        "comparison": words if request.comparison else None,
+        "age": words if request.age is not None else None,
+        "sex": words if request.sex else None,
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def check_task(request: Request, model: str) -> None:
+    """Raises ReportCardError for a task that is no writing of findings."""
+    if request.task == "phrase_grounding":
+        raise ReportCardError(f"{model} writes findings; it cannot point at a phrase.")

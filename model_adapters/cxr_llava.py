@@ -1,0 +1,230 @@
+"""CXR-LLaVA v2: one free report of one image, with no other input.
+
+A port of ECOFRI/CXR-LLAVA-v2 without its remote code: CLIP ViT-L/16 at 512 pixels for one grey
+channel → one linear layer → Llama-2-7B. CC-BY-NC and the Llama 2 licence. docs/models/cxr_llava.md
+says what differs from upstream and what is unverified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from harness.api import ModelCard, ReportCardError, Request
+from harness.checkpoints import fetch, locate
+from harness.staged import (
+    Completion,
+    Prepared,
+    Prompt,
+    StagedAdapter,
+    decoding_of,
+    frontal_of,
+    lateral_of,
+    prior_frontal_of,
+)
+from harness.store import digest, read_json
+from model_adapters._checkpoint import identity_of, revision_of
+from model_adapters._llama_tokens import PieceTokens
+from model_adapters._llava import IMAGE
+from model_adapters._pixels import centre_crop, shortest_edge, standardise
+from model_adapters._preflight import described, problem
+
+if TYPE_CHECKING:
+    from model_adapters._spliced import SplicedLlama
+
+NEEDS = ("config.json", "*.safetensors", "tokenizer.model")
+SIDE = 512
+SCALE = (0.5518136078431373, 0.3821719215686275)  # image_preprocess_cfg of the published config
+NEW_TOKENS = 512  # the most that the helper allows
+SYSTEM = (
+    "You are a helpful radiologist. Try to interpret chest x ray image and answer to the question"
+    " that user provides."
+)
+QUESTION = (
+    "Write a radiologic report on the given chest radiograph, including information about"
+    " atelectasis, cardiomegaly, consolidation, pulmonary edema, pleural effusion, and"
+    " pneumothorax."
+)
+# Llama 2's template as transformers 4.36 fell back to it, since the tokenizer has none. Its <s> is
+# text, and the tokenizer puts another before it: the ids begin 1, 1.
+PROMPT = f"<s>[INST] <<SYS>>\n{SYSTEM}\n<</SYS>>\n\n<image>\n{QUESTION} [/INST]"
+ALONE = "CXR-LLaVA is given one image and nothing else"
+
+
+class CxrLlava(StagedAdapter):
+    """Greedy. The authors' helper samples: model.sampling={temperature:0.2,top_p:0.8,draws:5}."""
+
+    paper_dtype = "bfloat16"
+    tokens_per_image = 1024
+    _network: SplicedLlama | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(
+            "CXR-LLaVA v2 (CLIP ViT-L/16, Llama-2-7B): one free report of one image",
+            inputs=("frontal",),
+            weights=identity_of(self.weights),
+            revision=revision_of(self.weights),
+            licence="CC-BY-NC, Llama 2 licence",
+            trained_on=("MIMIC-CXR", "several public CXR datasets"),
+            url="https://huggingface.co/ECOFRI/CXR-LLAVA-v2",
+            needs_pixels=True,
+            draws=self.sampling.draws if self.sampling else 1,
+        )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {
+            "weights": identity_of(self.weights),
+            "prompt": digest(PROMPT),
+            "new_tokens": NEW_TOKENS,
+            **decoding_of(self),
+        }
+
+    def missing(self) -> str | None:
+        longest = self.tokens_per_image + 200 + (self.max_new_tokens or NEW_TOKENS)
+        return problem(self, NEEDS, "llama", longest)
+
+    def plan(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            _check_task(request)
+        super().plan(requests)
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """The checkpoint's, where it is on this machine already."""
+        try:
+            return locate(self.weights, ()).folder
+        except ReportCardError:
+            return None
+
+    @cached_property
+    def _ids(self) -> tuple[int, ...] | None:
+        """The prompt is the same for every study, and so are its ids."""
+        if self._folder is None or not (self._folder / "tokenizer.model").is_file():
+            return None
+        tokens = PieceTokens(self._folder)
+        before, after = (tokens.encode(part) for part in PROMPT.split("<image>"))
+        return (*before, IMAGE, *after[1:])  # upstream drops the second part's own bos
+
+    @cached_property
+    def _scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of grey values in [0, 1]."""
+        path = self._folder / "config.json" if self._folder else None
+        if path is None or not path.is_file():
+            return SCALE
+        told = read_json(path).get("image_preprocess_cfg")
+        if told is None:
+            return SCALE
+        try:
+            mean, std = (float(np.asarray(told[name]).item()) for name in ("mean", "std"))
+        except (KeyError, TypeError, ValueError):
+            raise ReportCardError(
+                f"{path}: image_preprocess_cfg needs one mean and one std, not {told!r}."
+            ) from None
+        return mean, std
+
+    def prompt(self, request: Request) -> Prompt:
+        _check_task(request)
+        frontal = frontal_of(request)
+        others = {
+            "lateral": lateral_of(request),
+            "prior_image": prior_frontal_of(request),
+            "prior_report": request.prior and request.prior.report,
+            "indication": request.indication,
+            "technique": request.technique,
+            "comparison": request.comparison,
+            "age": request.age,
+            "sex": request.sex,
+        }
+        return Prompt(
+            PROMPT,
+            (frontal,),
+            self.max_new_tokens or NEW_TOKENS,
+            self._ids,
+            ("frontal",),
+            {name: ALONE for name, value in others.items() if value},
+        )
+
+    def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Shorter side 512 by Lanczos (upstream says resample=True, which is 1), middle: (1, …)."""
+        image = shortest_edge(PIL.Image.fromarray(grey), SIDE, PIL.Image.Resampling.LANCZOS)
+        mean, std = self._scale
+        return standardise(centre_crop(image, SIDE, "floor"), [mean], [std])
+
+    def load(self) -> None:
+        if self._network is None:
+            folder = fetch(str(self.weights), NEEDS).folder
+            for name in ("_folder", "_ids", "_scale"):  # from before the download
+                self.__dict__.pop(name, None)
+            self._network = self._read(folder)
+
+    def _read(self, folder: Path) -> SplicedLlama:
+        from model_adapters._clip_vit import clip_vit
+        from model_adapters._llava import projector
+        from model_adapters._spliced import SplicedLlama, by_prefix, llama
+        from model_adapters._torch import (
+            cast_parameters,
+            device_of,
+            dtype_of,
+            load_exactly,
+            sharded,
+        )
+
+        what = str(folder)
+        config = read_json(folder / "config.json")
+        prefixes = ("vision_tower.", "mm_projector.", "llama.", "lm_head.")
+        state = sharded(folder, ["*.safetensors"])
+        eyes, bridge, body, head = by_prefix(state, prefixes, what)
+        vision = config.get("clip_vision_cfg") or {}
+        if vision.get("image_size") != SIDE:
+            raise ReportCardError(f"{what}: clip_vision_cfg has no image_size {SIDE}.")
+        embedding = eyes["proj"].shape[-1] if "proj" in eyes else 0
+        tower = clip_vit(vision, embedding, what)
+        load_exactly(tower, eyes, f"{what} (vision_tower)")
+        cast_parameters(tower, dtype_of(self))
+        tower.to(device_of(self)).eval()
+        text = described(config, "llama", what)
+        joined = projector(
+            {f"0.{name}": tensor for name, tensor in bridge.items()},
+            (int(vision["width"]), int(text.get("hidden_size", 4096))),
+            dtype_of(self),
+            f"{what} (mm_projector)",
+        ).to(device_of(self))
+        language = {f"model.{name}": tensor for name, tensor in body.items()}
+        language |= {f"lm_head.{name}": tensor for name, tensor in head.items()}
+        return SplicedLlama(
+            self,
+            llama(text, language, self, what),
+            lambda pixels: joined(tower(pixels)),
+            PieceTokens(folder),
+            IMAGE,
+        )
+
+    def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
+        assert self._network is not None
+        return self._network.complete(batch)
+
+    def close(self) -> None:
+        if self._network is not None:
+            self._network = None
+            self.free()
+
+    def free(self) -> None:
+        """Called when the device had no memory, too."""
+        from model_adapters._spliced import free
+
+        free()
+
+
+def _check_task(request: Request) -> None:
+    if request.task not in ("findings", "findings+impression"):
+        raise ReportCardError(
+            f"cxr_llava writes a report without boxes; it cannot do {request.task}."
+        )

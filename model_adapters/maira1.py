@@ -1,0 +1,152 @@
+"""MAIRA-1: RAD-DINO, a four-layer projector, Vicuna-7B. For whoever holds weights: none are public.
+
+Hyland et al. 2023, "MAIRA-1: A specialised large multimodal model for radiology report generation"
+(arXiv 2311.13668). The architecture is the paper's. **The layout is ours**: that of MAIRA-2's
+published checkpoint, with one image and Vicuna's vocabulary,
+
+    config.json         text_config: a Llama's
+    *.safetensors       vision_tower.* (Hugging Face's Dinov2), multi_modal_projector.layers.
+                        {0,2,4,6}.*, language_model.{model.*,lm_head.weight}
+    tokenizer.model     Vicuna-7B-v1.5's
+
+[unverified], for want of a release: the prompt (taken from LLaVA-Rad, whose instruction is close to
+the paper's), the pixels (RAD-DINO's public image processor), greedy decoding of up to 150 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from harness.api import ModelCard, ReportCardError, Request
+from harness.checkpoints import Checkpoint, fetch
+from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of, frontal_of
+from harness.store import read_json
+from model_adapters import _one_frontal as one_frontal
+from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of, revision_of
+from model_adapters._llava import ids_with_images
+from model_adapters._pixels import centre_crop, shortest_edge, standardise
+from model_adapters._sentencepiece import Pieces
+
+if TYPE_CHECKING:
+    from model_adapters._vlm import Vlm
+
+NEEDS = ("config.json", "tokenizer.model", "*.safetensors")
+MEAN, STD = (0.5307,) * 3, (0.2583,) * 3  # microsoft/rad-dino's preprocessor_config.json
+TEXT_TOKENS = 256
+
+
+class Maira1(StagedAdapter):
+    """weights: a folder in the layout above."""
+
+    paper_dtype = "bfloat16"
+    tokens_per_image = 1369
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pieces: Pieces | None = None
+        self._vlm: Vlm | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(
+            "MAIRA-1's architecture: RAD-DINO, four-layer projector, Vicuna-7B; prompt unverified",
+            inputs=("frontal", "indication"),
+            weights=identity_of(self.weights),
+            revision=revision_of(self.weights),
+            licence="none: no weights are released",
+            trained_on=("MIMIC-CXR (the paper's)",),
+            url="https://arxiv.org/abs/2311.13668",
+            needs_pixels=True,
+            draws=self.sampling.draws if self.sampling else 1,
+        )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {
+            "weights": identity_of(self.weights),
+            "prompt": 1,
+            "pixels": 1,
+            **decoding_of(self),
+        }
+
+    def missing(self) -> str | None:
+        if self._vlm:
+            return None
+        if not self.weights:
+            return (
+                "MAIRA-1's weights are not released. If you hold some, give model.weights=FOLDER in"
+                " the layout of docs/models/maira1.md"
+            )
+        try:
+            found = here(self.weights, NEEDS)
+            return packages_problem() or self._too_large(found)
+        except ReportCardError as error:
+            return str(error)
+
+    def prompt(self, request: Request) -> Prompt:
+        one_frontal.check_task(request, "MAIRA-1")
+        image = frontal_of(request)
+        text = one_frontal.findings_prompt(request.indication)
+        if self._pieces is None:
+            self._pieces = pieces_of((self.weights, "model.weights"))
+        return Prompt(
+            text,
+            (image,),
+            self.max_new_tokens or 150,
+            ids_with_images(self._pieces, text, images=1) if self._pieces else None,
+            one_frontal.used(request),
+            one_frontal.left_out(request, image, "MAIRA-1"),
+        )
+
+    def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """RAD-DINO's image processor, HF's crop; three equal channels are scaled as one."""
+        image = shortest_edge(PIL.Image.fromarray(grey), 518, PIL.Image.Resampling.BICUBIC)
+        return standardise(centre_crop(image, 518, "floor"), MEAN, STD)
+
+    def load(self) -> None:
+        if self._vlm:
+            return
+        if problem := packages_problem():
+            raise ReportCardError(problem)
+        found = fetch(self.weights or "", NEEDS)
+        if problem := self._too_large(found):
+            raise ReportCardError(problem)
+        from model_adapters._maira1 import load
+
+        self._vlm = load(self, found)
+        self._pieces = self._vlm.pieces
+
+    def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
+        assert self._vlm is not None
+        return self._vlm.complete(batch)
+
+    def free(self) -> None:
+        from model_adapters._vlm import freed
+
+        freed()
+
+    def close(self) -> None:
+        if self._vlm:
+            self._vlm = None
+            self.free()
+
+    def _too_large(self, found: Checkpoint | None) -> str | None:
+        from model_adapters._torch import checked_memory, device_of, dtype_of
+        from model_adapters._vlm import needed
+
+        device_of(self)
+        if found is None:
+            return None
+        config = read_json(found.path("config.json"))
+        if not isinstance(config.get("text_config"), dict):
+            return f"model.weights: {found.folder}/config.json has no text_config."
+        files = found.folder.glob("*.safetensors")
+        stored = str(config.get("torch_dtype", "float32"))
+        tokens = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 150)
+        sizes = needed(files, stored, config["text_config"], dtype_of(self))
+        return checked_memory(self, *sizes, tokens)

@@ -1,0 +1,214 @@
+"""MAIRA-2: findings, grounded findings and phrase grounding from frontal, lateral and prior.
+
+A port of microsoft/maira-2 without its remote code: RAD-DINO (DINOv2 ViT-B/14 at 518 pixels, last
+layer with the LayerNorm, no CLS) → four linear layers with GELU → Vicuna-7B with linear RoPE
+scaling. Gated, MSRLA licence, research only. docs/models/maira2.md says what differs from upstream
+and what is unverified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from harness.api import Image, ModelCard, Phrase, Report, ReportCardError, Request
+from harness.checkpoints import Checkpoint, fetch, locate
+from harness.staged import (
+    Completion,
+    Prepared,
+    Prompt,
+    StagedAdapter,
+    decoding_of,
+    frontal_of,
+    lateral_of,
+    prior_frontal_of,
+)
+from harness.store import digest, read_json
+from model_adapters import _maira2_prompt as words
+from model_adapters._checkpoint import identity_of, revision_of
+from model_adapters._llama_tokens import Tokens, llama_tokens
+from model_adapters._maira2_answer import BINS, parse, placed
+from model_adapters._pixels import centre_crop, shortest_edge, standardise
+from model_adapters._preflight import problem
+
+if TYPE_CHECKING:
+    from model_adapters._spliced import SplicedLlama
+
+NEEDS = ("config.json", "*.safetensors")
+SIDE, MEAN, STD = 518, 0.5307, 0.2583  # preprocessor_config.json
+SECTIONS = ("indication", "technique", "comparison")
+MARKUP = ("<obj>", "</obj>", "<box>", "</box>")
+ALONE = "phrase grounding shows the frontal image and the phrase alone"
+
+
+class Maira2(StagedAdapter):
+    """Greedy, in bfloat16 on a GPU; the card's examples load float32: model.dtype=float32."""
+
+    paper_dtype = "bfloat16"
+    tokens_per_image = 1369
+    _network: SplicedLlama | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(
+            "MAIRA-2 (RAD-DINO, Vicuna-7B): findings, with boxes where asked",
+            inputs=("frontal", "lateral", "prior_image", "prior_report", *SECTIONS, "phrase"),
+            weights=identity_of(self.weights),
+            revision=revision_of(self.weights),
+            licence="MSRLA (research only, gated)",
+            trained_on=("MIMIC-CXR", "PadChest", "USMix (private)"),
+            url="https://huggingface.co/microsoft/maira-2",
+            needs_pixels=True,
+            draws=self.sampling.draws if self.sampling else 1,
+        )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        asked = [words.reporting(g, True, True, "", ("", "", "")) for g in (False, True)]
+        return {
+            "weights": identity_of(self.weights),
+            "prompt": digest([*map(words.in_template, asked), words.REPEAT]),
+            "new_tokens": dict(words.LIMITS),
+            **decoding_of(self),
+        }
+
+    def missing(self) -> str | None:
+        longest = 3 * self.tokens_per_image + 1500  # a context of 1,000 tokens and the answer
+        return problem(self, NEEDS, "text_config", longest)
+
+    # Before the weights.
+
+    @cached_property
+    def _tokens(self) -> Tokens | None:
+        try:
+            return llama_tokens(locate(self.weights, ()).folder)
+        except ReportCardError:
+            return None
+
+    def prompt(self, request: Request) -> Prompt:
+        frontal = frontal_of(request)
+        left_out: dict[str, str] = {}
+        used = ["frontal"]
+        given = {name: (getattr(request, name) or "").strip() for name in SECTIONS}
+        lateral, prior_image = lateral_of(request), prior_frontal_of(request)
+        prior_report = _prior_text(request)
+        images: list[Image] = [frontal]
+        if request.task == "phrase_grounding":
+            if not (request.phrase or "").strip():
+                raise ReportCardError("maira2: phrase_grounding needs a phrase.")
+            content = words.phrase_grounding(str(request.phrase))
+            used.append("phrase")
+            context = {"lateral": lateral, "prior_image": prior_image, "prior_report": prior_report}
+            left_out = {name: ALONE for name, value in {**context, **given}.items() if value}
+        else:
+            if prior_report and prior_image is None:
+                # As upstream, which has no place for it in the prompt.
+                left_out["prior_report"] = "there is no prior frontal image to go with it"
+                prior_report = ""
+            reaching = {"lateral": lateral, "prior_image": prior_image}
+            images += [image for image in reaching.values() if image is not None]
+            texts = {"prior_report": prior_report, **given}
+            used += [name for name, value in {**reaching, **texts}.items() if value]
+            content = words.reporting(
+                request.task == "grounded_findings",
+                lateral is not None,
+                prior_image is not None,
+                prior_report,
+                tuple(given.values()),
+            )
+        if content.count(words.IMAGE) != len(images):
+            raise ReportCardError(f"maira2: {words.IMAGE} stands in a text of the study itself.")
+        text = words.in_template(content)
+        return Prompt(
+            text,
+            tuple(images),
+            self.max_new_tokens or words.LIMITS[request.task],
+            tuple(self._tokens.encode(text)) if self._tokens else None,
+            tuple(used),
+            left_out,
+        )
+
+    def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Stretched to 0…255, then HF's BitImageProcessor: (3, 518, 518).
+
+        A constant image becomes zeros; upstream divides 0 by 0, and NaN goes through the model.
+        """
+        values = grey.astype(np.float64) - float(grey.min())
+        values = values / (values.max() or 1.0) * 255
+        image = PIL.Image.fromarray(values.astype(np.uint8))
+        image = shortest_edge(image, SIDE, PIL.Image.Resampling.BICUBIC)
+        return standardise(centre_crop(image, SIDE, "floor"), [MEAN] * 3, [STD] * 3)
+
+    # The weights.
+
+    def load(self) -> None:
+        if self._network is None:
+            from model_adapters._maira2_network import network
+
+            checkpoint = fetch(str(self.weights), NEEDS)
+            _check_pixels(checkpoint)
+            self._network = network(self, checkpoint.folder, _vocabulary(checkpoint), words.IMAGE)
+
+    def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
+        assert self._network is not None
+        return self._network.complete(batch)
+
+    def report(self, prepared: Prepared, completion: Completion) -> Report:
+        """Findings alone. Grounded: a phrase without words is left out; `raw` has it."""
+        said = parse(completion.text)
+        text = " ".join(phrase.text for phrase in said if phrase.text)
+        task = prepared.request.task
+        if task in ("findings", "findings+impression") or not said:
+            return Report(findings=text)
+        on_image = placed(said, prepared.sizes[0])
+        if task == "phrase_grounding":
+            boxes = tuple(box for phrase in on_image for box in phrase.boxes)
+            return Report(text, phrases=(Phrase(str(prepared.request.phrase), boxes),))
+        return Report(text, phrases=tuple(phrase for phrase in on_image if phrase.text))
+
+    def close(self) -> None:
+        if self._network is not None:
+            self._network = None
+            self.free()
+
+    def free(self) -> None:
+        """Called when the device had no memory, too."""
+        from model_adapters._spliced import free
+
+        free()
+
+
+def _prior_text(request: Request) -> str:
+    """The prior report under its headings, on one line; which sections upstream gives, and how, is
+    unverified."""
+    report = request.prior.report if request.prior else None
+    sections = (("FINDINGS", report.findings), ("IMPRESSION", report.impression)) if report else ()
+    return " ".join(f"{name}: {text.strip()}" for name, text in sections if (text or "").strip())
+
+
+def _vocabulary(checkpoint: Checkpoint) -> Tokens:
+    """Raises ReportCardError unless the tokenizer has every token that MAIRA-2 added."""
+    tokens = llama_tokens(checkpoint.folder)
+    bins = [f"<{axis}{n}>" for axis in "xy" for n in range(BINS)]
+    absent = [name for name in (words.IMAGE, *MARKUP, *bins) if name not in tokens.added]
+    if absent:
+        raise ReportCardError(
+            f"{checkpoint.folder}: the tokenizer lacks {len(absent)} of MAIRA-2's tokens,"
+            f" {absent[0]} first."
+        )
+    return tokens
+
+
+def _check_pixels(checkpoint: Checkpoint) -> None:
+    """Raises ReportCardError when the checkpoint's image processor is another than this one."""
+    path = checkpoint.path("preprocessor_config.json")
+    told = read_json(path) if path.is_file() else {}
+    own = {"image_mean": [MEAN] * 3, "image_std": [STD] * 3, "resample": 3}
+    for field, value in own.items():
+        if told.get(field, value) != value:
+            raise ReportCardError(f"{path}: {field} is {told[field]!r}; this port has {value!r}.")

@@ -1,0 +1,106 @@
+"""Reading what chat models answer: each way, and text that means harm."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.api import Box
+from model_adapters._answers import KINDS, boxed, boxes_in, read, reasoned
+
+CLEAR = "The lungs are clear."
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (CLEAR, CLEAR),
+        (f"<think>Is it an effusion?</think>\n {CLEAR}", CLEAR),
+        (f"<think>a</think><answer>{CLEAR}</answer> bye", CLEAR),
+        (f"no opening mark</think>{CLEAR}", CLEAR),
+        (f"<think>a</think>first<think>b</think>{CLEAR}", CLEAR),
+        (f"<answer>{CLEAR}", CLEAR),
+        ("<think>an effusion, or perhaps", ""),  # cut off while reasoning: nothing was answered
+        ("", ""),
+    ],
+)
+def test_reasoning_is_no_part_of_the_report(text: str, answer: str) -> None:
+    assert reasoned(text) == answer
+    assert read("reasoned", text).findings == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (rf"First \boxed{{wrong}}, then \boxed{{{CLEAR}}}. Done.", CLEAR),
+        (rf"\boxed{{{{{CLEAR}}}}}", CLEAR),  # CheXOne's README doubles the braces
+        (rf"\boxed{{\text{{{CLEAR}}}}}", CLEAR),
+        (r"\boxed{a {nested {pair}} of braces}", "a {nested {pair}} of braces"),
+        (rf"\boxed{{{CLEAR}", CLEAR),  # the limit came before the brace
+        (rf"\boxed {{ {CLEAR} }}", CLEAR),
+        (rf"<think>\boxed{{thought}}</think>\boxed{{{CLEAR}}}", CLEAR),
+        (CLEAR, CLEAR),
+        (r"\boxed{}", ""),
+    ],
+)
+def test_the_last_box_is_the_answer(text: str, answer: str) -> None:
+    assert boxed(text) == answer
+    assert read("boxed", text).findings == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "findings", "impression"),
+    [
+        ("Findings: Clear. Impression: Normal.", "Clear.", "Normal."),
+        ("**FINDINGS:** Clear.\n\n**IMPRESSION:**\nNormal.", "Clear.", "Normal."),
+        ("## Findings:\nClear.\n## Impression:\nNormal.", "Clear.", "Normal."),
+        ("Sure! Here it is.\nFINDINGS: Clear.", "Clear.", None),
+        ("Impression: Normal.", None, "Normal."),
+        ("The findings: none. Impression: Normal.", None, "Normal."),
+        ("FINDINGS: Clear.\nIMPRESSION:", "Clear.", ""),
+        ("Findings: A. Impression: B. Findings: C.", "A. C.", "B."),
+        ("Clear lungs, no other findings.", "Clear lungs, no other findings.", None),
+        ("<think>Findings: x</think>Findings: Clear.", "Clear.", None),
+        ("", "", None),
+    ],
+)
+def test_sections_are_cut_at_their_headings(
+    text: str, findings: str | None, impression: str | None
+) -> None:
+    report = read("findings_impression", text)
+    assert (report.findings, report.impression) == (findings, impression)
+
+
+@pytest.mark.parametrize(
+    ("text", "boxes"),
+    [
+        ("It is at [0.1, 0.2, 0.5, 0.6].", [(0.1, 0.2, 0.5, 0.6)]),
+        ("[0.1,0.2,.5,1] and [0, 0, 1.0, 0.5]", [(0.1, 0.2, 0.5, 1), (0, 0, 1, 0.5)]),
+        ("[0.1, 0.2, 0.5, 0.6], [0.1, 0.2, 0.5, 0.6]", [(0.1, 0.2, 0.5, 0.6)]),
+        ("[10, 20, 300, 400]", []),  # pixels
+        ("[0.5, 0.2, 0.1, 0.6] [0.1, 0.1, 0.1, 0.2]", []),  # swapped, flat
+        ("[0.1, 0.2, 0.5] [nan, 0, 1, 1] [-0.1, 0, 1, 1] [1e-3, 0, 1, 1]", []),
+        ("nothing to see", []),
+    ],
+)
+def test_boxes_are_fractions_in_order(text: str, boxes: list[tuple[float, ...]]) -> None:
+    assert boxes_in(text) == tuple(Box(*corners) for corners in boxes)
+    (phrase,) = read("boxes_0_1", text, "small effusion").phrases
+    assert (phrase.text, phrase.boxes) == ("small effusion", boxes_in(text))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("{", "}", r"\boxed{", "<think>", "</think>", "<answer>", "Findings:", "\nImpression:*"),
+        *("[", "[0.1, ", "[0.1,0.2,0.3,0.4]", " ", "\n", "*", "# ", "9", "\x00", "🫁", "\\"),
+    ],
+)
+def test_hostile_text_is_read_quickly_and_without_an_error(kind: str, piece: str) -> None:
+    text = piece * (50_000 // len(piece))
+    began = time.perf_counter()
+    report = read(kind, text, "a phrase")
+    assert time.perf_counter() - began < 2
+    assert all(isinstance(part, str | None) for part in (report.findings, report.impression))
