@@ -33,10 +33,6 @@ class ReportCardError(Exception):
     """Something the user can act on; the CLI prints the sentence and no traceback."""
 
 
-class StopRunError(ReportCardError):
-    """Ends this model's run; what is done stays, the rest is left for the next run."""
-
-
 class ImageError(ReportCardError):
     """An image that cannot be had: it costs its own study, is counted, and the run goes on.
 
