@@ -24,6 +24,7 @@ import numpy as np
 from harness.api import ModelCard, Prediction, Report, Request
 from harness.datasets.phantom import Phantom
 from harness.engines import local
+from harness.engines.job import ModelJob
 from harness.engines.ray import RayEngine
 from harness.settings import EngineSettings
 
@@ -66,7 +67,7 @@ def replicas() -> None:
     for count in (1, 2):
         ray = engine(count)
         ray.connect()
-        wall, _, answers = timed(ray.generate(Sleeper(seconds), asked, batch_size=BATCH))
+        wall, _, answers = timed(ray.generate(ModelJob(Sleeper(seconds), asked), BATCH))
         rates[count] = answers / wall
         ray.close()
         print(
@@ -80,7 +81,7 @@ def overhead() -> None:
     ray = engine(2)
     for name, batches in (
         ("local", local.generate(Sleeper(0), asked, BATCH, True)),
-        ("ray", ray.generate(Sleeper(0), asked, batch_size=BATCH)),
+        ("ray", ray.generate(ModelJob(Sleeper(0), asked), BATCH)),
     ):
         wall, cpu, answers = timed(batches)
         print(f"{name:<6} driver {1e3 * cpu / answers:6.3f} ms CPU per request,"
@@ -93,7 +94,7 @@ def saturation() -> None:
     for count in (1, 4, 16, 64):
         ray = engine(count)
         asked = requests(8 * count * 12)
-        batches = ray.generate(Sleeper(1.0), asked, batch_size=8)
+        batches = ray.generate(ModelJob(Sleeper(1.0), asked), 8)
         done: list[tuple[float, int]] = []
         cpu = time.process_time()
         for batch in batches:
@@ -114,7 +115,7 @@ def soak() -> None:
     asked = [replace(study.request, draw=draw) for draw in range(100) for study in studies]
     ray, marks, answered = engine(2), [], 0
     cpu, began = time.process_time(), time.perf_counter()
-    for batch in ray.generate(Sleeper(0.002), asked, batch_size=BATCH):
+    for batch in ray.generate(ModelJob(Sleeper(0.002), asked), BATCH):
         answered += len(batch)
         if answered // 5_000 > len(marks):
             marks.append((answered, _resident()))

@@ -134,8 +134,7 @@ class RunConfig:
     protocol: Protocol
     stats: Stats
     results_dir: Path
-    batch_size: int = 64
-    exact_buckets: bool = False
+    engine: EngineSettings = field(default_factory=EngineSettings)
     limit: int | None = None
     overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
     track: bool = True

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from harness.api import (
     Annotator,
+    Custody,
     FittedAdapter,
     Json,
     ModelAdapter,
@@ -25,7 +26,11 @@ from harness.engines.preparing import Preparing
 
 
 class Job(Protocol):
-    """`start` may raise ReportCardError: then nothing of it can run anywhere."""
+    """`start` may raise ReportCardError: then nothing of it can run anywhere. `notes`: what an
+    adapter has to tell of its start."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def start(self) -> None: ...
 
@@ -38,20 +43,46 @@ class Job(Protocol):
 
 @dataclass
 class ModelJob:
-    """A constructed adapter and everything it will be asked; an item is numbers of requests."""
+    """A constructed adapter and everything it will be asked; an item is numbers of requests.
+
+    train, test: for adapters that are fitted, or see references; not sent where they are not.
+    """
 
     adapter: ModelAdapter
     requests: Sequence[Request]
     train: Sequence[Study] = ()
     test: Sequence[Study] = ()
+    custody: Custody | None = None
     quote_errors: bool = False
     _worker: Worker | None = field(default=None, init=False, repr=False)
     _preparing: Preparing | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        card = self.adapter.card
+        self.train = self.train if card.needs_train else ()
+        self.test = self.test if card.sees_references else ()
+
+    def make_ready(self) -> None:
+        """What the adapter's card and hooks ask for, in order; last, weights are loaded."""
+        adapter = self.adapter
+        admit, plan = (getattr(adapter, name, None) for name in ("admit", "plan"))
+        if admit is not None and self.custody is not None:
+            admit(self.custody)
+        if adapter.card.needs_train and isinstance(adapter, FittedAdapter):
+            adapter.fit(self.train)
+        if adapter.card.sees_references and isinstance(adapter, ReferenceAdapter):
+            adapter.see_references(self.test)
+        if plan is not None:
+            plan(self.requests)
+
     def start(self) -> None:
-        make_ready(self.adapter, self.requests, self.train, self.test)
+        self.make_ready()
         self._worker = Worker(self.adapter, self.quote_errors)
         self._preparing = Preparing.of(self.adapter)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(getattr(self.adapter, "notes", ()))
 
     def work(self, item: Sequence[int]) -> list[Prediction]:
         assert self._worker is not None
@@ -69,9 +100,7 @@ class ModelJob:
     def close(self) -> None:
         if self._preparing:
             self._preparing.close()
-        close = getattr(self.adapter, "close", None)
-        if close is not None:
-            close()
+        close_adapter(self.adapter)
 
 
 @dataclass
@@ -79,6 +108,10 @@ class AnnotatorJob:
     """An annotator that has loaded nothing yet; an item is a list of what it reads."""
 
     annotator: Annotator
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
 
     def start(self) -> None:
         return None
@@ -93,17 +126,7 @@ class AnnotatorJob:
         self.annotator.close()
 
 
-def make_ready(
-    adapter: ModelAdapter,
-    requests: Sequence[Request],
-    train: Sequence[Study],
-    test: Sequence[Study],
-) -> None:
-    """What the adapter's card asks for, and its `plan`. Raises ReportCardError."""
-    if adapter.card.needs_train and isinstance(adapter, FittedAdapter):
-        adapter.fit(train)
-    if adapter.card.sees_references and isinstance(adapter, ReferenceAdapter):
-        adapter.see_references(test)
-    plan = getattr(adapter, "plan", None)
-    if plan is not None:
-        plan(requests)
+def close_adapter(adapter: ModelAdapter) -> None:
+    close = getattr(adapter, "close", None)
+    if close is not None:
+        close()

@@ -13,11 +13,13 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence, Set
 from typing import Any
 
-from harness.api import Annotator, Json, ModelAdapter, Prediction, ReportCardError, Request, Study
+from harness.api import Annotator, Json, Prediction, ReportCardError, StopRunError
 from harness.engines.buckets import batches
+from harness.engines.engine import LocalEngine
 from harness.engines.job import AnnotatorJob, Job, ModelJob
 from harness.engines.local import Key, failed, key
 from harness.engines.replicas import Lost, Replicas, Resources
+from harness.isolated import IsolatedAdapter
 from harness.settings import EngineSettings
 from harness.staged import StagedAdapter
 
@@ -31,32 +33,31 @@ class RayEngine:
         self._connected = False
 
     def generate(
-        self,
-        adapter: ModelAdapter,
-        requests: Sequence[Request],
-        train: Sequence[Study] = (),
-        test: Sequence[Study] = (),
-        batch_size: int = 64,
-        quote_errors: bool = False,
-        done: Set[Key] = frozenset(),
+        self, job: ModelJob, batch_size: int, done: Set[Key] = frozenset()
     ) -> Generator[list[Prediction], None, None]:
-        """As harness.engines.local.generate, batches in the order in which they are answered."""
-        planned = batches(
-            requests, batch_size, getattr(adapter, "cost", None), self.settings.exact_buckets
-        )
+        """As LocalEngine's, batches in the order in which they are answered."""
+        adapter, requests = job.adapter, job.requests
+        if getattr(adapter, "independent", False):  # what asks an endpoint gains nothing from this
+            yield from LocalEngine(self.settings).generate(job, batch_size, done)
+            return
+        cost = getattr(adapter, "cost", None)
         number = {id(request): n for n, request in enumerate(requests)}
         todo = [
             tuple(number[id(r)] for r in batch)
-            for batch in planned
+            for batch in batches(requests, batch_size, cost, self.settings.exact_buckets)
             if any(key(r) not in done for r in batch)
         ]
         if not todo:
             return
-        job = ModelJob(adapter, requests, train, test, quote_errors)
-        for item, result in self._map(job, todo, isinstance(adapter, StagedAdapter)):
-            if isinstance(result, Lost):
-                result = [failed(requests[n], result.reason) for n in item]
-            yield [answer for answer in result if key(answer) not in done]
+        heavy = isinstance(adapter, StagedAdapter | IsolatedAdapter)
+        try:
+            for item, result in self._map(job, todo, heavy):
+                if isinstance(result, Lost):
+                    result = [failed(requests[n], result.reason) for n in item]
+                yield [answer for answer in result if key(answer) not in done]
+        except StopRunError as stop:
+            yield [answer for answer in stop.answers if key(answer) not in done]
+            raise
 
     def annotate(
         self, annotator: Annotator, parts: Sequence[Sequence[Any]]
@@ -73,7 +74,10 @@ class RayEngine:
         self.connect()
         resources = self._resources(len(items), heavy)
         single: list[Any] = []
-        for item, result in Replicas(job, resources).run(items):
+        replicas = Replicas(job, resources)
+        for item, result in replicas.run(items):
+            if replicas.notes:  # of the fit, which this process has not seen
+                job.adapter.notes = replicas.notes  # type: ignore[attr-defined]
             if isinstance(result, Lost) and len(item) > 1:
                 single += [item[n : n + 1] for n in range(len(item))]
             else:

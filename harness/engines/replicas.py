@@ -51,13 +51,13 @@ class Host:
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def start(self) -> str | None:
-        """None, or why nothing of this job can run."""
+    def start(self) -> tuple[str | None, tuple[str, ...]]:
+        """(None, or why nothing of this job can run; what it has to tell of its start)."""
         try:
             self._job.start()
         except ReportCardError as error:
-            return str(error)
-        return None
+            return str(error), ()
+        return None, self._job.notes
 
     def work(self, item: Any) -> Any:
         return self._job.work(item)
@@ -99,6 +99,7 @@ class Replicas:
             max_restarts=0,
             max_task_retries=0,
         )
+        self.notes: tuple[str, ...] = ()
         self._replicas: list[_Replica] = []
         self._in_a_row = 0
         self._ever = False
@@ -184,7 +185,7 @@ class Replicas:
     def _check_started(self, replica: _Replica) -> bool:
         """Whether a replica that has answered `start` has died of it."""
         try:
-            refused = self._ray.get(replica.started)
+            refused, self.notes = self._ray.get(replica.started)
         except self._ray.exceptions.RayError:
             return True
         if refused is not None:
