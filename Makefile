@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASET),dataset=$(DATASET)) \
-       $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(OVERRIDES) $(DOTTED)
+       $(if $(METRICS),metrics=$(METRICS)) $(if $(LIMIT),limit=$(LIMIT)) $(if $(ENGINE),engine=$(ENGINE)) $(OVERRIDES) $(DOTTED)
 # Words with a dot, make benchmark model.weights=/path, are overrides as they stand.
 DOTTED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring .,$(firstword $(subst =, ,$(word)))),'$(word)'))
 
@@ -17,7 +17,7 @@ help: ## this list
 $(BIN)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ReportCard needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,ray,dev]'
 	@touch $@
 
 setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
@@ -28,18 +28,18 @@ $(BIN)/.gpu: $(BIN)/.ready
 
 setup-gpu: $(BIN)/.gpu ## the same with torch and transformers, for models with weights
 
-benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRICS= LIMIT= SUITE=)
+benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRICS= LIMIT= SUITE= ENGINE=)
 	@$(BIN)/reportcard run --fetch $(ARGS)
 
 test: setup ## run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 $(BIN)/.clinical: $(BIN)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,dev,clinical,clinical-test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,ray,dev,clinical,clinical-test]'
 	@touch $@
 
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
-	@$(BIN)/python -m pytest tests/clinical tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
+	@$(BIN)/python -m pytest tests/clinical tests/models tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
 
 validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
 	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi

@@ -13,8 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +23,6 @@ import PIL.Image
 from harness.api import Image, ModelCard, Prediction, Report, Request
 from harness.datasets.images import read_file
 from harness.engines import local
-from harness.engines.ahead import Ahead, decoding_ahead
 
 HEIGHT, WIDTH, FILES, STUDIES, BATCH = 3000, 2500, 6, 96, 8
 RATE = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
@@ -62,18 +60,12 @@ class Sleeper:
         return [Prediction(request.study_id, Report("x")) for request in requests]
 
 
-@contextmanager
-def not_ahead(requests: Sequence[Request], images: int) -> Iterator[Ahead]:
-    with decoding_ahead(()) as ahead:
-        yield ahead
-
-
-def idle(paths: list[Path]) -> tuple[float, float, float]:
+def idle(paths: list[Path], ahead: bool) -> tuple[float, float, float]:
     """Idle share after the first batch, the longest wait in ms, and seconds in all."""
     model = Sleeper()
     requests = [Request(f"s{n}", (Image(f"i{n}", "PA", paths[n % FILES]),)) for n in range(STUDIES)]
     began = time.perf_counter()
-    for _ in local.generate(model, requests, BATCH, True):
+    for _ in local.generate(model, requests, BATCH, True, ahead=ahead):
         pass
     taken = time.perf_counter() - began
     waited = model.waited[1:]
@@ -99,9 +91,7 @@ def main() -> None:
         print(f"one core, CPU time     {1 / median(cpu):6.1f} images/s   (target 25)")
         print(f"one thread, wall time  {1 / median(wall):6.1f} images/s   (less on a busy machine)")
         print(f"a model of {RATE:g} images/s, {STUDIES} studies in batches of {BATCH}:")
-        with_it = idle(paths)
-        local.decoding_ahead = not_ahead  # type: ignore[assignment]
-        without = idle(paths)
+        with_it, without = idle(paths, True), idle(paths, False)
         for name, (share, longest, taken) in (("ahead", with_it), ("not ahead", without)):
             print(
                 f"  {name:<10} idle {share:6.1%} after the first batch, longest wait"

@@ -28,6 +28,7 @@ from harness.api import (
     Progress,
     ReportCardError,
 )
+from harness.engines.engine import Engine, LocalEngine
 from harness.store import canonical
 
 CHUNK = 1024  # items per call: a kill loses at most so many notes
@@ -105,9 +106,15 @@ def note_key(annotator: Annotator, item: Any) -> bytes:
 
 
 def annotate(
-    annotator: Annotator, items: Iterable[Any], cache: Cache | None, progress: Progress
+    annotator: Annotator,
+    items: Iterable[Any],
+    cache: Cache | None,
+    progress: Progress,
+    engine: Engine | None = None,
 ) -> dict[Any, Json | None]:
     """A note per unique item; only those that the cache does not hold are computed.
+
+    engine: where; None: in this process.
 
     An unscored item (no note, or a reason in its place) is not cached: the next run tries again.
     """
@@ -121,9 +128,8 @@ def annotate(
     new = sorted((i for i in unique if i not in notes), key=len_of)
 
     def work() -> Iterable[list[Any]]:
-        for start in range(0, len(new), CHUNK):
-            part = new[start : start + CHUNK]
-            made = list(annotator.annotate(part))
+        parts = [new[start : start + CHUNK] for start in range(0, len(new), CHUNK)]
+        for part, made in (engine or LocalEngine()).annotate(annotator, parts):
             if len(made) != len(part):
                 raise ReportCardError(
                     f"annotator {annotator.id} gave {len(made)} notes for {len(part)} items."
@@ -131,7 +137,7 @@ def annotate(
             scored = [(i, n) for i, n in zip(part, made, strict=True) if not _unscored(n)]
             cache.put((keys[i], n) for i, n in scored if n is not None)
             notes.update(zip(part, made, strict=True))
-            yield part
+            yield list(part)
 
     if new:
         for _ in progress(work(), len(new), annotator.id):
@@ -207,10 +213,14 @@ def attach(
 
 
 def fill(
-    annotator: Annotator, pairs: Iterable[Pair], cache: Cache | None, progress: Progress
+    annotator: Annotator,
+    pairs: Iterable[Pair],
+    cache: Cache | None,
+    progress: Progress,
+    engine: Engine | None = None,
 ) -> dict[Any, Json | None]:
     """Notes of everything that the pairs hold, computed where needed; then the memory is freed."""
     try:
-        return annotate(annotator, items_of(annotator, pairs), cache, progress)
+        return annotate(annotator, items_of(annotator, pairs), cache, progress, engine)
     finally:
         annotator.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 
-from harness.api import Json, ModelAdapter, Prediction, Request
-from harness.engines import local
+from harness.api import Json, ModelAdapter, Prediction
+from harness.engines.engine import Engine
+from harness.engines.job import ModelJob
 from harness.store import JsonlLog
 
 Batches = Iterable[list[Prediction]]
@@ -18,46 +19,33 @@ def missing(adapter: ModelAdapter) -> str | None:
     return ask() if ask is not None else None
 
 
-def plan(adapter: ModelAdapter, requests: Sequence[Request]) -> None:
-    """Let the adapter see what is coming; it may refuse, and one with weights loads them."""
-    see = getattr(adapter, "plan", None)
-    if see is not None:
-        see(requests)
-
-
 def answer_all(
-    adapter: ModelAdapter,
-    requests: Sequence[Request],
+    engine: Engine,
+    job: ModelJob,
     log: JsonlLog,
     line: Callable[[Prediction], Json],
     progress: Callable[[Batches, int], Batches],
-    *,
     batch_size: int,
-    exact: bool,
-    quote_errors: bool,
 ) -> tuple[int, float]:
-    """Append to the log what it lacks of these requests, then close it and the adapter.
+    """Append to the log what it lacks of the job's requests, then close it.
 
-    line: how an answer is written. quote_errors: an error may be kept with its message, which may
-    quote a report. Returns how many were answered, and the model's seconds.
+    line: how an answer is written. batch_size: where the adapter has none of its own. Returns how
+    many were answered, and the model's seconds.
     """
-    seconds = 0.0
+    adapter, seconds = job.adapter, 0.0
     try:
         rows = list(log.rows())
         done = {(row["study_id"], row["draw"]) for row in rows}
         resume = getattr(adapter, "resume", None)
         if resume is not None:
             resume(rows)
-        pending = len(requests) - len(done)
+        pending = len(job.requests) - len(done)
         size = getattr(adapter, "batch_size", None) or batch_size
-        batches = local.generate(adapter, requests, size, quote_errors, done, exact)
-        with closing(batches):  # its threads end with it, also when we are stopped
+        batches = engine.generate(job, size, done)
+        with closing(batches):  # its threads and replicas end with it, also when we are stopped
             for batch in progress(batches, pending):
                 log.append(map(line, batch))
                 seconds += sum(p.seconds or 0.0 for p in batch)
     finally:
         log.close()
-        close = getattr(adapter, "close", None)
-        if close is not None:
-            close()
     return pending, seconds

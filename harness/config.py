@@ -17,7 +17,7 @@ from harness import registry
 from harness.api import Json, ReportCardError
 from harness.judge import JudgeSettings
 from harness.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
-from harness.settings import Interval, Marks, Plugin, Protocol, RunConfig, Stats
+from harness.settings import EngineSettings, Interval, Marks, Plugin, Protocol, RunConfig, Stats
 
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
@@ -66,8 +66,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         protocol=protocol,
         stats=_stats(node["stats"]),
         results_dir=Path(node["results_dir"]),
-        batch_size=_whole("engine.batch_size", node["engine"]["batch_size"]),
-        exact_buckets=bool(node["engine"]["exact_buckets"]),
+        engine=EngineSettings(**node["engine"]),
         limit=limit,
         overrides=tuple(o for o in rest if is_of_annotators(o)),
         track=bool(node["tracking"]["enabled"]),

@@ -19,9 +19,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.answering import answer_all, missing, plan
-from harness.api import DataClass, DatasetCard, Json, Prediction, ReportCardError, Request
+from harness.answering import answer_all, missing
+from harness.api import Custody, DataClass, DatasetCard, Json, Prediction, ReportCardError, Request
 from harness.card import environment
+from harness.engines.engine import open_engine
+from harness.engines.job import ModelJob
+from harness.evaluation import custody_of
 from harness.predict import System, open_model, to_json
 from harness.progress import track
 from harness.request_file import digest_of, read_requests
@@ -97,8 +100,8 @@ def generate_file(
             if counts is None:
                 _continue(place, key)
                 try:
-                    _admit(system, DatasetCard(requests.name, data_class, dua_id), say)
-                    _answer(config, system, todo, place, token_ids)
+                    custody = custody_of(DatasetCard(requests.name, data_class, dua_id), track, say)
+                    _answer(config, system, todo, place, token_ids, custody)
                 except BaseException:
                     if not _begun(place):
                         shutil.rmtree(place.partial)
@@ -186,28 +189,26 @@ def _refuse(system: System, requests: Sequence[Request]) -> None:
         raise ReportCardError(f"{system.label}: " + "; ".join(found))
 
 
-def _admit(system: System, card: DatasetCard, say: Say) -> None:
-    admit = getattr(system.adapter, "admit", None)
-    if admit is not None:
-        from harness.evaluation import custody_of
-
-        admit(custody_of(card, track, say))
-
-
 def _answer(
-    config: RunConfig, system: System, todo: Sequence[Request], place: Place, token_ids: bool
+    config: RunConfig,
+    system: System,
+    todo: Sequence[Request],
+    place: Place,
+    token_ids: bool,
+    custody: Custody,
 ) -> None:
-    plan(system.adapter, todo)
-    answer_all(
-        system.adapter,
-        todo,
-        JsonlLog(place.partial / "predictions.jsonl"),
-        partial(line_of, token_ids=token_ids),
-        partial(track, label=system.label),
-        batch_size=config.batch_size,
-        exact=config.exact_buckets,
-        quote_errors=not place.private,
-    )
+    engine = open_engine(config.engine)
+    try:
+        answer_all(
+            engine,
+            ModelJob(system.adapter, todo, custody=custody, quote_errors=not place.private),
+            JsonlLog(place.partial / "predictions.jsonl"),
+            partial(line_of, token_ids=token_ids),
+            partial(track, label=system.label),
+            config.engine.batch_size,
+        )
+    finally:
+        engine.close()
 
 
 def line_of(prediction: Prediction, token_ids: bool) -> Json:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.annotate import cache_folder
-from harness.answering import answer_all, missing, plan
+from harness.answering import answer_all, missing
 from harness.api import (
     Box,
     Custody,
@@ -35,8 +35,11 @@ from harness.api import (
 )
 from harness.card import environment
 from harness.cohort import Cohort
+from harness.engines.engine import Engine, LocalEngine
+from harness.engines.job import ModelJob
 from harness.engines.local import IMAGE_FAILURE
 from harness.marks import Marking
+from harness.progress import quiet
 from harness.settings import Marks, Plugin
 from harness.store import (
     JsonlLog,
@@ -124,11 +127,11 @@ def predict(
     system: System,
     batch_size: int,
     progress: Callable[..., Iterable[list[Prediction]]],
-    exact: bool = False,
+    engine: Engine | None = None,
 ) -> tuple[Path, bool]:
     """Generate what is not there yet. Returns the run folder and whether anything was generated.
 
-    exact: requests share a batch only where nothing has to be padded.
+    engine: where the model runs; None: in this process.
     Raises ReportCardError when preflight refuses, when another process writes the same run, or
     when predictions.jsonl was changed after the run was complete.
     """
@@ -150,18 +153,13 @@ def predict(
     with RunLock(folder):
         if is_done(folder):  # the other process finished between the look and the lock
             return folder, False
-        place = cache_folder(results_dir / "cache", cohort.card)
-        admit(system.adapter, Custody(cohort.card, place, progress, _say_nothing))
-        _make_ready(system, cohort, requests)
         pending, seconds = answer_all(
-            system.adapter,
-            requests,
+            engine or LocalEngine(),
+            job_of(results_dir, cohort, system, requests),
             JsonlLog(folder / "predictions.jsonl"),
             to_json,
             partial(progress, label=system.label),
-            batch_size=batch_size,
-            exact=exact,
-            quote_errors=cohort.card.data_class == "open",
+            batch_size,
         )
         _finish(folder, cohort, system, requests)
         timing = JsonlLog(folder / "timing.jsonl")
@@ -172,25 +170,23 @@ def predict(
     return folder, True
 
 
-def admit(adapter: ModelAdapter, custody: Custody) -> None:
-    """Tell an adapter that sends requests off this machine whose they are. Raises ReportCardError
-    when they may not go there."""
-    hook = getattr(adapter, "admit", None)
-    if hook is not None:
-        hook(custody)
+def job_of(
+    results_dir: Path, cohort: Cohort, system: System, requests: Sequence[Request]
+) -> ModelJob:
+    """What an engine is given to run a model on a cohort."""
+    place = cache_folder(results_dir / "cache", cohort.card)
+    return ModelJob(
+        system.adapter,
+        requests,
+        train=system.marking.studies(cohort.train) if system.marking else cohort.train,
+        test=cohort.test,
+        custody=Custody(cohort.card, place, quiet, _say_nothing),
+        quote_errors=cohort.card.data_class == "open",
+    )
 
 
 def _say_nothing(text: str) -> None:
     """What an adapter has to tell is in its notes."""
-
-
-def _make_ready(system: System, cohort: Cohort, requests: Sequence[Request]) -> None:
-    adapter, card = system.adapter, system.adapter.card
-    if card.needs_train and isinstance(adapter, FittedAdapter):
-        adapter.fit(system.marking.studies(cohort.train) if system.marking else cohort.train)
-    if card.sees_references and isinstance(adapter, ReferenceAdapter):
-        adapter.see_references(cohort.test)
-    plan(adapter, requests)
 
 
 def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Request]) -> None:

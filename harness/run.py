@@ -8,12 +8,13 @@ from __future__ import annotations
 import fcntl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.api import ReportCardError
 from harness.cohort import Cohort, attrition_text, load_cohort, open_dataset
+from harness.engines.engine import Engine, open_engine
 from harness.engines.local import explain
 from harness.predict import System, image_failures, notes_of, open_model, predict, problems
 from harness.progress import track
@@ -50,20 +51,36 @@ def run(config: RunConfig, stages: frozenset[str], fetch: bool, say: Say) -> Out
     if not any(systems for _, systems in plan):
         reasons = [*outcome.failures, *(r for found in outcome.left_out.values() for r in found)]
         raise ReportCardError("Nothing can run:\n  " + "\n  ".join(reasons))
-    for cohort, systems in plan:
-        _describe(cohort, say)
-        for reason in outcome.left_out.get(cohort.name, ()):
-            say(f"  left out: {reason}")
-        cohort.save(config.results_dir)
-        finished = systems
-        if "predict" in stages:
-            finished = [s for s in systems if _predict(config, cohort, s, outcome, say)]
-        if "score" in stages:
-            finished = _score(config, cohort, finished, scorers, outcome, say)
-        outcome.scored.append((cohort, finished))
+    with closing(open_engine(config.engine)) as engine:
+        for cohort, systems in plan:
+            finished = _stages_of(config, cohort, systems, stages, scorers, engine, outcome, say)
+            outcome.scored.append((cohort, finished))
     if "score" in stages:
         remember(config.results_dir, outcome, config.protocol.name)
     return outcome
+
+
+def _stages_of(
+    config: RunConfig,
+    cohort: Cohort,
+    systems: list[System],
+    stages: frozenset[str],
+    scorers: list[Scorer],
+    engine: Engine,
+    outcome: Outcome,
+    say: Say,
+) -> list[System]:
+    """One cohort; returns the systems whose last stage was reached."""
+    _describe(cohort, say)
+    for reason in outcome.left_out.get(cohort.name, ()):
+        say(f"  left out: {reason}")
+    cohort.save(config.results_dir)
+    finished = systems
+    if "predict" in stages:
+        finished = [s for s in systems if _predict(config, cohort, s, engine, outcome, say)]
+    if "score" in stages:
+        finished = _score(config, cohort, finished, scorers, engine, outcome, say)
+    return finished
 
 
 def _load(plugin: Plugin, limit: int | None, fetch: bool, say: Say) -> Cohort:
@@ -111,10 +128,12 @@ def _describe(cohort: Cohort, say: Say) -> None:
         say(f"  {note}")
 
 
-def _predict(config: RunConfig, cohort: Cohort, system: System, outcome: Outcome, say: Say) -> bool:
+def _predict(
+    config: RunConfig, cohort: Cohort, system: System, engine: Engine, outcome: Outcome, say: Say
+) -> bool:
     try:
         folder, new = predict(
-            config.results_dir, cohort, system, config.batch_size, track, config.exact_buckets
+            config.results_dir, cohort, system, config.engine.batch_size, track, engine
         )
     except Exception as error:
         quote = cohort.card.data_class == "open"
@@ -137,13 +156,14 @@ def _score(
     cohort: Cohort,
     systems: list[System],
     scorers: list[Scorer],
+    engine: Engine,
     outcome: Outcome,
     say: Say,
 ) -> list[System]:
     where, protocol, stats = config.results_dir, config.protocol, config.stats
     scorers = applicable(scorers, cohort, protocol, say)
     recording = any(override.startswith("judge.record=") for override in config.overrides)
-    scoring = Scoring(where, cohort, protocol, stats, scorers, track, say, recording)
+    scoring = Scoring(where, cohort, protocol, stats, scorers, track, say, engine, recording)
     ready = []
     for system in systems:
         try:

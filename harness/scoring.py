@@ -26,6 +26,7 @@ from harness.api import (
     ReportCardError,
 )
 from harness.cohort import Cohort
+from harness.engines.engine import Engine
 from harness.engines.local import explain
 from harness.predict import System, image_failures, is_done, predictions_dir, read_reports
 from harness.progress import quiet
@@ -62,6 +63,7 @@ class Scoring:
     scorers: Sequence[Scorer]
     progress: Progress = quiet
     say: Callable[[str], None] = print
+    engine: Engine | None = None  # where annotators run
     anew: bool = False  # score judged metrics though they are up to date: verdicts are recorded
     _notes: dict[str, dict[Any, Json | None]] = field(default_factory=dict)  # of judges, by id
     _unusable: dict[str, str] = field(default_factory=dict)  # annotator id → what is wrong
@@ -115,7 +117,7 @@ class Scoring:
                     # Kept: what a judge that is down left out is not waited for once per model.
                     self._notes[annotator.id] = fill(annotator, pairs, None, self.progress)
                 elif wanted:
-                    fill(annotator, pairs, self.cache, self.progress)
+                    fill(annotator, pairs, self.cache, self.progress, self.engine)
             except Exception as error:
                 self._unusable[annotator.id] = self._explain(error)
 

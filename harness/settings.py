@@ -78,6 +78,35 @@ class Stats:
 
 
 @dataclass(frozen=True)
+class EngineSettings:
+    """Where generate() runs. Everything below `exact_buckets` is Ray's (harness/engines/ray.py)."""
+
+    kind: Literal["local", "ray"] = "local"
+    batch_size: int = 64
+    exact_buckets: bool = False
+    address: str | None = None
+    replicas: int | None = None
+    gpus_per_replica: float | None = None
+    cpus_per_replica: float = 1.0
+    hang_s: float = 900.0
+    dashboard: bool = False
+    usage_stats: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "replicas"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not whole and not (name == "replicas" and value is None):
+                raise ReportCardError(
+                    f"engine.{name} must be a whole number from 1 up, not {value!r}."
+                )
+        for name in ("cpus_per_replica", "hang_s", "gpus_per_replica"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value >= 0):
+                raise ReportCardError(f"engine.{name} must be a number from 0 up, not {value!r}.")
+
+
+@dataclass(frozen=True)
 class Marks:
     """How a user's segmentation masks are shown to a model (harness/marks.py)."""
 
@@ -105,8 +134,7 @@ class RunConfig:
     protocol: Protocol
     stats: Stats
     results_dir: Path
-    batch_size: int = 64
-    exact_buckets: bool = False
+    engine: EngineSettings = field(default_factory=EngineSettings)
     limit: int | None = None
     overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
     track: bool = True

@@ -10,14 +10,15 @@ import pytest
 
 from harness.api import Prediction, ReportCardError
 from harness.cohort import Cohort
-from harness.predict import _make_ready, open_model
+from harness.engines.job import ModelJob
+from harness.predict import open_model
 from harness.settings import Plugin
 
 
 def answers(cohort: Cohort, plugin: str, **options: object) -> list[Prediction]:
     system = open_model(Plugin(plugin, plugin, options), cohort)
     requests = [study.request for study in cohort.test]
-    _make_ready(system, cohort, requests)
+    ModelJob(system.adapter, requests, cohort.train, cohort.test).make_ready()
     return list(system.adapter.generate(requests))
 
 
@@ -58,7 +59,7 @@ def test_random_report_depends_on_seed_and_draw_and_not_on_order(openi_r2gen: Co
 
     system = open_model(Plugin("random_train_report", "r", {"draws": 2, "seed": 0}), openi_r2gen)
     requests = [s.request for s in openi_r2gen.test[:100]]
-    _make_ready(system, openi_r2gen, requests)
+    ModelJob(system.adapter, requests, openi_r2gen.train, openi_r2gen.test).make_ready()
     first = texts(list(system.adapter.generate(requests)))
     again = texts(list(system.adapter.generate(requests[::-1])))[::-1]
     other = texts(list(system.adapter.generate([replace(r, draw=1) for r in requests])))

@@ -47,7 +47,7 @@ def check_models(config: RunConfig, studies: int, say: Callable[[str], None]) ->
     cohort = phantom(studies)
     for plugin in config.models:
         try:
-            subject = subject_of(plugin, cohort, studies, config.batch_size)
+            subject = subject_of(plugin, cohort, studies, config.engine.batch_size)
         except Exception as error:  # an adapter is somebody's code
             say(f"{plugin.label}: cannot be checked here: {explain(error, quote=True)}")
             failed = True

@@ -28,50 +28,63 @@ def looking_ahead(
     """Inside the block the coming batches are prepared. Call the yielded function with the number
     of requests that were answered. on=False: nothing is done ahead (benchmarks)."""
     coming = [request for batch in batches for request in batch]
-    if not on:
-        yield _nothing
-    elif isinstance(adapter, StagedAdapter):
-        with _preparing(adapter, coming, batch_size) as leave:
+    preparing = Preparing.of(adapter) if on else None
+    if preparing is not None:
+        with _in_order(preparing, coming, (BATCHES + 1) * batch_size) as leave:
             yield leave
     else:
-        wanted = coming if adapter.card.needs_pixels else []
+        wanted = coming if on and adapter.card.needs_pixels else []
         with decoding_ahead(wanted, images=max(128, 3 * batch_size)) as ahead:
             yield ahead.leave
 
 
-def _nothing(requests: int) -> None:
-    return None
-
-
 @contextmanager
-def _preparing(
-    adapter: StagedAdapter, coming: Sequence[Request], batch_size: int
-) -> Iterator[Leave]:
-    """Requests are prepared in order, at most BATCHES batches beyond the one being answered."""
-    waiting = deque(coming)
-    ready: dict[int, Future[Prepared]] = {}
-    order: deque[int] = deque()
-    pool = ThreadPoolExecutor(min(THREADS, cores()), thread_name_prefix="prepare")
+def _in_order(preparing: Preparing, coming: Sequence[Request], most: int) -> Iterator[Leave]:
+    waiting, order = deque(coming), deque[Request]()
 
     def fill() -> None:
-        while waiting and len(order) < (BATCHES + 1) * batch_size:
-            request = waiting.popleft()
-            ready[id(request)] = pool.submit(adapter.prepare, request)
-            order.append(id(request))
-
-    def take(request: Request) -> Prepared:
-        future = ready.get(id(request))
-        return future.result() if future else adapter.prepare(request)
+        while waiting and len(order) < most:
+            order.append(waiting.popleft())
+            preparing.add(order[-1])
 
     def leave(requests: int) -> None:
-        for _ in range(requests):
-            ready.pop(order.popleft(), None)
+        preparing.leave([order.popleft() for _ in range(requests)])
         fill()
 
-    adapter.prepared = take
     try:
         fill()
         yield leave
     finally:
-        adapter.prepared = adapter.prepare
-        pool.shutdown(wait=True, cancel_futures=True)
+        preparing.close()
+
+
+class Preparing:
+    """Threads that prepare announced requests of one adapter, which takes them from here."""
+
+    def __init__(self, adapter: StagedAdapter) -> None:
+        self._adapter = adapter
+        self._ready: dict[int, Future[Prepared]] = {}
+        self._pool = ThreadPoolExecutor(min(THREADS, cores()), thread_name_prefix="prepare")
+        adapter.prepared = self._take
+
+    @classmethod
+    def of(cls, adapter: ModelAdapter) -> Preparing | None:
+        """None for an adapter without stages."""
+        return cls(adapter) if isinstance(adapter, StagedAdapter) else None
+
+    def add(self, request: Request) -> None:
+        if id(request) not in self._ready:
+            self._ready[id(request)] = self._pool.submit(self._adapter.prepare, request)
+
+    def leave(self, requests: Sequence[Request]) -> None:
+        """These are answered: what was prepared for them is let go."""
+        for request in requests:
+            self._ready.pop(id(request), None)
+
+    def close(self) -> None:
+        self._adapter.prepared = self._adapter.prepare
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, request: Request) -> Prepared:
+        future = self._ready.get(id(request))
+        return future.result() if future else self._adapter.prepare(request)

@@ -27,7 +27,8 @@ from harness.api import (
 from harness.checking.access import prompt_problem
 from harness.checking.subject import drawn, varied
 from harness.cohort import Cohort, load_cohort
-from harness.predict import _make_ready, open_model
+from harness.engines.job import ModelJob
+from harness.predict import open_model
 from harness.score import open_metrics
 from harness.settings import Plugin
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, frontal_of
@@ -97,7 +98,7 @@ def test_models_answer_each_request_alike_in_any_batch(name: str, mini_cohort: C
     if hasattr(system.adapter, "admit"):
         pytest.skip("asks an endpoint: tests/test_openai_chat.py")
     requests = [study.request for study in mini_cohort.test]
-    _make_ready(system, mini_cohort, requests)
+    ModelJob(system.adapter, requests, mini_cohort.train, mini_cohort.test).make_ready()
     together = list(system.adapter.generate(requests))
     assert [p.study_id for p in together] == [r.study_id for r in requests]
     alone = [system.adapter.generate([r])[0] for r in reversed(requests)][::-1]
@@ -117,14 +118,14 @@ def test_no_reference_reaches_a_model_that_does_not_declare_it(
     if hasattr(system.adapter, "admit"):
         pytest.skip("asks an endpoint: tests/test_openai_chat.py")
     requests = [study.request for study in mini_cohort.test]
-    _make_ready(system, mini_cohort, requests)
+    ModelJob(system.adapter, requests, mini_cohort.train, mini_cohort.test).make_ready()
     before = list(system.adapter.generate(requests))
     changed = tuple(
         dataclasses.replace(s, reference=dataclasses.replace(s.reference, findings="Changed."))
         for s in mini_cohort.test
     )
     other = open_model(plugin, mini_cohort)
-    _make_ready(other, dataclasses.replace(mini_cohort, test=changed), requests)
+    ModelJob(other.adapter, requests, mini_cohort.train, changed).make_ready()
     assert list(other.adapter.generate(requests)) == before
 
 

@@ -1,0 +1,86 @@
+"""CheXagent-2 (3B): structured findings, SRRG variants, phrase grounding.
+
+Prompts and decoding are those of Stanford-AIMI/CheXagent, model_chexagent/chexagent.py; the
+clean-up is that of its evaluation_chexbench. Boxes come as (x1,y1),(x2,y2) in hundredths of the
+full image. Unverified: no published weight was loaded here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.api import Box, ImageError, Json, ModelCard, Phrase, Report, ReportCardError, Request
+from harness.isolated import IsolatedAdapter, Task
+
+HERE = Path(__file__).parent / "workers" / "chexagent2"
+SRRG = "Structured Radiology Report Generation for Findings Section"
+NUMBERS = re.compile(
+    r"\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)\s*,\s*\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)"
+)
+
+
+class CheXagent2(IsolatedAdapter):
+    """style: "indication" as the 3B model was evaluated, or "srrg" for the SRRG checkpoints."""
+
+    worker = HERE / "worker.py"
+    requirements = HERE / "requirements.txt"
+    needs = ("config.json", "tokenizer_config.json")
+    options = {"style": "indication"}  # noqa: RUF012
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(
+            "CheXagent-2 (3B) in its own environment; unverified: not run on published weights",
+            inputs=("frontal", "lateral", "indication", "phrase"),
+            weights=self.weights,
+            licence="research only, not for clinical use",
+            url="https://huggingface.co/StanfordAIMI/CheXagent-2-3b",
+            needs_pixels=True,
+        )
+
+    def unfit(self) -> str | None:
+        style = self.own["style"]
+        return None if style in ("indication", "srrg") else f"model.style: no style {style!r}."
+
+    def task(self, request: Request) -> Task:
+        images = tuple(i for i in request.images if i.available)
+        images = tuple(sorted(images, key=lambda i: i.lateral))[:2]
+        if not images:
+            raise ImageError("missing", "no image on this machine.")
+        if request.task == "phrase_grounding":
+            if not request.phrase:
+                raise ReportCardError("phrase grounding needs a phrase.")
+            prompt = f"Please locate the following phrase: {request.phrase}"
+            return Task(prompt, images[:1], used=(_view(images[0]), "phrase"))
+        views = tuple(dict.fromkeys(map(_view, images)))
+        if self.own["style"] == "srrg":
+            return Task(SRRG, images, used=views, left_out={"indication": "not in SRRG's prompt"})
+        prompt = (
+            f'Given the indication: "{request.indication or ""}", write a structured findings'
+            " section for the CXR."
+        )
+        return Task(prompt, images, used=(*views, *(["indication"] if request.indication else [])))
+
+    def report(self, request: Request, answer: Json) -> Report:
+        if request.task == "phrase_grounding":
+            return Report(phrases=(Phrase(request.phrase or "", _boxes(answer)),))
+        text = re.sub(r"\[.*?\]", "", answer["text"]).replace("**", "")
+        return Report(findings=" ".join(text.split()))
+
+
+def _view(image: object) -> str:
+    return "lateral" if getattr(image, "lateral", False) else "frontal"
+
+
+def _boxes(answer: Json) -> tuple[Box, ...]:
+    """Every well-formed box, in fractions; the model's other words are dropped."""
+    found = []
+    boxes = answer.get("boxes")
+    for words in boxes if isinstance(boxes, list) else ():
+        match = NUMBERS.search(words) if isinstance(words, str) else None
+        if match:
+            x_min, y_min, x_max, y_max = (int(n) / 100 for n in match.groups())
+            if 0 <= x_min < x_max <= 1 and 0 <= y_min < y_max <= 1:
+                found.append(Box(x_min, y_min, x_max, y_max))
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,49 @@
+"""LLaVA-Med v1.5 (Mistral 7B) through the upstream package, one frontal image.
+
+The answer of llava/eval/model_vqa.py at temperature 0. Its image is reported to have little effect
+(LLaVA-Med issue 130) and its results not to reproduce (issues 28 and 36). Unverified: no published
+weight was loaded here; the prompt for a report is ours, since upstream has none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.api import ModelCard, Request
+from harness.isolated import IsolatedAdapter, Task
+from harness.staged import frontal_of
+
+HERE = Path(__file__).parent / "workers" / "llava_med"
+QUESTION = "Describe the findings of this chest X-ray as a radiologist would in a report."
+
+
+class LLaVAMed(IsolatedAdapter):
+    """code: a checkout of microsoft/LLaVA-Med. model_name: what its loader should take the weights
+    for; it chooses the class by words in the folder's name."""
+
+    worker = HERE / "worker.py"
+    requirements = HERE / "requirements.txt"
+    options = {"code": None, "model_name": "llava-med-v1.5-mistral-7b"}  # noqa: RUF012
+    files = ("code",)
+    paper_dtype = "float16"
+    paper_tokens = 1024
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(
+            "LLaVA-Med v1.5 in its own environment; unverified: not run on published weights",
+            inputs=("frontal",),
+            weights=self.weights,
+            licence="research only",
+            url="https://huggingface.co/microsoft/llava-med-v1.5-mistral-7b",
+            needs_pixels=True,
+        )
+
+    def unfit(self) -> str | None:
+        if self.own["code"] is None:
+            return "model.code=FOLDER is needed: git clone https://github.com/microsoft/LLaVA-Med"
+        return None
+
+    def task(self, request: Request) -> Task:
+        # The worker puts it into the package's own `mistral_instruct` conversation.
+        return Task(QUESTION, (frontal_of(request),), used=("frontal",))
