@@ -19,6 +19,7 @@ from harness.api import Image, ReportCardError
 from harness.staged import Completion, Prepared, Sampling, StagedAdapter, resolved_dtype
 
 Tensor = torch.Tensor
+KEPT_BYTES = 2 * 2**30  # of vision features: 500 images of 1369 tokens in half precision
 
 
 def device_of(adapter: StagedAdapter) -> torch.device:
@@ -188,11 +189,17 @@ def checked_memory(
 
 
 class Features:
-    """Vision features, computed once per image and run; kept while the image is asked for again."""
+    """Vision features of a run, kept while their image is asked for again: each image is encoded
+    once, unless more than `most` bytes wait. Then the oldest go, among them those that a resumed
+    run counted and does not ask for."""
 
-    def __init__(self, adapter: StagedAdapter) -> None:
-        self._adapter = adapter
+    def __init__(self, adapter: StagedAdapter, most: int = KEPT_BYTES) -> None:
+        self._adapter, self._most = adapter, most
         self._kept: dict[Image, Tensor] = {}
+
+    @property
+    def bytes(self) -> int:
+        return sum(kept.nbytes for kept in self._kept.values())
 
     def of(
         self, batch: Sequence[Prepared], encode: Callable[[Tensor], Tensor], device: torch.device
@@ -211,10 +218,14 @@ class Features:
         uses = self._adapter.uses
         for image in (image for prepared in batch for image in prepared.prompt.images):
             uses[image] -= 1
-            if uses[image] > 0:
-                self._kept[image] = found[image]
-            else:
+            if uses[image] <= 0:
                 self._kept.pop(image, None)
+            elif image not in self._kept:
+                # A copy: a row of the stack would keep the whole stack.
+                self._kept[image] = found[image].clone()
+        held = self.bytes
+        while held > self._most:
+            held -= self._kept.pop(next(iter(self._kept))).nbytes
         return [[found[image] for image in prepared.prompt.images] for prepared in batch]
 
 
@@ -245,6 +256,11 @@ class SeededSampling(LogitsProcessor):
             [torch.rand(scores.shape[-1], generator=g) for g in self._generators]
         ).to(scores.device)
         return scores - (-noise.clamp_min(1e-20).log()).log()
+
+
+def cache_of(adapter: StagedAdapter) -> str | None:
+    """`kv_cache` as `generate` takes it."""
+    return "static" if adapter.kv_cache == "static" else None
 
 
 @torch.inference_mode()
@@ -284,6 +300,7 @@ def complete(
         eos_token_id=list(eos),
         pad_token_id=eos[0],
         logits_processor=processors,
+        cache_implementation=cache_of(adapter),
     )
     return [
         _completion(ids[:limit], set(eos), len(row), decode)
