@@ -140,6 +140,12 @@ class HuggingFace(StagedAdapter):
         text, ids = said.text, None
         processor = self._processor()
         if processor is not None:
+            token = getattr(processor, "image_token", None)
+            if token and token in said.text:
+                raise ReportCardError(
+                    f"{token} stands in a text of the study itself, where the model would look for"
+                    " an image."
+                )
             turns = self._turns(said, [None] * len(said.images))
             with self._one_at_a_time:
                 text = processor.apply_chat_template(turns, add_generation_prompt=True)

@@ -17,7 +17,7 @@ sentencepiece = pytest.importorskip("sentencepiece", reason="needs the gpu extra
 from harness.api import Image, Prior, Report, ReportCardError, Request  # noqa: E402
 from harness.cli import main  # noqa: E402
 from model_adapters.maira2 import Maira2  # noqa: E402
-from tests.models.checkpoints.llama_files import write_tokenizer  # noqa: E402
+from tests.models.checkpoints.llama import write_tokenizer  # noqa: E402
 from tests.models.checkpoints.maira2 import ADDED, DEPTH, IDS, maira2_state, write_maira2  # noqa: E402
 from tests.models.checkpoints.tokenizer import tiny_sentencepiece  # noqa: E402
 
@@ -359,7 +359,7 @@ def test_identity_follows_the_weights_and_not_their_place(tmp_path, checkpoint):
 # From the command line.
 
 
-@pytest.mark.parametrize("dataset", ["phantom", "phantom_grounded"])
+@pytest.mark.parametrize("dataset", ["phantom_findings", "phantom"])
 def test_a_run_writes_reports_and_boxes(tmp_path, speaking, dataset):
     results = tmp_path / "results"
     code = main(
@@ -382,4 +382,4 @@ def test_a_run_writes_reports_and_boxes(tmp_path, speaking, dataset):
     assert [row["status"] for row in rows] == ["ok"] * 3
     assert {row["findings"] for row in rows} == {"effusion"}
     boxes = [len(p["boxes"]) for row in rows for p in row.get("phrases", [])]
-    assert boxes == ([] if dataset == "phantom" else [1, 1, 1])
+    assert boxes == ([] if dataset == "phantom_findings" else [1, 1, 1])
