@@ -10,9 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.api import ReportCardError
 from harness.staged import Completion, Prepared, StagedAdapter
+from model_adapters._features import Features
 from model_adapters._llava import IMAGE, spliced
 from model_adapters._torch import (
-    Features,
     Tensor,
     built,
     complete,

@@ -16,6 +16,9 @@ sentencepiece = pytest.importorskip("sentencepiece", reason="needs the gpu extra
 
 from harness.api import Image, Prior, Report, ReportCardError, Request  # noqa: E402
 from harness.cli import main  # noqa: E402
+from model_adapters.cxr_llava import CxrLlava  # noqa: E402
+from model_adapters.llava_rad import LlavaRad  # noqa: E402
+from model_adapters.maira1 import Maira1  # noqa: E402
 from model_adapters.maira2 import Maira2  # noqa: E402
 from tests.models.checkpoints.llama import write_tokenizer  # noqa: E402
 from tests.models.checkpoints.maira2 import ADDED, DEPTH, IDS, maira2_state, write_maira2  # noqa: E402
@@ -263,6 +266,33 @@ def test_no_context_and_a_very_long_one_are_both_answered(loaded):
     answers = loaded.generate([bare, full])
     assert [a.tokens_out for a in answers] == [6, 6]
     assert answers[1].tokens_in > answers[0].tokens_in + 800
+
+
+def test_a_static_cache_answers_as_the_dynamic_one_does(loaded, checkpoint):
+    """In float32; which cache it was is read from the language model's own input."""
+    from transformers import StaticCache
+
+    static = Maira2(str(checkpoint), max_new_tokens=6, kv_cache="static")
+    static.load()
+    kinds = set()
+    static._network.llama.model.register_forward_pre_hook(
+        lambda module, args, inputs: kinds.add(type(inputs["past_key_values"])), with_kwargs=True
+    )
+    assert static.generate([ONE, THREE, SHORT]) == loaded.generate([ONE, THREE, SHORT])
+    assert kinds
+    assert all(issubclass(kind, StaticCache) for kind in kinds)
+    assert static.identity != loaded.identity
+    with pytest.raises(ReportCardError, match="kv_cache is one of dynamic, static"):
+        Maira2(kv_cache="paged")
+
+
+@pytest.mark.parametrize("cls", [Maira2, Maira1, LlavaRad, CxrLlava])
+def test_a_port_says_that_it_has_no_place_for_marks(cls):
+    marked = replace(ONE, marks=("1 left lung",))
+    prompt = cls().prompt(marked)
+    assert prompt.left_out["marks"] == "its prompt has no place for marks"
+    assert prompt.text == cls().prompt(ONE).text
+    assert "marks" not in cls().prompt(ONE).left_out
 
 
 def test_sampling_follows_from_seed_and_draw(checkpoint):
