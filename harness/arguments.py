@@ -19,6 +19,7 @@ overrides are Hydra's key=value; the common ones:
   judge=local judge.KEY=VALUE   who judges CheXprompt and RadFact (conf/judge; make judge)
   model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME;
                        with weights: weights base max_new_tokens dtype device batch_size sampling
+                       kv_cache
   plugin=FILE.py       a model, metric or dataset of your own
 """
 

@@ -11,6 +11,8 @@ threads, and halves a batch for which the device has no memory.
 
 from __future__ import annotations
 
+import gc
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +25,7 @@ import numpy.typing as npt
 from harness.api import Image, ImageError, ModelCard, Prediction, Report, ReportCardError, Request
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+KV_CACHES = ("dynamic", "static")
 Cost = tuple[int, int, int]
 
 
@@ -35,7 +38,7 @@ class Prompt:
     max_new_tokens  the limit of this task
     ids             token ids with one placeholder per image; None: the tokenizer is not here
     used            inputs that reach the model: frontal, lateral, prior_image, prior_report,
-                    indication, technique, comparison, phrase, age, sex
+                    indication, technique, comparison, phrase, age, sex, marks
     left_out        input → why it does not reach the model although the request has it
     """
 
@@ -93,6 +96,7 @@ class StagedAdapter(ABC):
     device          auto, cpu, cuda, cuda:1
     batch_size      requests per forward pass
     sampling        {temperature, top_p, draws, seed}; None: greedy
+    kv_cache        dynamic, or static: allocated whole, and compiled by transformers on a GPU
     """
 
     paper_dtype = "bfloat16"
@@ -106,10 +110,15 @@ class StagedAdapter(ABC):
         device: str = "auto",
         batch_size: int = 8,
         sampling: Mapping[str, Any] | None = None,
+        kv_cache: str = "dynamic",
     ) -> None:
         name = type(self).__name__
         if dtype not in DTYPES:
             raise ReportCardError(f"{name}: dtype is one of {', '.join(DTYPES)}, not {dtype!r}.")
+        if kv_cache not in KV_CACHES:
+            raise ReportCardError(
+                f"{name}: kv_cache is one of {', '.join(KV_CACHES)}, not {kv_cache!r}."
+            )
         for option, value in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not whole and not (value is None and option == "max_new_tokens"):
@@ -118,7 +127,7 @@ class StagedAdapter(ABC):
                 )
         self.weights = weights
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device, self.kv_cache = dtype, device, kv_cache
         try:
             self.sampling = Sampling(**sampling) if sampling else None
         except TypeError:
@@ -167,6 +176,13 @@ class StagedAdapter(ABC):
 
     def close(self) -> None:  # noqa: B027 (most have nothing to add)
         """Free the device's memory."""
+
+    def free(self) -> None:
+        """What nothing refers to any more goes back to the device; called when it was full, too."""
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     # What follows from it.
 
@@ -258,6 +274,7 @@ def decoding_of(adapter: StagedAdapter) -> Mapping[str, Any]:
     return {
         "max_new_tokens": adapter.max_new_tokens,
         "dtype": resolved_dtype(adapter),
+        "kv_cache": adapter.kv_cache,  # it can move the last bits of half precision
         "sampling": [sampling.temperature, sampling.top_p, sampling.seed] if sampling else None,
     }
 

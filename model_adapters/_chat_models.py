@@ -208,7 +208,7 @@ def answers(
     import torch
     from transformers import LogitsProcessorList
 
-    from model_adapters._torch import SeededSampling
+    from model_adapters._torch import SeededSampling, cache_of
 
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     if not bool(mask[:, -1].all()):
@@ -228,6 +228,7 @@ def answers(
             eos_token_id=list(ends),
             pad_token_id=tokenizer.pad_token_id,
             logits_processor=processors,
+            cache_implementation=cache_of(adapter),
         )
     return [
         _answer(row, set(ends), int(real))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from harness.api import Image, ReportCardError, Request
 from harness.staged import frontal_of, lateral_of, prior_frontal_of
 
-FIELDS = ("indication", "technique", "comparison", "prior_report", "age", "sex", "phrase")
+FIELDS = ("indication", "technique", "comparison", "prior_report", "age", "sex", "marks", "phrase")
 ROLES = ("frontal", "lateral", "prior")
 FIELD = re.compile("{(" + "|".join(FIELDS) + ")}")
 
@@ -59,6 +59,7 @@ def fields(request: Request) -> dict[str, str]:
         "prior_report": prior.text(("findings", "impression")) if prior else None,
         "age": None if request.age is None else f"{request.age:g}",
         "sex": request.sex,
+        "marks": ", ".join(request.marks),
         "phrase": request.phrase,
     }
     return {name: value for name, value in found.items() if value and value.strip()}

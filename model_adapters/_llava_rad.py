@@ -1,4 +1,4 @@
-"""LLaVA-Rad's checkpoint as published, read into a Vlm (upstream: llava/model/builder.py).
+"""LLaVA-Rad's checkpoint as published (upstream: llava/model/builder.py).
 
     config.json                      LLaVA's own kind of 2023; today's transformers reads another
                                      model out of it, so it is parsed here
@@ -23,10 +23,10 @@ from harness.store import read_json
 from model_adapters._dinov2 import from_timm
 from model_adapters._llava import projector
 from model_adapters._lora import merged
-from model_adapters._raddino import tower
+from model_adapters._raddino import Eyes, tower
 from model_adapters._sentencepiece import Pieces
-from model_adapters._torch import Tensor, dtype_of, sharded, tensors
-from model_adapters._vlm import Vlm, llama
+from model_adapters._spliced import SplicedLlama, llama
+from model_adapters._torch import Tensor, device_of, dtype_of, sharded, tensors
 
 TRUNK = "visual.trunk."
 UNUSED = ("visual.head.", "text.", "logit_scale")
@@ -37,7 +37,7 @@ BASE_FILES = ("*.safetensors", "pytorch_model*.bin")
 ARITHMETIC = ("hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_scaling", "rope_theta")
 
 
-def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> Vlm:
+def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> SplicedLlama:
     """Raises ReportCardError where a file is not what the layout says."""
     dtype, where = dtype_of(adapter), str(own.folder)
     vision = tower(
@@ -56,10 +56,11 @@ def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> Vlm:
         dtype,
         f"{where}: LoRA",
     )
-    lm = llama(config, weights, dtype, f"{base.folder}: language model")
+    lm = llama(config, weights, adapter, f"{base.folder}: language model")
     widths = (vision.config.hidden_size, lm.config.hidden_size, lm.config.hidden_size)
     mlp = projector(_projector(own.path("non_lora_trainables.bin")), widths, dtype, where)
-    return Vlm(adapter, vision, mlp, lm, Pieces(base.path("tokenizer.model")))
+    sees = Eyes(vision, mlp).to(device_of(adapter))
+    return SplicedLlama(adapter, lm, sees, Pieces(base.path("tokenizer.model")))
 
 
 def _trunk(path: Path) -> dict[str, Tensor]:

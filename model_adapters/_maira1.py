@@ -1,34 +1,28 @@
-"""A MAIRA-1 in MAIRA-2's checkpoint layout, read into a Vlm. The last layer, with the tower's norm,
-is the feature."""
+"""A MAIRA-1 in MAIRA-2's layout. The last layer, with the tower's norm, is the feature."""
 
 from __future__ import annotations
 
-from harness.api import ReportCardError
 from harness.checkpoints import Checkpoint
 from harness.staged import StagedAdapter
 from harness.store import read_json
 from model_adapters._llava import projector
-from model_adapters._raddino import tower
+from model_adapters._preflight import described
+from model_adapters._raddino import Eyes, tower
 from model_adapters._sentencepiece import Pieces
-from model_adapters._torch import Tensor, dtype_of, sharded
-from model_adapters._vlm import Vlm, llama
+from model_adapters._spliced import SplicedLlama, by_prefix, llama
+from model_adapters._torch import device_of, dtype_of, sharded
 
 PARTS = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")
 
 
-def load(adapter: StagedAdapter, found: Checkpoint) -> Vlm:
+def load(adapter: StagedAdapter, found: Checkpoint) -> SplicedLlama:
     """Raises ReportCardError for a tensor that is missing, unexpected or misshapen."""
     dtype, where = dtype_of(adapter), str(found.folder)
-    parts: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
-    for name, tensor in sharded(found.folder, ("*.safetensors",)).items():
-        part = next((part for part in PARTS if name.startswith(part)), None)
-        if part is None:
-            raise ReportCardError(f"{where}: {name} is in no part of MAIRA-1.")
-        parts[part][name.removeprefix(part)] = tensor
-    seeing, between, writing = (parts[part] for part in PARTS)
+    seeing, between, writing = by_prefix(sharded(found.folder, ("*.safetensors",)), PARTS, where)
     vision = tower(seeing, dtype, f"{where}: vision tower")
-    config = read_json(found.path("config.json"))["text_config"]
-    lm = llama(config, writing, dtype, f"{where}: language model")
+    config = described(read_json(found.path("config.json")), "text_config", where)
+    lm = llama(config, writing, adapter, f"{where}: language model")
     widths = (vision.config.hidden_size, *[lm.config.hidden_size] * 4)
     mlp = projector(between, widths, dtype, f"{where}: projector")
-    return Vlm(adapter, vision, mlp, lm, Pieces(found.path("tokenizer.model")))
+    sees = Eyes(vision, mlp).to(device_of(adapter))
+    return SplicedLlama(adapter, lm, sees, Pieces(found.path("tokenizer.model")))

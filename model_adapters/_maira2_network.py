@@ -12,7 +12,7 @@ from harness.store import read_json
 from model_adapters._llama_tokens import Tokens
 from model_adapters._llava import projector
 from model_adapters._preflight import described
-from model_adapters._raddino import HEAD_WIDTH, patches, shape, tower
+from model_adapters._raddino import HEAD_WIDTH, Eyes, shape, tower
 from model_adapters._spliced import SplicedLlama, by_prefix, llama
 from model_adapters._torch import Tensor, device_of, dtype_of, sharded
 
@@ -43,15 +43,10 @@ def network(adapter: StagedAdapter, folder: Path, tokens: Tokens, image: str) ->
     eyes, layers, language = parts
     heads = shape(eyes, what)[0] // HEAD_WIDTH
     _agree(vision, {"num_attention_heads": heads, "layer_norm_eps": 1e-6}, what)
-    dtype, device = dtype_of(adapter), device_of(adapter)
-    backbone = tower(eyes, dtype, what).to(device)
-    bridge = projector(layers, _widths(layers, what), dtype, what).to(device)
-
-    def encode(pixels: Tensor) -> Tensor:
-        features: Tensor = bridge(patches(backbone, pixels))
-        return features
-
-    return SplicedLlama(adapter, llama(text, language, adapter, what), encode, tokens, placeholder)
+    dtype = dtype_of(adapter)
+    bridge = projector(layers, _widths(layers, what), dtype, what)
+    sees = Eyes(tower(eyes, dtype, what), bridge).to(device_of(adapter))
+    return SplicedLlama(adapter, llama(text, language, adapter, what), sees, tokens, placeholder)
 
 
 def _widths(layers: Mapping[str, Tensor], what: str) -> list[int]:

@@ -9,6 +9,8 @@ SYSTEM = (
     " helpful, detailed, and polite answers to the user's questions."
 )
 
+NO_MARKS = "its prompt has no place for marks"
+
 
 def findings_prompt(indication: str | None) -> str:
     """LLaVA-Rad's prompt: Vicuna v1's conversation (llava/conversation.py `conv_vicuna_v1`) around
@@ -43,6 +45,7 @@ def left_out(request: Request, shown: Image, model: str) -> dict[str, str]:
         "comparison": words if request.comparison else None,
         "age": words if request.age is not None else None,
         "sex": words if request.sex else None,
+        "marks": NO_MARKS if request.marks else None,
     }
     return {name: reason for name, reason in reasons.items() if reason}
 

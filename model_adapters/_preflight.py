@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from harness.api import ReportCardError
@@ -34,16 +35,29 @@ def problem(adapter: StagedAdapter, needs: tuple[str, ...], llama: str, tokens: 
 def _device_problem(
     adapter: StagedAdapter, found: Checkpoint | None, llama: str, tokens: int
 ) -> str | None:
-    from model_adapters._torch import checked_memory, device_of
+    from model_adapters._torch import device_of
 
     if found is None:  # to be downloaded
         device_of(adapter)
         return None
-    size = 4 if resolved_dtype(adapter) == "float32" else 2
     config = described(read_json(found.path("config.json")), llama, str(found.folder))
-    # A nested config is saved without what is LlamaConfig's default: the sizes of 7B.
-    layers, width = int(config.get("num_hidden_layers", 32)), int(config.get("hidden_size", 4096))
-    return checked_memory(adapter, size * _parameters(found), 2 * layers * width * size, tokens)
+    files = found.folder.glob("*.safetensors")
+    return too_large(adapter, sum(map(parameters, files)), config, tokens)
+
+
+def too_large(
+    adapter: StagedAdapter, count: int, llama: Mapping[str, Any], tokens: int
+) -> str | None:
+    """A sentence when `count` parameters and one batch do not fit on the GPU. llama: its config,
+    which is saved without what is LlamaConfig's default when nested: the sizes of 7B."""
+    from model_adapters._torch import checked_memory
+
+    size = 4 if resolved_dtype(adapter) == "float32" else 2
+    heads = int(llama.get("num_attention_heads") or 32)
+    width = int(llama.get("hidden_size") or 4096) // heads
+    keys = width * int(llama.get("num_key_value_heads") or heads)
+    layers = int(llama.get("num_hidden_layers") or 32)
+    return checked_memory(adapter, size * count, 2 * layers * keys * size, tokens)
 
 
 def described(config: Mapping[str, Any], part: str, what: str) -> dict[str, Any]:
@@ -54,6 +68,8 @@ def described(config: Mapping[str, Any], part: str, what: str) -> dict[str, Any]
     return found
 
 
-def _parameters(found: Checkpoint) -> int:
-    shapes = (safetensors_shapes(path) for path in found.folder.glob("*.safetensors"))
-    return sum(prod(shape) for file in shapes for shape in file.values())
+def parameters(path: Path) -> int:
+    """How many numbers a file of weights holds: by its header, or in half precision by its size."""
+    if path.suffix == ".safetensors":
+        return sum(map(prod, safetensors_shapes(path).values()))
+    return path.stat().st_size // 2

@@ -62,6 +62,18 @@ def shape(state: Mapping[str, Tensor], what: str) -> tuple[int, int, int]:
     return int(cls.shape[-1]), len(layers), int(inner.shape[0])
 
 
+class Eyes(torch.nn.Module):
+    """Tower and projector: pixels (n, 3, 518, 518) → (n, 1369, width of the language model)."""
+
+    def __init__(self, tower: Any, projector: torch.nn.Module) -> None:
+        super().__init__()
+        self.tower, self.projector = tower, projector
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.projector(patches(self.tower, pixels))
+        return features
+
+
 def patches(backbone: Any, pixels: Tensor) -> Tensor:
     """(n, 3, 518, 518) → (n, 1369, width): the CLS token is dropped."""
     features: Tensor = backbone(pixels).feature_maps[-1]

@@ -6,7 +6,7 @@ differently from sentencepiece and from every earlier version, and indications a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.api import ReportCardError
@@ -34,6 +34,6 @@ class Pieces:
         """Ids without bos; a blank is put before the text, as LLaMA's `legacy` tokenizers do."""
         return [int(i) for i in self._model.encode(text)]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Text without control tokens."""
         return str(self._model.decode(list(ids)))

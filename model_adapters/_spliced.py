@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.api import ReportCardError
 from harness.staged import Completion, Prepared, StagedAdapter
-from model_adapters._llama_tokens import Tokens
-from model_adapters._llava import spliced
+from model_adapters._features import Features
+from model_adapters._llava import IMAGE, spliced
 from model_adapters._torch import (
-    Features,
     Tensor,
     built,
     complete,
     device_of,
     dtype_of,
 )
+
+
+class Speech(Protocol):
+    """What the answer's ids are read with."""
+
+    eos: int
+
+    def decode(self, ids: Sequence[int]) -> str: ...
 
 
 class SplicedLlama:
@@ -31,8 +37,8 @@ class SplicedLlama:
         adapter: StagedAdapter,
         llama: Any,
         encode: Callable[[Tensor], Tensor],
-        tokens: Tokens,
-        placeholder: int,
+        tokens: Speech,
+        placeholder: int = IMAGE,
     ) -> None:
         self._adapter, self._placeholder = adapter, placeholder
         self.llama, self.encode, self.tokens = llama, encode, tokens
@@ -59,10 +65,13 @@ class SplicedLlama:
 def llama(
     config: Mapping[str, Any], state: Mapping[str, Tensor], adapter: StagedAdapter, what: str
 ) -> Any:
-    """The language model of a checkpoint's own config, its tensors under LlamaForCausalLM's names.
+    """The language model of a checkpoint's own config, its tensors under LlamaForCausalLM's names;
+    on its device. Raises ReportCardError for another's config, and unless all tensors fit.
 
     Buffers of old checkpoints (rotary_emb.inv_freq) are left out: they follow from the config.
     """
+    if config.get("model_type", "llama") != "llama":
+        raise ReportCardError(f"{what}: a {config['model_type']}'s config and not a Llama's.")
     kept = {name: tensor for name, tensor in state.items() if not name.endswith(".inv_freq")}
     made = LlamaConfig(**{k: v for k, v in config.items() if k not in ("torch_dtype", "dtype")})
     return built(LlamaForCausalLM, made, kept, dtype_of(adapter), what).to(device_of(adapter))
@@ -82,10 +91,3 @@ def by_prefix(
         {name.removeprefix(p): tensor for name, tensor in state.items() if name.startswith(p)}
         for p in prefixes
     ]
-
-
-def free() -> None:
-    """What is no longer referred to goes back to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from harness.api import Image, ReportCardError
+from harness.api import ReportCardError
 from harness.staged import Completion, Prepared, Sampling, StagedAdapter, resolved_dtype
 
 Tensor = torch.Tensor
@@ -187,37 +187,6 @@ def checked_memory(
     return memory_problem(weight_bytes, kv_bytes_per_token * tokens, adapter.batch_size, free)
 
 
-class Features:
-    """Vision features, computed once per image and run; kept while the image is asked for again."""
-
-    def __init__(self, adapter: StagedAdapter) -> None:
-        self._adapter = adapter
-        self._kept: dict[Image, Tensor] = {}
-
-    def of(
-        self, batch: Sequence[Prepared], encode: Callable[[Tensor], Tensor], device: torch.device
-    ) -> list[list[Tensor]]:
-        """Per request, per image: (tokens, width). `encode`: (n, c, h, w) → (n, tokens, width)."""
-        new = {
-            image: pixels
-            for prepared in batch
-            for image, pixels in zip(prepared.prompt.images, prepared.pixels, strict=True)
-            if image not in self._kept
-        }
-        found = dict(self._kept)
-        if new:
-            stacked = torch.stack([torch.from_numpy(p) for p in new.values()]).to(device)
-            found.update(zip(new, encode(stacked), strict=True))
-        uses = self._adapter.uses
-        for image in (image for prepared in batch for image in prepared.prompt.images):
-            uses[image] -= 1
-            if uses[image] > 0:
-                self._kept[image] = found[image]
-            else:
-                self._kept.pop(image, None)
-        return [[found[image] for image in prepared.prompt.images] for prepared in batch]
-
-
 class SeededSampling(LogitsProcessor):
     """Sampling as an argmax: temperature, nucleus, then Gumbel noise of a generator per request.
 
@@ -245,6 +214,11 @@ class SeededSampling(LogitsProcessor):
             [torch.rand(scores.shape[-1], generator=g) for g in self._generators]
         ).to(scores.device)
         return scores - (-noise.clamp_min(1e-20).log()).log()
+
+
+def cache_of(adapter: StagedAdapter) -> str | None:
+    """`kv_cache` as `generate` takes it."""
+    return "static" if adapter.kv_cache == "static" else None
 
 
 @torch.inference_mode()
@@ -284,6 +258,7 @@ def complete(
         eos_token_id=list(eos),
         pad_token_id=eos[0],
         logits_processor=processors,
+        cache_implementation=cache_of(adapter),
     )
     return [
         _completion(ids[:limit], set(eos), len(row), decode)

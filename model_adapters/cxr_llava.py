@@ -32,6 +32,7 @@ from harness.store import digest, read_json
 from model_adapters._checkpoint import identity_of, revision_of
 from model_adapters._llama_tokens import PieceTokens
 from model_adapters._llava import IMAGE
+from model_adapters._one_frontal import NO_MARKS, check_task
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
 from model_adapters._preflight import described, problem
 
@@ -93,7 +94,7 @@ class CxrLlava(StagedAdapter):
 
     def plan(self, requests: Sequence[Request]) -> None:
         for request in requests:
-            _check_task(request)
+            check_task(request, "CXR-LLaVA")
         super().plan(requests)
 
     @cached_property
@@ -131,7 +132,7 @@ class CxrLlava(StagedAdapter):
         return mean, std
 
     def prompt(self, request: Request) -> Prompt:
-        _check_task(request)
+        check_task(request, "CXR-LLaVA")
         frontal = frontal_of(request)
         others = {
             "lateral": lateral_of(request),
@@ -149,7 +150,8 @@ class CxrLlava(StagedAdapter):
             self.max_new_tokens or NEW_TOKENS,
             self._ids,
             ("frontal",),
-            {name: ALONE for name, value in others.items() if value},
+            {name: ALONE for name, value in others.items() if value}
+            | ({"marks": NO_MARKS} if request.marks else {}),
         )
 
     def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -215,16 +217,3 @@ class CxrLlava(StagedAdapter):
         if self._network is not None:
             self._network = None
             self.free()
-
-    def free(self) -> None:
-        """Called when the device had no memory, too."""
-        from model_adapters._spliced import free
-
-        free()
-
-
-def _check_task(request: Request) -> None:
-    if request.task not in ("findings", "findings+impression"):
-        raise ReportCardError(
-            f"cxr_llava writes a report without boxes; it cannot do {request.task}."
-        )

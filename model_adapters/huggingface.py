@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.api import ModelCard, Report, ReportCardError, Request
-from harness.checkpoints import HUB_ID, fetch, locate
+from harness.checkpoints import fetch, locate
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 from model_adapters._answers import KINDS, read
+from model_adapters._checkpoint import here, identity_of, packages_problem, revision_of
 from model_adapters._instructions import ROLES, Asked, asked
 
 PACKAGES = ("torch", "transformers", "safetensors")
@@ -64,8 +65,10 @@ class HuggingFace(StagedAdapter):
         device: str = "auto",
         batch_size: int = 8,
         sampling: Mapping[str, Any] | None = None,
+        kv_cache: str = "dynamic",
     ) -> None:
-        super().__init__(weights, max_new_tokens or 512, dtype, device, batch_size, sampling)
+        limit = max_new_tokens or 512
+        super().__init__(weights, limit, dtype, device, batch_size, sampling, kv_cache)
         self.instruction = _by_task(instruction, "instruction")
         self.answer = _by_task(answer, "answer")
         for kind in self.answer.values():
@@ -85,12 +88,11 @@ class HuggingFace(StagedAdapter):
     @property
     def card(self) -> ModelCard:
         description, licence, trained_on = self._card
-        hub = HUB_ID.fullmatch(self.weights or "")
         return ModelCard(
             description,
             inputs=("images", *_words(self.context, self.instruction)),
             weights=self.repository,
-            revision=hub["revision"] if hub else None,
+            revision=revision_of(self.weights),
             licence=licence,
             trained_on=trained_on,
             url=f"https://huggingface.co/{self.repository}" if self.repository else None,
@@ -100,12 +102,8 @@ class HuggingFace(StagedAdapter):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        try:
-            weights: str | None = locate(self.weights, NEEDS).identity
-        except ReportCardError:  # `missing` says so before anything runs
-            weights = self.weights
         return {
-            "weights": weights,
+            "weights": identity_of(self.weights),
             "instruction": self.instruction,
             "context": self.context,
             "system": self.system,
@@ -117,9 +115,8 @@ class HuggingFace(StagedAdapter):
         }
 
     def missing(self) -> str | None:
-        for package in PACKAGES:
-            if find_spec(package) is None:
-                return f"{package} is not installed, run: pip install 'cxr-reportcard[gpu]'"
+        if problem := packages_problem(PACKAGES):
+            return problem
         if not self.weights and self.repository:
             return (
                 f"no weights given: model.weights=FOLDER, or {self.repository}@<40 hex digits>, a"
@@ -127,10 +124,14 @@ class HuggingFace(StagedAdapter):
             )
         try:
             from model_adapters._chat_models import check, memory
+            from model_adapters._torch import device_of
 
-            folder = locate(self.weights, NEEDS).folder
-            check(folder, self)
-            return memory(folder, self)
+            found = here(self.weights, NEEDS)
+            if found is None:  # to be downloaded
+                device_of(self)
+                return None
+            check(found.folder, self)
+            return memory(found.folder, self)
         except ReportCardError as error:
             return str(error)
 
@@ -139,6 +140,12 @@ class HuggingFace(StagedAdapter):
         text, ids = said.text, None
         processor = self._processor()
         if processor is not None:
+            token = getattr(processor, "image_token", None)
+            if token and token in said.text:
+                raise ReportCardError(
+                    f"{token} stands in a text of the study itself, where the model would look for"
+                    " an image."
+                )
             turns = self._turns(said, [None] * len(said.images))
             with self._one_at_a_time:
                 text = processor.apply_chat_template(turns, add_generation_prompt=True)
@@ -205,12 +212,6 @@ class HuggingFace(StagedAdapter):
         kind = self.answer.get(task) or self.answer.get("findings", "plain")
         return read(kind, completion.text, prepared.request.phrase)
 
-    def free(self) -> None:
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
     def close(self) -> None:
         if self._model is not None:
             self._model = None
@@ -218,7 +219,7 @@ class HuggingFace(StagedAdapter):
 
     def _asked(self, request: Request) -> Asked:
         instruction = self.instruction.get(request.task)
-        if instruction is None and request.task == "findings+impression":
+        if instruction is None and request.task in ("findings+impression", "grounded_findings"):
             instruction = self.instruction.get("findings")
         if instruction is None:
             raise ReportCardError(

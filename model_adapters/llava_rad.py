@@ -22,10 +22,11 @@ from model_adapters import _one_frontal as one_frontal
 from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of, revision_of
 from model_adapters._llava import ids_with_images
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
+from model_adapters._preflight import parameters, too_large
 from model_adapters._sentencepiece import Pieces
 
 if TYPE_CHECKING:
-    from model_adapters._vlm import Vlm
+    from model_adapters._spliced import SplicedLlama
 
 OWN = (
     *("config.json", "biomedclipcxr_518.json", "biomedclipcxr_518_checkpoint.pt"),
@@ -58,7 +59,7 @@ class LlavaRad(StagedAdapter):
         super().__init__(**options)
         self.base = base
         self._pieces: Pieces | None = None
-        self._vlm: Vlm | None = None
+        self._network: SplicedLlama | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -85,7 +86,7 @@ class LlavaRad(StagedAdapter):
         }
 
     def missing(self) -> str | None:
-        if self._vlm:
+        if self._network:
             return None
         try:
             if problem := packages_problem():
@@ -115,7 +116,7 @@ class LlavaRad(StagedAdapter):
         return standardise(centre_crop(image, 518, "round"), MEAN, STD)
 
     def load(self) -> None:
-        if self._vlm:
+        if self._network:
             return
         if problem := packages_problem():
             raise ReportCardError(problem)
@@ -125,21 +126,16 @@ class LlavaRad(StagedAdapter):
             raise ReportCardError(problem)
         from model_adapters._llava_rad import load
 
-        self._vlm = load(self, own, base)
-        self._pieces = self._vlm.pieces
+        self._network = load(self, own, base)
+        self._pieces = Pieces(base.path("tokenizer.model"))
 
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        assert self._vlm is not None
-        return self._vlm.complete(batch)
-
-    def free(self) -> None:
-        from model_adapters._vlm import freed
-
-        freed()
+        assert self._network is not None
+        return self._network.complete(batch)
 
     def close(self) -> None:
-        if self._vlm:
-            self._vlm = None
+        if self._network:
+            self._network = None
             self.free()
 
     def _tokenizer(self) -> Pieces | None:
@@ -177,16 +173,15 @@ class LlavaRad(StagedAdapter):
         return None
 
     def _too_large(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
-        from model_adapters._torch import checked_memory, device_of, dtype_of
+        from model_adapters._torch import device_of
 
         device_of(self)
         if own is None or base is None:
             return None
         from model_adapters._llava_rad import BASE_FILES
-        from model_adapters._vlm import needed
 
-        config = read_json(base.path("config.json"))
         files = next((found for p in BASE_FILES if (found := list(base.folder.glob(p)))), [])
-        stored = str(config.get("torch_dtype", "float16"))
         tokens = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 256)
-        return checked_memory(self, *needed(files, stored, config, dtype_of(self)), tokens)
+        # LoRA, tower and projector are below two hundredths, left to the margin of the estimate.
+        config = read_json(base.path("config.json"))
+        return too_large(self, sum(map(parameters, files)), config, tokens)

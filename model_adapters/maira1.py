@@ -23,17 +23,17 @@ import numpy.typing as npt
 import PIL.Image
 
 from harness.api import ModelCard, ReportCardError, Request
-from harness.checkpoints import Checkpoint, fetch
+from harness.checkpoints import fetch
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of, frontal_of
-from harness.store import read_json
 from model_adapters import _one_frontal as one_frontal
-from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of, revision_of
+from model_adapters._checkpoint import identity_of, packages_problem, pieces_of, revision_of
 from model_adapters._llava import ids_with_images
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
+from model_adapters._preflight import problem
 from model_adapters._sentencepiece import Pieces
 
 if TYPE_CHECKING:
-    from model_adapters._vlm import Vlm
+    from model_adapters._spliced import SplicedLlama
 
 NEEDS = ("config.json", "tokenizer.model", "*.safetensors")
 MEAN, STD = (0.5307,) * 3, (0.2583,) * 3  # microsoft/rad-dino's preprocessor_config.json
@@ -49,7 +49,7 @@ class Maira1(StagedAdapter):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._pieces: Pieces | None = None
-        self._vlm: Vlm | None = None
+        self._network: SplicedLlama | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -75,18 +75,15 @@ class Maira1(StagedAdapter):
         }
 
     def missing(self) -> str | None:
-        if self._vlm:
+        if self._network:
             return None
         if not self.weights:
             return (
                 "MAIRA-1's weights are not released. If you hold some, give model.weights=FOLDER in"
                 " the layout of docs/models/maira1.md"
             )
-        try:
-            found = here(self.weights, NEEDS)
-            return packages_problem() or self._too_large(found)
-        except ReportCardError as error:
-            return str(error)
+        longest = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 150)
+        return problem(self, NEEDS, "text_config", longest)
 
     def prompt(self, request: Request) -> Prompt:
         one_frontal.check_task(request, "MAIRA-1")
@@ -109,44 +106,22 @@ class Maira1(StagedAdapter):
         return standardise(centre_crop(image, 518, "floor"), MEAN, STD)
 
     def load(self) -> None:
-        if self._vlm:
+        if self._network:
             return
-        if problem := packages_problem():
-            raise ReportCardError(problem)
+        if absent := packages_problem():
+            raise ReportCardError(absent)
         found = fetch(self.weights or "", NEEDS)
-        if problem := self._too_large(found):
-            raise ReportCardError(problem)
+        if wrong := self.missing():
+            raise ReportCardError(wrong)
         from model_adapters._maira1 import load
 
-        self._vlm = load(self, found)
-        self._pieces = self._vlm.pieces
+        self._network = load(self, found)
 
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        assert self._vlm is not None
-        return self._vlm.complete(batch)
-
-    def free(self) -> None:
-        from model_adapters._vlm import freed
-
-        freed()
+        assert self._network is not None
+        return self._network.complete(batch)
 
     def close(self) -> None:
-        if self._vlm:
-            self._vlm = None
+        if self._network:
+            self._network = None
             self.free()
-
-    def _too_large(self, found: Checkpoint | None) -> str | None:
-        from model_adapters._torch import checked_memory, device_of, dtype_of
-        from model_adapters._vlm import needed
-
-        device_of(self)
-        if found is None:
-            return None
-        config = read_json(found.path("config.json"))
-        if not isinstance(config.get("text_config"), dict):
-            return f"model.weights: {found.folder}/config.json has no text_config."
-        files = found.folder.glob("*.safetensors")
-        stored = str(config.get("torch_dtype", "float32"))
-        tokens = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 150)
-        sizes = needed(files, stored, config["text_config"], dtype_of(self))
-        return checked_memory(self, *sizes, tokens)

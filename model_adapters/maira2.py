@@ -33,6 +33,7 @@ from model_adapters import _maira2_prompt as words
 from model_adapters._checkpoint import identity_of, revision_of
 from model_adapters._llama_tokens import Tokens, llama_tokens
 from model_adapters._maira2_answer import BINS, parse, placed
+from model_adapters._one_frontal import NO_MARKS
 from model_adapters._pixels import centre_crop, shortest_edge, standardise
 from model_adapters._preflight import problem
 
@@ -121,8 +122,13 @@ class Maira2(StagedAdapter):
                 prior_report,
                 tuple(given.values()),
             )
+        if request.marks:
+            left_out["marks"] = NO_MARKS
         if content.count(words.IMAGE) != len(images):
-            raise ReportCardError(f"maira2: {words.IMAGE} stands in a text of the study itself.")
+            raise ReportCardError(
+                f"maira2: {words.IMAGE} stands in a text of the study itself, where the model would"
+                " look for an image."
+            )
         text = words.in_template(content)
         return Prompt(
             text,
@@ -175,12 +181,6 @@ class Maira2(StagedAdapter):
         if self._network is not None:
             self._network = None
             self.free()
-
-    def free(self) -> None:
-        """Called when the device had no memory, too."""
-        from model_adapters._spliced import free
-
-        free()
 
 
 def _prior_text(request: Request) -> str:

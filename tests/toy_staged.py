@@ -17,7 +17,7 @@ from harness.api import Image, ImageError, ModelCard, ReportCardError, Request
 from harness.checkpoints import locate
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 
-LIMITS = {"findings": 60, "phrase_grounding": 20}
+LIMITS = {"findings": 60, "grounded_findings": 60, "phrase_grounding": 20}
 
 
 class _OutOfMemoryError(RuntimeError):

@@ -14,7 +14,7 @@ from harness.predict import open_model
 ALLOWED = frozenset(
     {
         *("frontal", "lateral", "prior_image", "prior_report", "indication", "technique"),
-        *("comparison", "phrase", "age", "sex"),
+        *("comparison", "phrase", "age", "sex", "marks"),
     }
 )
 # What a card may say for several of them at once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from harness.checking.subject import Check, Subject, crashed, said
 from harness.engines.local import IMAGE_FAILURE
 
 HUGE = "Cough and fever for three days, rule out pneumonia. " * 1000  # 52 kB
-STRANGE = '\x00\x07<image> </s> [INST] {findings} %s \\n 发热 🫁 \u202eabc\u202c \ufeff ﷽ \r\n\t"'
+STRANGE = '\x00\x07 </s> [INST] {findings} %s \\n 发热 🫁 \u202eabc\u202c \ufeff ﷽ \r\n\t"'
 
 
 def one_bad_image(subject: Subject) -> Check:
@@ -72,9 +72,9 @@ def odd_context(subject: Subject) -> Check:
         if crashed(answer):
             return Check(name, "FAIL", f"{what}: {answer.error}")
         if answer.status == "failed":
-            if what != "a huge indication":
+            if what not in REFUSABLE:
                 return Check(name, "FAIL", f"{what}: no answer: {_why(answer.error)}")
-            told.append(f"a huge indication is refused: {_why(answer.error)}")
+            told.append(f"{what} is refused: {_why(answer.error)}")
     return Check(name, "pass", "; ".join(told) or ", ".join(VARIANTS))
 
 
@@ -82,15 +82,17 @@ def _all_texts(request: Request, text: str | None) -> Request:
     return replace(request, indication=text, technique=text, comparison=text)
 
 
-VARIANTS = {
+VARIANTS: Mapping[str, Callable[[Request], Request]] = {
     "no context": lambda r: replace(_all_texts(r, None), age=None, sex=None),
     "empty context": lambda r: _all_texts(r, ""),
     "blank context": lambda r: _all_texts(r, " \n\t "),
     "a huge indication": lambda r: replace(r, indication=HUGE),
     "strange characters": lambda r: _all_texts(r, STRANGE),
+    "an image's placeholder": lambda r: _all_texts(r, "Cough. <image> Fever."),
     "no lateral": lambda r: replace(r, images=tuple(i for i in r.images if not i.lateral)),
     "no prior": lambda r: replace(r, prior=None),
 }
+REFUSABLE = ("a huge indication", "an image's placeholder")
 
 
 def _why(error: str | None) -> str:

@@ -114,12 +114,14 @@ def test_ids_begin_with_two_bos_and_follow_the_tokenizers_legacy_flag(tmp_path, 
         assert ids[2:image_at] == pieces.encode(BEFORE.removeprefix("<s>"))
 
 
-def test_boxes_are_refused_before_anything_is_loaded(checkpoint):
+def test_pointing_is_refused_before_anything_is_loaded(checkpoint):
     adapter = CxrLlava(str(checkpoint))
-    with pytest.raises(ReportCardError, match="cannot do grounded_findings"):
-        adapter.plan([A, replace(B, task="grounded_findings")])
-    with pytest.raises(ReportCardError, match="phrase_grounding"):
-        adapter.prompt(replace(A, task="phrase_grounding", phrase="effusion"))
+    pointing = replace(A, task="phrase_grounding", phrase="effusion")
+    for ask in (lambda: adapter.plan([B, pointing]), lambda: adapter.prompt(pointing)):
+        with pytest.raises(ReportCardError, match="cannot point at a phrase"):
+            ask()
+    # Asked for boxes beside its findings, it writes findings as always.
+    assert adapter.prompt(replace(A, task="grounded_findings")) == adapter.prompt(A)
     with pytest.raises(ImageError):
         adapter.prompt(Request("s", (image("l", "LATERAL"),)))
 

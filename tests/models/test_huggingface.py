@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 pytest.importorskip("transformers", reason="needs the gpu extra: transformers")
 
-from harness.api import Box, Image, ImageError, Prior, Report, ReportCardError, Request
+from harness.api import Box, Image, ImageError, Prediction, Prior, Report, ReportCardError, Request
 from harness.engines.local import generate
 from model_adapters import _chat_models
 from model_adapters.huggingface import HuggingFace
@@ -59,6 +60,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def adapter(folder: Path, **options: Any) -> HuggingFace:
     defaults = {"context": ["Indication: {indication}"], "max_new_tokens": 10, "device": "cpu"}
     return HuggingFace(str(folder), **{**defaults, **options})
+
+
+def generate_all(model: HuggingFace, requests: list[Request]) -> list[Prediction]:
+    """As a run asks: a study that fails costs its own answer."""
+    answers = [a for batch in generate(model, requests, 8, True) for a in batch]
+    return sorted(answers, key=lambda answer: answer.study_id)
 
 
 @pytest.mark.parametrize("kind", chat.WRITERS)
@@ -217,8 +224,30 @@ def test_phrase_grounding_has_its_own_instruction_and_answer(
     assert read.phrases[0].boxes == (Box(0.1, 0.2, 0.5, 0.6),)
     with pytest.raises(ReportCardError, match="has no phrase"):
         model.prompt(study(0, task="phrase_grounding"))
-    with pytest.raises(ReportCardError, match="no instruction for grounded_findings"):
-        model.prompt(study(0, task="grounded_findings"))
+    # Without an instruction for boxes it writes its findings.
+    assert "Report." in model.prompt(study(0, task="grounded_findings")).text
+    with pytest.raises(ReportCardError, match="no instruction for phrase_grounding"):
+        adapter(written("llava")).prompt(request)
+
+
+@pytest.mark.parametrize("kind", chat.WRITERS)
+def test_a_study_that_spells_the_image_placeholder_fails_with_a_sentence(
+    kind: str, written: Callable[[str], Path]
+) -> None:
+    model = adapter(written(kind))
+    token = model._processor().image_token
+    spelt = replace(study(0), indication=f"see {token} above")
+    bad, good = generate_all(model, [spelt, study(1)])
+    assert (bad.status, good.status) == ("failed", "truncated")
+    assert f"{token} stands in a text of the study" in str(bad.error)
+
+
+def test_a_pinned_hub_id_may_be_downloaded_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = f"nobody/nothing@{'0' * 40}"
+    assert HuggingFace(pinned, device="cpu").missing() is None
+    assert HuggingFace(pinned).identity["weights"] == pinned
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "hf download nobody/nothing" in str(HuggingFace(pinned).missing())
 
 
 def test_identity_follows_what_decides_the_answers(written: Callable[[str], Path]) -> None:

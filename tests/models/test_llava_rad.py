@@ -203,7 +203,7 @@ def test_an_image_becomes_what_timm_and_the_projector_make_of_it(
     for n in (0, 2):
         x = functional.linear(x, mlp[f"{key}.{n}.weight"].float(), mlp[f"{key}.{n}.bias"].float())
         x = functional.gelu(x) if n == 0 else x
-    found = model._vlm.encode(pixels)
+    found = model._network.encode(pixels)
     assert found.shape == (1, 1369, 64)
     assert float((found - x).abs().max() / x.abs().max()) < 1e-5
 
@@ -216,7 +216,7 @@ def test_lora_is_added_to_every_linear_layer_and_to_nothing_else(
         before |= torch.load(shard, weights_only=True)
     lora = torch.load(own / "adapter_model.bin", weights_only=True)
     changed = 0
-    for name, weight in model._vlm.lm.state_dict().items():
+    for name, weight in model._network.llama.state_dict().items():
         key = f"base_model.model.{name.removesuffix('.weight')}"
         expected = before[name]
         if f"{key}.lora_A.weight" in lora:
@@ -231,10 +231,10 @@ def test_the_answer_is_the_most_likely_token_each_time(model: LlavaRad) -> None:
     """Whatever the base model's generation_config asks for: it samples, up to 64 tokens in all."""
     asked = request(1, indication="cough and fever")
     (answer,) = model.generate([asked])
-    prepared, lm = model.prepare(asked), model._vlm.lm
+    prepared, lm = model.prepare(asked), model._network.llama
     ids = prepared.prompt.ids
     place, table = ids.index(-200), lm.get_input_embeddings()
-    image = model._vlm.encode(torch.from_numpy(np.stack(prepared.pixels)))[0]
+    image = model._network.encode(torch.from_numpy(np.stack(prepared.pixels)))[0]
     row = [table(torch.tensor(ids[:place])), image, table(torch.tensor(ids[place + 1 :]))]
     x, said = torch.cat(row)[None], []
     for _ in range(TOKENS):
@@ -268,12 +268,12 @@ def test_an_image_asked_for_twice_is_kept_in_between(model: LlavaRad) -> None:
     again = replace(first, study_id="again", indication="cough")
     model.plan([first, again])
     seen = []
-    encode = model._vlm.encode
-    model._vlm.encode = lambda pixels: (seen.append(len(pixels)), encode(pixels))[1]
+    encode = model._network.encode
+    model._network.encode = lambda pixels: (seen.append(len(pixels)), encode(pixels))[1]
     try:
         alone = [model.generate([r])[0].token_ids for r in (first, again)]
     finally:
-        del model._vlm.encode
+        model._network.encode = encode
     assert seen == [1]
     assert alone == [a.token_ids for a in model.generate([first, again])]
 
@@ -298,9 +298,9 @@ def test_a_finished_answer_ends_before_eos(
 def test_half_precision_rounds_parameters_and_no_frequency(own: Path, base: Path) -> None:
     half = adapter(own, base, dtype="bfloat16")
     half.load()
-    lm = half._vlm.lm
+    lm = half._network.llama
     assert {p.dtype for p in lm.parameters()} == {torch.bfloat16}
-    assert {p.dtype for p in half._vlm.tower.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in half._network.encode.tower.parameters()} == {torch.bfloat16}
     buffers = {n: b.dtype for n, b in lm.named_buffers() if "inv_freq" in n}
     assert buffers
     assert set(buffers.values()) == {torch.float32}

@@ -16,8 +16,11 @@ sentencepiece = pytest.importorskip("sentencepiece", reason="needs the gpu extra
 
 from harness.api import Image, Prior, Report, ReportCardError, Request  # noqa: E402
 from harness.cli import main  # noqa: E402
+from model_adapters.cxr_llava import CxrLlava  # noqa: E402
+from model_adapters.llava_rad import LlavaRad  # noqa: E402
+from model_adapters.maira1 import Maira1  # noqa: E402
 from model_adapters.maira2 import Maira2  # noqa: E402
-from tests.models.checkpoints.llama_files import write_tokenizer  # noqa: E402
+from tests.models.checkpoints.llama import write_tokenizer  # noqa: E402
 from tests.models.checkpoints.maira2 import ADDED, DEPTH, IDS, maira2_state, write_maira2  # noqa: E402
 from tests.models.checkpoints.tokenizer import tiny_sentencepiece  # noqa: E402
 
@@ -265,6 +268,33 @@ def test_no_context_and_a_very_long_one_are_both_answered(loaded):
     assert answers[1].tokens_in > answers[0].tokens_in + 800
 
 
+def test_a_static_cache_answers_as_the_dynamic_one_does(loaded, checkpoint):
+    """In float32; which cache it was is read from the language model's own input."""
+    from transformers import StaticCache
+
+    static = Maira2(str(checkpoint), max_new_tokens=6, kv_cache="static")
+    static.load()
+    kinds = set()
+    static._network.llama.model.register_forward_pre_hook(
+        lambda module, args, inputs: kinds.add(type(inputs["past_key_values"])), with_kwargs=True
+    )
+    assert static.generate([ONE, THREE, SHORT]) == loaded.generate([ONE, THREE, SHORT])
+    assert kinds
+    assert all(issubclass(kind, StaticCache) for kind in kinds)
+    assert static.identity != loaded.identity
+    with pytest.raises(ReportCardError, match="kv_cache is one of dynamic, static"):
+        Maira2(kv_cache="paged")
+
+
+@pytest.mark.parametrize("cls", [Maira2, Maira1, LlavaRad, CxrLlava])
+def test_a_port_says_that_it_has_no_place_for_marks(cls):
+    marked = replace(ONE, marks=("1 left lung",))
+    prompt = cls().prompt(marked)
+    assert prompt.left_out["marks"] == "its prompt has no place for marks"
+    assert prompt.text == cls().prompt(ONE).text
+    assert "marks" not in cls().prompt(ONE).left_out
+
+
 def test_sampling_follows_from_seed_and_draw(checkpoint):
     adapter = Maira2(str(checkpoint), max_new_tokens=4, sampling={"temperature": 1.5, "draws": 2})
     assert adapter.card.draws == 2
@@ -359,7 +389,7 @@ def test_identity_follows_the_weights_and_not_their_place(tmp_path, checkpoint):
 # From the command line.
 
 
-@pytest.mark.parametrize("dataset", ["phantom", "phantom_grounded"])
+@pytest.mark.parametrize("dataset", ["phantom_findings", "phantom"])
 def test_a_run_writes_reports_and_boxes(tmp_path, speaking, dataset):
     results = tmp_path / "results"
     code = main(
@@ -382,4 +412,4 @@ def test_a_run_writes_reports_and_boxes(tmp_path, speaking, dataset):
     assert [row["status"] for row in rows] == ["ok"] * 3
     assert {row["findings"] for row in rows} == {"effusion"}
     boxes = [len(p["boxes"]) for row in rows for p in row.get("phrases", [])]
-    assert boxes == ([] if dataset == "phantom" else [1, 1, 1])
+    assert boxes == ([] if dataset == "phantom_findings" else [1, 1, 1])

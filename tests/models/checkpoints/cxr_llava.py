@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.models.checkpoints.llama import tiny_llama, tiny_llama_config
-from tests.models.checkpoints.llama_files import chain, write_shards, write_tokenizer
+from tests.models.checkpoints.llama import (
+    chain,
+    tiny_llama,
+    tiny_llama_config,
+    write_shards,
+    write_tokenizer,
+)
 
 WIDTH, DEPTH, EMBEDDING = 128, 2, 32
 MEAN, STD = 0.5518136078431373, 0.3821719215686275

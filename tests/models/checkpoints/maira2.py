@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.models.checkpoints.llama import tiny_llama, tiny_llama_config
-from tests.models.checkpoints.llama_files import chain, write_shards, write_tokenizer
+from tests.models.checkpoints.llama import (
+    chain,
+    tiny_llama,
+    tiny_llama_config,
+    write_shards,
+    write_tokenizer,
+)
 from tests.models.checkpoints.tokenizer import PIECES
 
 # The order inside <x*>, <y*> is unverified upstream, so the port must read the ids.

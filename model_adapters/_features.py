@@ -1,0 +1,54 @@
+"""Vision features between the batches of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from harness.api import Image
+from harness.staged import Prepared, StagedAdapter
+
+Tensor = torch.Tensor
+KEPT_BYTES = 2 * 2**30  # of vision features: 190 images of 1369 × 4096 in half precision
+
+
+class Features:
+    """Vision features of a run, kept while their image is asked for again: each image is encoded
+    once, unless more than `most` bytes wait. Then the oldest go, among them those that a resumed
+    run counted and does not ask for."""
+
+    def __init__(self, adapter: StagedAdapter, most: int = KEPT_BYTES) -> None:
+        self._adapter, self._most = adapter, most
+        self._kept: dict[Image, Tensor] = {}
+
+    @property
+    def bytes(self) -> int:
+        return sum(kept.nbytes for kept in self._kept.values())
+
+    def of(
+        self, batch: Sequence[Prepared], encode: Callable[[Tensor], Tensor], device: torch.device
+    ) -> list[list[Tensor]]:
+        """Per request, per image: (tokens, width). `encode`: (n, c, h, w) → (n, tokens, width)."""
+        new = {
+            image: pixels
+            for prepared in batch
+            for image, pixels in zip(prepared.prompt.images, prepared.pixels, strict=True)
+            if image not in self._kept
+        }
+        found = dict(self._kept)
+        if new:
+            stacked = torch.stack([torch.from_numpy(p) for p in new.values()]).to(device)
+            found.update(zip(new, encode(stacked), strict=True))
+        uses = self._adapter.uses
+        for image in (image for prepared in batch for image in prepared.prompt.images):
+            uses[image] -= 1
+            if uses[image] <= 0:
+                self._kept.pop(image, None)
+            elif image not in self._kept:
+                # A copy: a row of the stack would keep the whole stack.
+                self._kept[image] = found[image].clone()
+        held = self.bytes
+        while held > self._most:
+            held -= self._kept.pop(next(iter(self._kept))).nbytes
+        return [[found[image] for image in prepared.prompt.images] for prepared in batch]
