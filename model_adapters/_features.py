@@ -29,7 +29,7 @@ class Features:
     def of(
         self, batch: Sequence[Prepared], encode: Callable[[Tensor], Tensor], device: torch.device
     ) -> list[list[Tensor]]:
-        """Per request, per image: (tokens, width). `encode`: (n, c, h, w) → (n, tokens, width)."""
+        """Per request, per image: (tokens, width). `encode`: (1, c, h, w) → (1, tokens, width)."""
         new = {
             image: pixels
             for prepared in batch
@@ -37,17 +37,17 @@ class Features:
             if image not in self._kept
         }
         found = dict(self._kept)
-        if new:
-            stacked = torch.stack([torch.from_numpy(p) for p in new.values()]).to(device)
-            found.update(zip(new, encode(stacked), strict=True))
+        for image, pixels in new.items():
+            # One by one: which images are new depends on where a run was stopped, and what shares a
+            # forward pass moves the last bits in half precision.
+            found[image] = encode(torch.from_numpy(pixels)[None].to(device))[0]
         uses = self._adapter.uses
         for image in (image for prepared in batch for image in prepared.prompt.images):
             uses[image] -= 1
             if uses[image] <= 0:
                 self._kept.pop(image, None)
-            elif image not in self._kept:
-                # A copy: a row of the stack would keep the whole stack.
-                self._kept[image] = found[image].clone()
+            else:
+                self._kept.setdefault(image, found[image])
         held = self.bytes
         while held > self._most:
             held -= self._kept.pop(next(iter(self._kept))).nbytes

@@ -30,9 +30,10 @@ class CheXagent2(IsolatedAdapter):
 
     @property
     def card(self) -> ModelCard:
+        told = ("indication",) if self.own["style"] == "indication" else ()
         return ModelCard(
             "CheXagent-2 (3B) in its own environment; unverified: not run on published weights",
-            inputs=("frontal", "lateral", "indication", "phrase"),
+            inputs=("frontal", "lateral", *told, "phrase"),
             weights=self.weights,
             licence="research only, not for clinical use",
             url="https://huggingface.co/StanfordAIMI/CheXagent-2-3b",
