@@ -11,7 +11,7 @@ predictions/<cohort>@<fp8>/<label>@<fp8>/
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -285,16 +285,22 @@ def to_json(prediction: Prediction) -> Json:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def read_reports(folder: Path) -> list[dict[str, tuple[Report, str]]]:
-    """Per draw: study_id → (report, status) of a finished run."""
-    draws: list[dict[str, tuple[Report, str]]] = []
+def read_answers(folder: Path) -> Iterator[tuple[str, int, Report, str]]:
+    """(study_id, draw, report, status) line by line."""
     for _, row in read_jsonl(folder / "predictions.jsonl"):
-        while len(draws) <= row["draw"]:
-            draws.append({})
         phrases = tuple(
             Phrase(p["text"], tuple(Box(**box) for box in p["boxes"]))
             for p in row.get("phrases", ())
         )
         report = Report(row.get("findings"), row.get("impression"), phrases)
-        draws[row["draw"]][row["study_id"]] = (report, row["status"])
+        yield row["study_id"], row["draw"], report, row["status"]
+
+
+def read_reports(folder: Path) -> list[dict[str, tuple[Report, str]]]:
+    """Per draw: study_id → (report, status) of a finished run."""
+    draws: list[dict[str, tuple[Report, str]]] = []
+    for study_id, draw, report, status in read_answers(folder):
+        while len(draws) <= draw:
+            draws.append({})
+        draws[draw][study_id] = (report, status)
     return draws
