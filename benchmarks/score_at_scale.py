@@ -23,7 +23,8 @@ from harness.cli import main as reportcard
 from harness.cohort import load_cohort
 from harness.config import load
 from harness.datasets.phantom import Phantom
-from harness.predict import open_model, predictions_dir, to_json
+from harness.predict import open_model, predictions_dir
+from harness.prediction_file import to_json
 from harness.store import file_digest, jsonl, write_json
 
 SIZES = (250_000, 1_000_000)

@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.annotate import Cache, attach, fill, items_of
 from harness.api import Array, Json, JudgedAnnotator, Pair, Progress, Report, ReportCardError
-from harness.predict import read_answers
+from harness.prediction_file import read_answers
 from harness.references import References
 from harness.score import Scorer, rows_of, try_again, unscored_reasons
 from harness.text import report_text

@@ -63,7 +63,7 @@ def make_private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for path in folder.iterdir():
-        path.chmod(0o600)
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def read_text(path: Path) -> str:

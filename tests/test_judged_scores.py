@@ -288,7 +288,7 @@ def test_a_grounded_report_that_is_none_is_named(value: Any, sentence: str) -> N
 
 def test_boxes_survive_the_predictions_file(tmp_path: Path) -> None:
     from harness.api import Box, Phrase, Prediction, Report
-    from harness.predict import read_reports, to_json
+    from harness.prediction_file import read_reports, to_json
 
     phrase = Phrase("Left effusion.", (Box(0.5, 0.25, 0.75, 1.0),))
     line = to_json(Prediction("s", Report("Left effusion.", None, (phrase, Phrase("Clear.")))))

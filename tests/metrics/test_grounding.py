@@ -13,7 +13,7 @@ from harness.api import Box, Pair, Phrase, Prediction, Report, Study
 from harness.cli import main
 from harness.cohort import Cohort, load_cohort
 from harness.config import load_protocol
-from harness.predict import to_json
+from harness.prediction_file import to_json
 from harness.references import References
 from harness.score import open_metrics
 from harness.settings import Plugin
