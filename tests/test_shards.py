@@ -120,6 +120,7 @@ def test_what_is_no_shard_is_a_sentence(text: str) -> None:
 
 
 SLOW = """
+import os
 import time
 
 from harness.api import ModelCard, Prediction, Report
@@ -134,6 +135,7 @@ class Slow:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_shard_goes_on_and_a_second_writer_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,5 +172,6 @@ def test_a_killed_shard_goes_on_and_a_second_writer_is_refused(
         for name in ("calm", "shaken")
     )
     assert shaken == calm
+    assert shaken.count(b'"status":"ok"') == 12
     assert main(["run", *words("shaken", "shard=1/2")]) == 2
     assert "shard=1/2 is for `reportcard predict`" in capsys.readouterr().err
