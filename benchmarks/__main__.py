@@ -11,6 +11,7 @@ NAMES = [
     "lexical",
     "resampling",
     "scale",
+    "score_at_scale",
     "rerun",
     "validate_labeler",
     "radfact",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from contextlib import closing
 
 from harness.api import Json, ModelAdapter, Prediction
 from harness.engines.engine import Engine
 from harness.engines.job import ModelJob
+from harness.engines.local import Key
 from harness.store import JsonlLog
 
 Batches = Iterable[list[Prediction]]
@@ -26,16 +27,17 @@ def answer_all(
     line: Callable[[Prediction], Json],
     progress: Callable[[Batches, int], Batches],
     batch_size: int,
+    others: Set[Key] = frozenset(),
 ) -> tuple[int, float]:
     """Append to the log what it lacks of the job's requests, then close it.
 
-    line: how an answer is written. batch_size: where the adapter has none of its own. Returns how
-    many were answered, and the model's seconds.
+    line: how an answer is written. batch_size: where the adapter has none of its own. others: keys
+    that are not ours to answer. Returns how many were answered, and the model's seconds.
     """
     adapter, seconds = job.adapter, 0.0
     try:
         rows = list(log.rows())
-        done = {(row["study_id"], row["draw"]) for row in rows}
+        done = {(row["study_id"], row["draw"]) for row in rows} | others
         resume = getattr(adapter, "resume", None)
         if resume is not None:
             resume(rows)

@@ -15,6 +15,7 @@ overrides are Hydra's key=value; the common ones:
   protocol=r2gen       how text is prepared and which variants score it
   suite=NAME           a list of all three (conf/suite)
   limit=200            the first 200 studies only: a smoke test, on a tab of its own
+  shard=3/16           of predict: the third of sixteen parts; run puts them together
   results_dir=DIR  data_dir=DIR  stats.resamples=1000  stats.seed=7  tracking=none
   judge=local judge.KEY=VALUE   who judges CheXprompt and RadFact (conf/judge; make judge)
   model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME;

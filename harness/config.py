@@ -17,7 +17,16 @@ from harness import registry
 from harness.api import Json, ReportCardError
 from harness.judge import JudgeSettings
 from harness.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
-from harness.settings import EngineSettings, Interval, Marks, Plugin, Protocol, RunConfig, Stats
+from harness.settings import (
+    EngineSettings,
+    Interval,
+    Marks,
+    Plugin,
+    Protocol,
+    RunConfig,
+    Shard,
+    Stats,
+)
 
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
@@ -68,6 +77,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         results_dir=Path(node["results_dir"]),
         engine=EngineSettings(**node["engine"]),
         limit=limit,
+        shard=None if node["shard"] is None else Shard.parse(str(node["shard"])),
         overrides=tuple(o for o in rest if is_of_annotators(o)),
         track=bool(node["tracking"]["enabled"]),
         tracking_uri=node["tracking"]["uri"],
@@ -256,24 +266,9 @@ def _explain(error: Exception) -> str:
 def _top_keys() -> list[str]:
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
     return [line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()] + [
-        *(
-            "model",
-            "dataset",
-            "metrics",
-            "suite",
-            "protocol",
-            "engine",
-            "judge",
-            "tracking",
-            "marks",
-        ),
-        *(
-            "stats.resamples",
-            "stats.seed",
-            "stats.confidence",
-            "engine.batch_size",
-            "engine.exact_buckets",
-        ),
+        *("model", "dataset", "metrics", "suite", "protocol", "engine", "judge", "tracking"),
+        *("marks", "stats.resamples", "stats.seed", "stats.confidence"),
+        *("engine.batch_size", "engine.exact_buckets"),
     ]
 
 

@@ -23,7 +23,7 @@ from harness.api import (
 from harness.grounded import phrases_of
 from harness.overrides import is_of_annotators
 from harness.progress import quiet
-from harness.score import Scorer, Setting, not_run, open_metrics, score, unscored_reasons
+from harness.score import Scorer, Setting, not_run, open_metrics, rows_of, score, unscored_reasons
 from harness.settings import Protocol, Stats
 from harness.tables import ID_COLUMN, Record, by_id, read_records
 from harness.text import normaliser
@@ -125,11 +125,11 @@ def _score(
     if scorer.not_run:
         return not_run(scorer, scorer.not_run, patients, setting), {}
     try:
-        draws = [noted(scorer, pairs, custody)]
+        pairs = noted(scorer, pairs, custody)
     except ReportCardError as error:  # unusable weights or judge cost their own metric only
         return not_run(scorer, str(error), patients, setting), {}
-    rows, entries = score(scorer, draws, patients, setting)
-    return entries, unscored_reasons(draws, rows)
+    rows = rows_of(scorer, pairs)
+    return score(scorer, rows[None], patients, setting), unscored_reasons(pairs, rows)
 
 
 def check_overrides(verb: str, overrides: Sequence[str]) -> None:

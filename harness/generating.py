@@ -25,7 +25,8 @@ from harness.card import environment
 from harness.engines.engine import open_engine
 from harness.engines.job import ModelJob
 from harness.evaluation import custody_of
-from harness.predict import System, open_model, to_json
+from harness.predict import System, open_model
+from harness.prediction_file import to_json
 from harness.progress import track
 from harness.request_file import digest_of, read_requests
 from harness.settings import Plugin, RunConfig

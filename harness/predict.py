@@ -20,16 +20,13 @@ from harness import registry
 from harness.annotate import cache_folder
 from harness.answering import answer_all, missing
 from harness.api import (
-    Box,
     Custody,
     FittedAdapter,
     Json,
     ModelAdapter,
     ModelCard,
-    Phrase,
     Prediction,
     ReferenceAdapter,
-    Report,
     ReportCardError,
     Request,
 )
@@ -39,6 +36,7 @@ from harness.engines.engine import Engine, LocalEngine
 from harness.engines.job import ModelJob
 from harness.engines.local import IMAGE_FAILURE
 from harness.marks import Marking
+from harness.prediction_file import to_json
 from harness.progress import quiet
 from harness.settings import Marks, Plugin
 from harness.store import (
@@ -135,28 +133,25 @@ def predict(
     Raises ReportCardError when preflight refuses, when another process writes the same run, or
     when predictions.jsonl was changed after the run was complete.
     """
+    from harness.shards import close_shards, take_in  # which asks this module what a run is
+
     folder = predictions_dir(results_dir, cohort, system)
     if is_done(folder):
         return folder, False
-    refused = problems(system, cohort)
-    if refused:
-        raise ReportCardError("; ".join(refused))
-    marking = system.marking
-    requests = [
-        replace(study.request, draw=draw)
-        for draw in range(system.adapter.card.draws)
-        for study in (marking.studies(cohort.test) if marking else cohort.test)
-    ]
+    refuse(system, cohort)
+    requests = requests_of(cohort, system)
     private = cohort.card.data_class != "open"
     if private:
         make_private(folder)
     with RunLock(folder):
         if is_done(folder):  # the other process finished between the look and the lock
             return folder, False
+        log = JsonlLog(folder / "predictions.jsonl")
+        take_in(folder, log, requests)
         pending, seconds = answer_all(
             engine or LocalEngine(),
             job_of(results_dir, cohort, system, requests),
-            JsonlLog(folder / "predictions.jsonl"),
+            log,
             to_json,
             partial(progress, label=system.label),
             batch_size,
@@ -164,10 +159,27 @@ def predict(
         _finish(folder, cohort, system, requests)
         timing = JsonlLog(folder / "timing.jsonl")
         timing.append([{"studies": pending, "seconds": round(seconds, 3)}])
+        close_shards(folder, timing)
         timing.close()
         if private:
             make_private(folder)
     return folder, True
+
+
+def refuse(system: System, cohort: Cohort) -> None:
+    """Raises ReportCardError with every reason why this model cannot run here."""
+    if found := problems(system, cohort):
+        raise ReportCardError("; ".join(found))
+
+
+def requests_of(cohort: Cohort, system: System) -> list[Request]:
+    """What the model is asked, draw after draw in the cohort's order."""
+    marking = system.marking
+    return [
+        replace(study.request, draw=draw)
+        for draw in range(system.adapter.card.draws)
+        for study in (marking.studies(cohort.test) if marking else cohort.test)
+    ]
 
 
 def job_of(
@@ -260,41 +272,3 @@ def is_done(folder: Path) -> bool:
             " or bring changed predictions in with model=replay."
         )
     return True
-
-
-def to_json(prediction: Prediction) -> Json:
-    """The stored line; absent fields are left out, wall time and token ids are never in it."""
-    report = prediction.report
-    row: Json = {
-        "study_id": prediction.study_id,
-        "draw": prediction.draw,
-        "status": prediction.status,
-        "findings": report.findings,
-        "impression": report.impression,
-        "phrases": [
-            {"text": p.text, "boxes": [asdict(box) for box in p.boxes]} for p in report.phrases
-        ]
-        or None,
-        "raw": prediction.raw if prediction.raw != (report.findings or "") else None,
-        "used": list(prediction.used) or None,
-        "tokens_in": prediction.tokens_in,
-        "tokens_out": prediction.tokens_out,
-        "error": prediction.error,
-        "answered_by": prediction.answered_by,
-    }
-    return {key: value for key, value in row.items() if value is not None}
-
-
-def read_reports(folder: Path) -> list[dict[str, tuple[Report, str]]]:
-    """Per draw: study_id → (report, status) of a finished run."""
-    draws: list[dict[str, tuple[Report, str]]] = []
-    for _, row in read_jsonl(folder / "predictions.jsonl"):
-        while len(draws) <= row["draw"]:
-            draws.append({})
-        phrases = tuple(
-            Phrase(p["text"], tuple(Box(**box) for box in p["boxes"]))
-            for p in row.get("phrases", ())
-        )
-        report = Report(row.get("findings"), row.get("impression"), phrases)
-        draws[row["draw"]][row["study_id"]] = (report, row["status"])
-    return draws

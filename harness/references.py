@@ -1,16 +1,13 @@
-"""A cohort's references as a protocol reads them, and a run's reports beside them."""
+"""A cohort's references as a protocol reads them, and a report beside one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.api import Json, Pair, Phrase, Report, ReportCardError, Study
+from harness.api import Pair, Phrase, Report, ReportCardError, Study
 from harness.cohort import Cohort
 from harness.settings import Protocol
 from harness.text import Normaliser, normaliser, report_text
-
-Answers = Mapping[str, tuple[Report, str]]  # study_id → report, status: one draw of a run
 
 
 @dataclass(frozen=True)
@@ -59,39 +56,13 @@ class References:
         """Whether some reference comes in phrases."""
         return any(phrases is not None for phrases in self.phrases)
 
-    def runs(self, draws: Sequence[Answers]) -> list[list[Pair]]:
-        """Each draw's reports beside their references.
-
-        A run in which not one answer has a phrase is narrative: its text is read. In a run that
-        grounds, an answer without phrases found nothing.
-        """
-        narrative = not any(report.phrases for draw in draws for report, _ in draw.values())
-        return [self._pairs(answers, narrative) for answers in draws]
-
-    def _pairs(self, answers: Answers, narrative: bool) -> list[Pair]:
-        return [
-            Pair(
-                study_id,
-                self.text.candidate(report_text(self.protocol, answers[study_id][0])),
-                reference,
-                candidate_phrases=(
-                    None if phrases is None or narrative else answers[study_id][0].phrases
-                ),
-                reference_phrases=phrases,
-            )
-            for study_id, reference, phrases in zip(self.ids, self.texts, self.phrases, strict=True)
-        ]
-
-    def counts(self, draws: Sequence[Answers]) -> Json:
-        """Studies by what became of them in the first draw, and how varied its texts are."""
-        first = draws[0]
-        texts = [report_text(self.protocol, first[study_id][0]) for study_id in self.ids]
-        return {
-            "cohort": len(self.ids) + self.excluded,
-            "excluded_empty_reference": self.excluded,
-            "evaluated": len(self.ids),
-            "failed": sum(first[study_id][1] == "failed" for study_id in self.ids),
-            "empty_candidates": sum(not text.strip() for text in texts),
-            "unique_candidates": len(set(texts)),
-            "draws": len(draws),
-        }
+    def pair(self, index: int, report: Report, grounded: bool) -> Pair:
+        """A report beside the reference of a study. grounded: the run's answers come in phrases."""
+        phrases = self.phrases[index]
+        return Pair(
+            self.ids[index],
+            self.text.candidate(report_text(self.protocol, report)),
+            self.texts[index],
+            candidate_phrases=report.phrases if grounded and phrases is not None else None,
+            reference_phrases=phrases,
+        )

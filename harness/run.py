@@ -22,6 +22,7 @@ from harness.references import References
 from harness.score import Scorer, open_metrics
 from harness.scoring import Scoring
 from harness.settings import Plugin, Protocol, RunConfig
+from harness.shards import predict_shard
 from harness.store import read_json, write_json
 
 Say = Callable[[str], None]
@@ -44,6 +45,11 @@ def run(config: RunConfig, stages: frozenset[str], fetch: bool, say: Say) -> Out
     fetch: get missing open data where the dataset knows how. Raises ReportCardError when nothing
     can run at all: unknown names, missing data, every preflight problem in one message.
     """
+    if config.shard and stages != {"predict"}:
+        raise ReportCardError(
+            f"shard={config.shard} is for `reportcard predict`; without it, `run` puts the shards"
+            " together."
+        )
     scorers = open_metrics(config.metrics, config.overrides)
     cohorts = [_load(plugin, config.limit, fetch, say) for plugin in config.datasets]
     outcome = Outcome()
@@ -132,6 +138,13 @@ def _predict(
     config: RunConfig, cohort: Cohort, system: System, engine: Engine, outcome: Outcome, say: Say
 ) -> bool:
     try:
+        if config.shard:
+            answered = predict_shard(
+                config.results_dir, cohort, system, config.shard, track, engine
+            )
+            outcome.generated += answered
+            say(f"  answered {answered:,} of {system.folder} in shard {config.shard}")
+            return True
         folder, new = predict(
             config.results_dir, cohort, system, config.engine.batch_size, track, engine
         )

@@ -145,15 +145,25 @@ def _resampler(patients: tuple[str, ...], resamples: int, seed: int, recipe: Rec
     return Resampler(len(patients), resamples, seed, clusters_of(patients), recipe)
 
 
-def score(
-    scorer: Scorer, draws: Sequence[Sequence[Pair]], patients: Sequence[str], setting: Setting
-) -> tuple[Array, Json]:
-    """Rows (draws, n, k) and one entry per key (`<metric>.<key>`).
+def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
+    """One row per pair, (n, k). Rows of parts stand under each other as those of the whole do,
+    except where the metric's spec says `whole_corpus`.
 
     Raises ReportCardError when a metric breaks its contract (wrong shape, infinite values).
     """
-    rows = np.stack([scorer.metric.rows(pairs) for pairs in draws])
-    _check_rows(scorer, rows, len(draws[0]))
+    rows = scorer.metric.rows(pairs)
+    if rows.ndim != 2 or len(rows) != len(pairs):
+        raise ReportCardError(
+            f"metric {scorer.label}: rows() gave shape {rows.shape} for {len(pairs)} pairs;"
+            " it must give one row per pair."
+        )
+    if np.isinf(rows).any():
+        raise ReportCardError(f"metric {scorer.label}: rows() gave an infinite value.")
+    return rows
+
+
+def score(scorer: Scorer, rows: Array, patients: Sequence[str], setting: Setting) -> Json:
+    """Rows (draws, n, k) → one entry per key (`<metric>.<key>`)."""
     scored, unscored = mask_unscored(rows)
     missing = int(unscored.any(axis=0).sum())
     n = rows.shape[1] - missing
@@ -169,11 +179,11 @@ def score(
             "ci_high": _finite(found.high),
         }
         if found.spread is not None:
-            entry |= {"draws": len(draws), "spread": _finite(found.spread)}
+            entry |= {"draws": len(rows), "spread": _finite(found.spread)}
     if missing and isinstance(scorer.metric, BoundedMetric):
         for name, bounds in _bounds(scorer.metric, rows, unscored).items():
             entries[f"{scorer.label}.{name}"] |= {"bounds": bounds}
-    return rows, entries
+    return entries
 
 
 def _bounds(
@@ -196,12 +206,11 @@ def _bounds(
     }
 
 
-def unscored_reasons(draws: Sequence[Sequence[Pair]], rows: Array) -> dict[str, str]:
-    """study_id → why it has no score, for each study whose row is NaN in some draw."""
+def unscored_reasons(pairs: Sequence[Pair], rows: Array) -> dict[str, str]:
+    """study_id → why it has no score, for each pair whose row is NaN."""
     return {
         pair.study_id: why_not(pair) or "the metric gave no row"
-        for pairs, table in zip(draws, rows, strict=True)
-        for pair, bad in zip(pairs, np.isnan(table).any(axis=1), strict=True)
+        for pair, bad in zip(pairs, np.asarray(np.isnan(rows).any(axis=1)), strict=True)
         if bad
     }
 
@@ -217,11 +226,9 @@ def why_not(pair: Pair) -> str | None:
     return None
 
 
-def try_again(draws: Sequence[Sequence[Pair]]) -> bool:
+def try_again(pairs: Iterable[Pair]) -> bool:
     """Whether some note is missing only for now: a judge was down, or its budget was spent."""
-    notes = (
-        note for pairs in draws for pair in pairs for both in pair.notes.values() for note in both
-    )
+    notes = (note for pair in pairs for both in pair.notes.values() for note in both)
     return any(note is not None and note.get("again") for note in notes)
 
 
@@ -250,16 +257,6 @@ def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler:
         }
         for name, key in scorer.metric.spec.keys.items()
     }
-
-
-def _check_rows(scorer: Scorer, rows: Array, n: int) -> None:
-    if rows.ndim != 3 or rows.shape[1] != n:
-        raise ReportCardError(
-            f"metric {scorer.label}: rows() gave shape {rows.shape[1:]} for {n} pairs;"
-            " it must give one row per pair."
-        )
-    if np.isinf(rows).any():
-        raise ReportCardError(f"metric {scorer.label}: rows() gave an infinite value.")
 
 
 def _finite(value: float) -> float | None:

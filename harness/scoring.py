@@ -15,20 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.annotate import Cache, attach, cache_folder, fill, needs_cache
+from harness.annotate import Cache, cache_folder, fill, needs_cache
 from harness.api import (
     Array,
     Custody,
     Json,
     JudgedAnnotator,
-    Pair,
     Progress,
     ReportCardError,
 )
 from harness.cohort import Cohort
 from harness.engines.engine import Engine
 from harness.engines.local import explain
-from harness.predict import System, image_failures, is_done, predictions_dir, read_reports
+from harness.predict import System, image_failures, is_done, predictions_dir
 from harness.progress import quiet
 from harness.references import References
 from harness.rows import npz
@@ -38,10 +37,9 @@ from harness.score import (
     not_run,
     read_by,
     score,
-    try_again,
-    unscored_reasons,
 )
 from harness.settings import Protocol, Stats
+from harness.slices import SLICE, Slices
 from harness.stats import clusters_of
 from harness.store import digest, file_digest, read_json, write_atomic, write_json
 
@@ -54,7 +52,11 @@ def scores_dir(
 
 @dataclass
 class Scoring:
-    """Scores runs of one cohort: references are normalised once, weights drawn once."""
+    """Scores runs of one cohort: references are normalised once, weights drawn once.
+
+    Pairs, notes and rows are made a slice of studies at a time, and only the rows are kept; a
+    metric whose spec says `whole_corpus` gets all pairs of a draw at once, in memory.
+    """
 
     results_dir: Path
     cohort: Cohort
@@ -64,6 +66,7 @@ class Scoring:
     progress: Progress = quiet
     say: Callable[[str], None] = print
     engine: Engine | None = None  # where annotators run
+    slice_size: int = SLICE  # studies at a time: files do not depend on it
     anew: bool = False  # score judged metrics though they are up to date: verdicts are recorded
     _notes: dict[str, dict[Any, Json | None]] = field(default_factory=dict)  # of judges, by id
     _unusable: dict[str, str] = field(default_factory=dict)  # annotator id → what is wrong
@@ -111,7 +114,7 @@ class Scoring:
                 continue
             readers = [s for s in self.scorers if annotator in s.annotators and not s.not_run]
             wanted = [system for system in systems if any(self._stale(system, s) for s in readers)]
-            pairs = (p for system in wanted for draw in self._draws(system)[0] for p in draw)
+            pairs = (pair for system in wanted for pair in self._slices(system).pairs())
             try:
                 if wanted and isinstance(annotator, JudgedAnnotator):
                     # Kept: what a judge that is down left out is not waited for once per model.
@@ -126,10 +129,11 @@ class Scoring:
         stale = [scorer for scorer in self.scorers if self._stale(system, scorer)]
         if not stale:
             return 0
-        draws, counts = self._draws(system)
+        slices = self._slices(system)
+        counts = slices.counts | self._image_failures(system)
         for scorer in stale:
             reason, folder = self._reason(scorer), self._folder(system, scorer)
-            silent = not reason and scorer.metric.spec.boxes and not _grounded(draws)
+            silent = not reason and scorer.metric.spec.boxes and not slices.grounded
             about: Json = {
                 "metric": scorer.label,
                 "metric_fingerprint": scorer.fingerprint,
@@ -149,7 +153,7 @@ class Scoring:
                 about["not_applicable"] = True
             if reason is None:
                 try:
-                    rows, keys, gaps = self._score(scorer, draws)
+                    rows, keys, gaps = self._score(scorer, slices)
                     about |= gaps
                 except Exception as error:
                     reason = self._explain(error)
@@ -172,14 +176,11 @@ class Scoring:
             )
         return len(stale)
 
-    def _score(self, scorer: Scorer, draws: list[list[Pair]]) -> tuple[Array, Json, Json]:
+    def _score(self, scorer: Scorer, slices: Slices) -> tuple[Array, Json, Json]:
         """Rows, entries, and what is to be said of studies without a score."""
-        if scorer.annotators:
-            cache = self.cache if needs_cache(scorer.annotators) else None
-            draws = attach(scorer.annotators, draws, cache, self.progress, self._notes)
-        rows, keys = score(scorer, draws, self.patients, self.setting)
-        gaps: Json = {"unscored": reasons} if (reasons := unscored_reasons(draws, rows)) else {}
-        return rows, keys, gaps | ({"again": True} if try_again(draws) else {})
+        cache = self.cache if needs_cache(scorer.annotators) else None
+        rows, gaps = slices.rows(scorer, cache, self._notes, self.progress)
+        return rows, score(scorer, rows, self.patients, self.setting), gaps
 
     def _explain(self, error: Exception) -> str:
         """Why a metric or annotator failed. It costs its own scores and nothing else."""
@@ -278,15 +279,10 @@ class Scoring:
         """Annotators with version and whole weights digest: other readers, other numbers."""
         return [[a.id, read_by(a, whole=True)] for a in scorer.annotators]
 
-    def _draws(self, system: System) -> tuple[list[list[Pair]], Json]:
-        """The pairs of each draw of a run, and its counts."""
+    def _slices(self, system: System) -> Slices:
         folder = predictions_dir(self.results_dir, self.cohort, system)
-        draws = read_reports(folder)
-        failures = image_failures(folder)
-        by_kind = {f"failed_image_{kind}": count for kind, count in failures.items()}
-        return self.references.runs(draws), self.references.counts(draws) | by_kind
+        return Slices(folder, self.references, self.slice_size)
 
-
-def _grounded(draws: Sequence[Sequence[Pair]]) -> bool:
-    """Whether a run's reports come in phrases: all do or none does (references.py)."""
-    return any(pair.candidate_phrases is not None for pairs in draws for pair in pairs)
+    def _image_failures(self, system: System) -> Json:
+        failures = image_failures(predictions_dir(self.results_dir, self.cohort, system))
+        return {f"failed_image_{kind}": count for kind, count in failures.items()}

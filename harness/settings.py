@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,24 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """shard=3/16: the third of sixteen parts of a run (harness/shards.py)."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ReportCardError(f"shard is K/N with K from 1 to N, like 3/16, not {text!r}.")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True)
 class Marks:
     """How a user's segmentation masks are shown to a model (harness/marks.py)."""
 
@@ -141,4 +160,5 @@ class RunConfig:
     tracking_uri: str | None = None
     suite: str = "default"
     marks: Marks | None = None  # None: images as they are
+    shard: Shard | None = None  # of `predict` alone
     models_named: bool = True  # by model=…; the suite's own may not fit every cohort

@@ -98,6 +98,8 @@ def clusters_of(patients: Sequence[str]) -> Clusters | None:
 def mask_unscored(rows: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Rows with a NaN are unscored: set to zero, and told apart. (…, k) → (…, k), (…)."""
     unscored = np.asarray(np.isnan(rows).any(axis=-1), np.bool_)
+    if not unscored.any():  # a million rows are not copied
+        return rows, unscored
     return np.where(unscored[..., None], 0.0, rows), unscored
 
 

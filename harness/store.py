@@ -63,7 +63,7 @@ def make_private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for path in folder.iterdir():
-        path.chmod(0o600)
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def read_text(path: Path) -> str:
@@ -96,8 +96,7 @@ def read_jsonl(
     path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
 ) -> Iterator[tuple[int, Json]]:
     """(line number, object) for each non-blank line; errors name file and line."""
-    # Not splitlines(): U+2028 and friends may stand unescaped inside a JSON string.
-    for number, line_text in enumerate(read_text(path).split("\n"), start=1):
+    for number, line_text in enumerate(_lines(path), start=1):
         if not line_text.strip():
             continue
         try:
@@ -111,6 +110,17 @@ def read_jsonl(
         if not isinstance(value, dict):
             raise ReportCardError(f"{path}:{number}: expected a JSON object on each line.")
         yield number, value
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """A UTF-8 file line by line, so that one of a gigabyte is not held. A line ends where a file
+    object ends it: U+2028 and friends may stand unescaped inside a JSON string."""
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            yield from handle
+    except (OSError, UnicodeDecodeError):
+        read_text(path)  # says what is wrong, and on which line
+        raise
 
 
 def jsonl(rows: Iterable[Json]) -> bytes:

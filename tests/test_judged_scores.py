@@ -36,7 +36,15 @@ from harness.leaderboard.terminal import render as render_terminal
 from harness.leaderboard.ties import _Pairs
 from harness.predict import open_model, predict
 from harness.progress import quiet
-from harness.score import Scorer, Setting, not_run, score, try_again, unscored_reasons
+from harness.score import (
+    Scorer,
+    Setting,
+    not_run,
+    rows_of,
+    score,
+    try_again,
+    unscored_reasons,
+)
 from harness.scoring import Scoring
 from harness.settings import Plugin, Protocol, Stats
 from harness.stats import Resampler
@@ -114,18 +122,26 @@ def noted(*notes: Json | None) -> list[Pair]:
     return [Pair(f"s{i}", "c", "r", {"fake_judge": (note, None)}) for i, note in enumerate(notes)]
 
 
+def scored(judge: FakeJudge, setting: Setting, *draws: list[Pair]) -> Json:
+    scorer = scorer_of(judge)
+    rows = np.stack([rows_of(scorer, pairs) for pairs in draws])
+    return score(scorer, rows, [pair.study_id for pair in draws[0]], setting)
+
+
 def test_unscored_pairs_have_a_reason_and_leave_bounds() -> None:
     pairs = noted({"errors": 3}, {"errors": 1}, {"unscored": "content filter"}, None)
-    rows, entries = score(scorer_of(FakeJudge()), [pairs], list("abcd"), SETTING)
+    scorer = scorer_of(FakeJudge())
+    rows = rows_of(scorer, pairs)
+    entries = score(scorer, rows[None], list("abcd"), SETTING)
     entry = entries["counts.mean"]
     assert (entry["value"], entry["n"], entry["unscored"]) == (2.0, 2, 2)
     assert entry["bounds"] == [1.0, 2.5]  # (4 + 0) / 4 and (4 + 3 + 3) / 4
     assert entry["caveat"] == "only a test"
-    assert unscored_reasons([pairs], rows) == {
+    assert unscored_reasons(pairs, rows) == {
         "s2": "content filter",
         "s3": "fake_judge could not read it",
     }
-    assert not try_again([pairs])
+    assert not try_again(pairs)
 
 
 @pytest.mark.parametrize(
@@ -143,20 +159,20 @@ def test_the_datasets_caveat_and_the_judges_stand_together(
     fake = FakeJudge()
     fake.caveat = judge
     setting = replace(SETTING, caveat=dataset)
-    _, entries = score(scorer_of(fake), [noted({"errors": 3})], ["a"], setting)
+    entries = scored(fake, setting, noted({"errors": 3}))
     assert entries["counts.mean"].get("caveat") == said
     gone = not_run(scorer_of(fake), "no weights", ["a"], setting)
     assert gone["counts.mean"].get("caveat") == said
 
 
 def test_no_bounds_where_every_pair_is_scored() -> None:
-    _, entries = score(scorer_of(FakeJudge()), [noted({"errors": 3})], ["a"], SETTING)
+    entries = scored(FakeJudge(), SETTING, noted({"errors": 3}))
     assert "bounds" not in entries["counts.mean"]
 
 
 def test_the_favourable_bound_is_over_all_draws() -> None:
     draws = [noted({"errors": 2}, {"errors": 2}), noted({"errors": 2}, {"unscored": "x"})]
-    _, entries = score(scorer_of(FakeJudge()), draws, ["a", "b"], SETTING)
+    entries = scored(FakeJudge(), SETTING, *draws)
     assert entries["counts.mean"]["bounds"] == [1.5, 2.0]  # mean of 2 and (2 + 0 … 2) / 2
 
 
@@ -272,7 +288,7 @@ def test_a_grounded_report_that_is_none_is_named(value: Any, sentence: str) -> N
 
 def test_boxes_survive_the_predictions_file(tmp_path: Path) -> None:
     from harness.api import Box, Phrase, Prediction, Report
-    from harness.predict import read_reports, to_json
+    from harness.prediction_file import read_reports, to_json
 
     phrase = Phrase("Left effusion.", (Box(0.5, 0.25, 0.75, 1.0),))
     line = to_json(Prediction("s", Report("Left effusion.", None, (phrase, Phrase("Clear.")))))

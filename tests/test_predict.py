@@ -19,7 +19,8 @@ from harness import registry
 from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
 from harness.cohort import Cohort
 from harness.config import load_metrics, load_protocol
-from harness.predict import System, is_done, open_model, predict, read_reports
+from harness.predict import System, is_done, open_model, predict
+from harness.prediction_file import read_reports
 from harness.score import open_metrics
 from harness.scoring import Scoring
 from harness.settings import Plugin, Stats

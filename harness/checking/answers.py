@@ -10,7 +10,7 @@ from harness.api import ModelAdapter, Prediction, Request, Status
 from harness.checking.subject import Check, Subject, said
 from harness.engines.buckets import batches
 from harness.engines.local import explain, out_of_memory
-from harness.predict import to_json
+from harness.prediction_file import to_json
 from harness.staged import StagedAdapter, resolved_dtype
 from harness.store import canonical
 

@@ -54,6 +54,7 @@ VIEWS = {
     **{"frontal": "Frontal", "lateral": "Lateral", "lat": "Lateral", "ll": "LL"},
 }
 SEXES = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
+PROVENANCE = {"image_select": "all", "reading": READING}  # one object for a million studies
 AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)(?:([YMWD])|)", re.IGNORECASE)
 
 
@@ -135,7 +136,7 @@ class Folder:
             comparison=texts["comparison"] or None,
             age=_age(rows),
             sex=_sex(rows),
-            provenance={"image_select": "all", "reading": READING},
+            provenance=PROVENANCE,
         )
         groups = {c for row in rows for c in row.row if c.startswith("group_")}
         return Study(

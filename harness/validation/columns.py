@@ -71,7 +71,7 @@ def pair_values(scorer: Scorer, pairs: Sequence[Pair]) -> list[Column]:
         raise ReportCardError(f"metric {scorer.label}: rows() gave shape {rows.shape}.")
     scores = scorer.metric.scores(rows)
     shown = [*(spec.headline or list(spec.keys)[-1:]), *(k for k in JUDGED if k in spec.keys)]
-    reasons = unscored_reasons([pairs], table[None])
+    reasons = unscored_reasons(pairs, table)
     return [
         Column(scorer, name, spec.keys[name], np.where(unscored, np.nan, scores[name]), reasons)
         for name in dict.fromkeys(shown)

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from harness.annotate import item_of
-from harness.api import Box, Pair, Phrase, Report, Study
+from harness.api import Box, Pair, Phrase, Prediction, Report, Study
 from harness.cli import main
 from harness.cohort import Cohort, load_cohort
 from harness.config import load_protocol
+from harness.prediction_file import to_json
 from harness.references import References
 from harness.score import open_metrics
 from harness.settings import Plugin
+from harness.slices import Slices
+from harness.store import jsonl
 from metrics.grounding import Grounding, iou, partners
 
 LEFT, RIGHT = Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 1.0)
@@ -77,10 +80,17 @@ def phantom() -> Cohort:
     return load_cohort(Plugin("phantom", "phantom", {"test": 4, "train": 6, "size": 64}))
 
 
-def test_a_run_without_any_phrase_is_read_as_text() -> None:
+def of_a_run(folder: Path, references: References, reports: list[Report]) -> list[Pair]:
+    answers = zip(references.ids, reports, strict=True)
+    lines = jsonl(to_json(Prediction(study_id, report)) for study_id, report in answers)
+    (folder / "predictions.jsonl").write_bytes(lines)
+    return list(Slices(folder, references, size=3).pairs())
+
+
+def test_a_run_without_any_phrase_is_read_as_text(tmp_path: Path) -> None:
     references = References.of(phantom(), load_protocol("reportcard"))
-    text = {i: (Report(findings="The lungs are clear."), "ok") for i in references.ids}
-    (pairs,) = references.runs([text])
+    text = [Report(findings="The lungs are clear.")] * len(references.ids)
+    pairs = of_a_run(tmp_path, references, text)
     assert {p.candidate_phrases for p in pairs} == {None}
     assert references.grounded
     # What RadFact gets: a text to split beside phrases that are there.
@@ -90,11 +100,11 @@ def test_a_run_without_any_phrase_is_read_as_text() -> None:
     assert isinstance(reference, tuple)
 
 
-def test_an_empty_answer_of_a_run_that_grounds_is_a_miss() -> None:
+def test_an_empty_answer_of_a_run_that_grounds_is_a_miss(tmp_path: Path) -> None:
     references = References.of(phantom(), load_protocol("reportcard"))
     said = Report("Cardiomegaly.", phrases=(Phrase("Cardiomegaly.", (LEFT,)),))
-    answers = {i: (said if n else Report(""), "ok") for n, i in enumerate(references.ids)}
-    (pairs,) = references.runs([answers])
+    reports = [said if n else Report("") for n in range(len(references.ids))]
+    pairs = of_a_run(tmp_path, references, reports)
     assert pairs[0].candidate_phrases == ()
     assert not np.isnan(Grounding().rows(pairs)).any()
 

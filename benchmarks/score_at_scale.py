@@ -1,0 +1,103 @@
+"""`reportcard score` on 250,000 and 1,000,000 pairs: seconds, and peak memory under 4 GiB.
+
+    python -m benchmarks.score_at_scale [250000 1000000]
+
+The cohort is a table of invented reports (dataset=folder), the predictions are written as those of
+a finished run; then the real command scores them. Both sides are drawn from 5,000 texts, since
+f1_chexpert_rules reads each text once, about a thousand a second: that would be most of the time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness.api import Prediction, Report
+from harness.cli import main as reportcard
+from harness.cohort import load_cohort
+from harness.config import load
+from harness.datasets.phantom import Phantom
+from harness.predict import open_model, predictions_dir
+from harness.prediction_file import to_json
+from harness.store import file_digest, jsonl, write_json
+
+SIZES = (250_000, 1_000_000)
+METRICS = "f1_chexpert_rules,bleu,rouge"
+LIMIT_GIB = 4.0
+
+
+def sentences() -> list[str]:
+    """What the phantom's reports say."""
+    studies = Phantom(test=400, train=0).select().test
+    reports = [study.reference.findings or "" for study in studies]
+    return sorted({f"{s.strip()}." for report in reports for s in report.split(".") if s.strip()})
+
+
+def reports(rng: random.Random) -> list[str]:
+    said = sentences()
+    return [" ".join(rng.sample(said, rng.randint(2, 6))) for _ in range(5_000)]
+
+
+def overrides(folder: Path) -> list[str]:
+    return [
+        *("dataset=folder", f"dataset.root={folder / 'data'}", "model=fixed_normal_report"),
+        *(f"results_dir={folder / 'results'}", f"metrics={METRICS}", "tracking=none"),
+    ]
+
+
+def prepare(folder: Path, n: int) -> None:
+    """The table, and the predictions of a run that is over; line by line."""
+    rng = random.Random(0)
+    texts = reports(rng)
+    (folder / "data").mkdir()
+    with (folder / "data" / "studies.csv").open("w", encoding="utf-8") as table:
+        table.write("study_id,patient_id,findings,indication,age,sex\n")
+        for i in range(n):
+            table.write(f's{i:07},p{i // 2:07},"{rng.choice(texts)}",cough,{40 + i % 50},F\n')
+    config = load(overrides(folder))
+    cohort = load_cohort(config.datasets[0])
+    run = predictions_dir(config.results_dir, cohort, open_model(config.models[0], cohort))
+    run.mkdir(parents=True)
+    path = run / "predictions.jsonl"
+    with path.open("wb") as lines:
+        for study in cohort.test:
+            answer = Prediction(study.study_id, Report(rng.choice(texts)))
+            lines.write(jsonl([to_json(answer)]))
+    done = {"predictions_sha256": file_digest(path), "n": n, "draws": 1, "status": {"ok": n}}
+    write_json(run / "DONE", done)
+
+
+def measure(folder: Path) -> None:
+    """In a process of its own: its peak is the command's."""
+    began = time.perf_counter()
+    code = reportcard(["score", *overrides(folder)])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{time.perf_counter() - began:.1f} {peak:.2f}")
+    sys.exit(code)
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if words[:1] == ["measure"]:
+        return measure(Path(words[1]))
+    if words[:1] == ["prepare"]:
+        return prepare(Path(words[1]), int(words[2]))
+    print(f"      pairs   seconds   µs/pair   peak GiB   (target below {LIMIT_GIB:g})")
+    for n in [int(word) for word in words] or SIZES:
+        with tempfile.TemporaryDirectory() as name:
+            for part in (["prepare", name, str(n)], ["measure", name]):
+                command = [sys.executable, "-m", "benchmarks.score_at_scale", *part]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            seconds, peak = (float(word) for word in done.stdout.splitlines()[-1].split())
+        print(f"{n:11,} {seconds:9.1f} {1e6 * seconds / n:9.0f} {peak:10.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()

@@ -1,0 +1,163 @@
+"""Scoring in slices: one slice or sixteen give the same bytes, and no run is held in memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.api import Box, Json, ModelCard, Phrase, Prediction, Report, ReportCardError, Request
+from harness.cohort import Cohort, load_cohort
+from harness.config import load_metrics, load_protocol
+from harness.predict import System, predict, predictions_dir
+from harness.progress import quiet
+from harness.references import References
+from harness.score import Scorer, open_metrics
+from harness.scoring import Scoring
+from harness.settings import Plugin, Stats
+from harness.slices import Slices
+from metrics.bleu import Bleu
+
+N = 48
+WEIGHT_FREE = [
+    *("bleu", "bleu_coco", "bleu_hf", "bleu_radcliq", "bleu_sacre", "cider", "rouge"),
+    *("rouge_coco", "f1_chexpert_rules", "f1_chexpert_rules_pos", "grounding"),
+]
+SENTENCES = [
+    *("No pleural effusion.", "Heart size is enlarged.", "Lungs are clear.", "Small effusion."),
+    *("There is a left pneumothorax.", "Mild edema.", "No pneumothorax or consolidation."),
+]
+
+
+class Grounds:
+    """Two draws; texts and boxes follow from the study, and every seventh study fails."""
+
+    card = ModelCard("grounds", draws=2)
+
+    def __init__(self, boxes: bool = True) -> None:
+        self.boxes = boxes
+
+    def generate(self, requests: Sequence[Request]) -> list[Prediction]:
+        answers = []
+        for request in requests:
+            number = sum(map(ord, request.study_id)) + request.draw
+            if number % 7 == 0:
+                raise RuntimeError("not this one")
+            said = [SENTENCES[(number + k) % len(SENTENCES)] for k in range(number % 4)]
+            low = (number % 5) / 10
+            phrases = tuple(Phrase(text, (Box(low, 0.1, low + 0.4, 0.6),)) for text in said)
+            report = Report(" ".join(said), None, phrases if self.boxes else ())
+            answers.append(Prediction(request.study_id, report, draw=request.draw))
+        return answers
+
+
+class Reader:
+    """Notes the length of a text; one with an effusion cannot be read."""
+
+    id, version, scope, weights = "reader", "1", "text", None
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def missing(self) -> str | None:
+        return None
+
+    def annotate(self, items: Sequence[Any]) -> list[Json | None]:
+        self.asked += items
+        return [{"unscored": "effusion"} if "Small" in i else {"length": len(i)} for i in items]
+
+    def close(self) -> None:
+        return None
+
+
+class Lengths(Bleu):
+    """Rows of notes: what no note was made for is unscored."""
+
+    def rows(self, pairs: Sequence[Any]) -> Any:
+        rows = super().rows(pairs)
+        for row, pair in zip(rows, pairs, strict=True):
+            (candidate, _) = pair.notes["reader"]
+            row[:] = row * candidate["length"] if "length" in candidate else float("nan")
+        return rows
+
+
+@pytest.fixture(scope="module")
+def cohort() -> Cohort:
+    """Several studies of some patients, phrases with boxes in the references."""
+    return load_cohort(Plugin("phantom", "phantom", {"test": N, "train": 20, "size": 64}))
+
+
+def run_of(results: Path, cohort: Cohort, boxes: bool = True) -> System:
+    system = System("grounds", Plugin("grounds", "grounds", {}), Grounds(boxes), "a" * 64)
+    predict(results, cohort, system, 8, quiet)
+    return system
+
+
+def files(
+    results: Path, cohort: Cohort, system: System, scorers: list[Scorer], slice_size: int
+) -> dict[str, bytes]:
+    """Score files written from nothing."""
+    for path in results.glob("scores/**/*.*"):
+        path.unlink()
+    protocol = load_protocol("reportcard")
+    scoring = Scoring(results, cohort, protocol, Stats(50), scorers, slice_size=slice_size)
+    assert scoring.run(system) == len(scorers)
+    found = sorted(results.glob("scores/**/*.*"))
+    return {str(path.relative_to(results)): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+def test_one_shard_and_sixteen_give_equal_bytes(
+    tmp_path: Path, cohort: Cohort, boxes: bool
+) -> None:
+    system = run_of(tmp_path, cohort, boxes)
+    scorers = open_metrics(load_metrics(WEIGHT_FREE, load_protocol("reportcard")))
+    assert not [s.label for s in scorers if s.not_run]
+    one = files(tmp_path, cohort, system, scorers, N)
+    assert len(one) == 2 * len(scorers) - (not boxes)  # grounding has nothing to read in text
+    assert files(tmp_path, cohort, system, scorers, N // 16) == one
+    assert files(tmp_path, cohort, system, scorers, 7) == one  # the last slice is smaller
+
+
+def test_notes_are_attached_slice_by_slice(tmp_path: Path, cohort: Cohort) -> None:
+    system, readers = run_of(tmp_path, cohort), [Reader(), Reader()]
+    whole, sliced = (
+        [Scorer("lengths", Lengths("sacre"), "f" * 64, (reader,))] for reader in readers
+    )
+    one = files(tmp_path, cohort, system, whole, N)
+    for path in tmp_path.glob("cache/*"):
+        path.unlink()
+    assert files(tmp_path, cohort, system, sliced, 3) == one
+    (scores,) = (text.decode() for name, text in one.items() if name.endswith(".json"))
+    assert '"unscored": {' in scores
+    readable = [text for text in readers[1].asked if "Small" not in text]
+    assert len(readable) == len(set(readable))  # read once, though many slices hold it
+
+
+def test_a_run_out_of_order_is_refused(tmp_path: Path, cohort: Cohort) -> None:
+    folder = predictions_dir(tmp_path, cohort, run_of(tmp_path, cohort))
+    path = folder / "predictions.jsonl"
+    references = References.of(cohort, load_protocol("reportcard"))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ReportCardError, match="is missing in draw 1"):
+        list(Slices(folder, references, 5).pairs())
+
+
+def test_a_long_run_is_not_held_in_memory(tmp_path: Path, cohort: Cohort) -> None:
+    """Ten times the draws take no more memory."""
+    folder = predictions_dir(tmp_path, cohort, run_of(tmp_path, cohort))
+    references = References.of(cohort, load_protocol("reportcard"))
+    path = folder / "predictions.jsonl"
+    first = [line for line in path.read_text().splitlines() if '"draw":0' in line]
+    peaks = []
+    for draws in (4, 40):
+        lines = (row.replace('"draw":0', f'"draw":{d}') for d in range(draws) for row in first)
+        path.write_text("".join(line + "\n" for line in lines))
+        tracemalloc.start()
+        assert sum(len(pairs) for _, _, pairs in Slices(folder, references, 8)()) == draws * N
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
