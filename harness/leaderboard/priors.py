@@ -13,6 +13,7 @@ radiologists' own reports that they find stands beside a model's.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 VERSION = 1
 STUDY = (
@@ -60,6 +61,7 @@ RULES = {
 _RULES = {name: re.compile(pattern) for name, pattern in RULES.items()}
 
 
+@lru_cache(maxsize=2**15)  # references come again with every model
 def comparison_in(text: str) -> str | None:
     """The first rule that finds a comparison with an earlier study; None where none does.
 
