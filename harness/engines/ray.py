@@ -8,20 +8,31 @@ off unless asked for, its dashboard is off or on loopback, and its logs stay in 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Generator, Iterator, Sequence, Set
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
-from harness.api import Annotator, Json, Prediction, ReportCardError, StopRunError
+from harness.api import (
+    Annotator,
+    Json,
+    ModelAdapter,
+    Prediction,
+    ReportCardError,
+    StopRunError,
+)
 from harness.engines.buckets import batches
 from harness.engines.engine import LocalEngine
 from harness.engines.job import AnnotatorJob, Job, ModelJob
 from harness.engines.local import Key, failed, key
+from harness.engines.private_folder import PrivateFolder
 from harness.engines.replicas import Lost, Replicas, Resources
 from harness.isolated import IsolatedAdapter
 from harness.settings import EngineSettings
 from harness.staged import StagedAdapter
+
+JOIN_S = 60.0  # for the nodes of a cluster that we join to be there
 
 
 class RayEngine:
@@ -29,8 +40,8 @@ class RayEngine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
-        self._folder: str | None = None
-        self._connected = False
+        self._folder: PrivateFolder | None = None
+        self._connected = self._joined = False
 
     def generate(
         self, job: ModelJob, batch_size: int, done: Set[Key] = frozenset()
@@ -47,11 +58,13 @@ class RayEngine:
             for batch in batches(requests, batch_size, cost, self.settings.exact_buckets)
             if any(key(r) not in done for r in batch)
         ]
-        if not todo:
-            return
-        heavy = isinstance(adapter, StagedAdapter | IsolatedAdapter)
+        heavy = _heavy(adapter)
+
+        def wanted(item: Sequence[int]) -> bool:
+            return any(key(requests[n]) not in done for n in item)
+
         try:
-            for item, result in self._map(job, todo, heavy):
+            for item, result in self._map(job, todo, heavy, wanted):
                 if isinstance(result, Lost):
                     result = [failed(requests[n], result.reason) for n in item]
                 yield [answer for answer in result if key(answer) not in done]
@@ -64,43 +77,53 @@ class RayEngine:
     ) -> Iterator[tuple[Sequence[Any], Sequence[Json | None]]]:
         """(items, notes) part by part; what replicas were lost on has no note."""
         heavy = annotator.weights is not None
-        for part, result in self._map(AnnotatorJob(annotator), list(parts), heavy):
+        for part, result in self._map(AnnotatorJob(annotator), list(parts), heavy, bool):
             if isinstance(result, Lost):
                 result = [{"unscored": result.reason, "again": True}] * len(part)
             yield part, result
 
-    def _map(self, job: Job, items: list[Any], heavy: bool) -> Iterator[tuple[Any, Any]]:
-        """Results of all items. What two replicas were lost on is sent again, item by item."""
+    def _map(
+        self, job: Job, items: list[Any], heavy: bool, wanted: Callable[[Any], bool]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Results of all items. What two replicas were lost on is sent again, part by part, each
+        alone; wanted: whether anybody waits for a part."""
         self.connect()
         resources = self._resources(len(items), heavy)
-        single: list[Any] = []
-        replicas = Replicas(job, resources)
+        sent, single = _put(job), list[Any]()
+        replicas = Replicas(sent, resources)
         for item, result in replicas.run(items):
-            if replicas.notes:  # of the fit, which this process has not seen
-                job.adapter.notes = replicas.notes  # type: ignore[attr-defined]
             if isinstance(result, Lost) and len(item) > 1:
-                single += [item[n : n + 1] for n in range(len(item))]
+                parts = [item[n : n + 1] for n in range(len(item))]
+                single += [part for part in parts if wanted(part)]
             else:
                 yield item, result
+        if replicas.notes:  # of its start and fit, which this process has not seen
+            job.adapter.notes = replicas.notes  # type: ignore[attr-defined]
         if single:
-            yield from Replicas(job, resources).run(single)
+            yield from Replicas(sent, replace(resources, depth=1)).run(single)
 
     def _resources(self, items: int, heavy: bool) -> Resources:
-        import ray
-
+        """What a replica takes, and how many the cluster has room for. Raises ReportCardError."""
         settings = self.settings
-        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = settings.gpus_per_replica
-        if gpus is None:
-            gpus = 1.0 if heavy and there.get("GPU", 0) else 0.0
-        if gpus > there.get("GPU", 0):
-            raise ReportCardError(
-                f"engine.gpus_per_replica={gpus:g}: the cluster has {there.get('GPU', 0):g} GPUs."
-            )
-        room = there.get("GPU", 0) / gpus if gpus else there["CPU"] / settings.cpus_per_replica
-        count = settings.replicas or max(1, int(room))
+        until = time.monotonic() + (JOIN_S if self._joined else 0)
+        while True:
+            nodes = _nodes()
+            gpus = settings.gpus_per_replica
+            if gpus is None:
+                gpus = 1.0 if heavy and any(node.get("GPU") for node in nodes) else 0.0
+            room = sum(_room(node, settings.cpus_per_replica, gpus) for node in nodes)
+            if room:
+                break
+            if time.monotonic() > until:  # nodes may still be joining
+                most = [max((n.get(kind, 0) for n in nodes), default=0) for kind in ("CPU", "GPU")]
+                raise ReportCardError(
+                    f"engine=ray: a replica takes engine.cpus_per_replica="
+                    f"{settings.cpus_per_replica:g} and engine.gpus_per_replica={gpus:g};"
+                    f" no node of the cluster has more than {most[0]:g} CPUs and {most[1]:g} GPUs."
+                )
+            time.sleep(1)
         return Resources(
-            replicas=min(count, items),
+            replicas=max(1, min(settings.replicas or room, items)),
             cpus=settings.cpus_per_replica,
             gpus=gpus,
             hang_s=settings.hang_s,
@@ -128,12 +151,12 @@ class RayEngine:
             if address:
                 ray.init(address=address, **quiet)
             else:
-                self._folder = tempfile.mkdtemp(prefix="reportcard-ray-")  # mode 0700
+                self._folder = PrivateFolder()
                 ray.init(
                     address="local",
                     include_dashboard=settings.dashboard,
                     dashboard_host="127.0.0.1",
-                    _temp_dir=self._folder,
+                    _temp_dir=str(self._folder.path),
                     **quiet,
                 )
         except Exception as error:  # Ray raises bare Exception for a start that takes too long
@@ -142,7 +165,11 @@ class RayEngine:
             raise ReportCardError(
                 f"engine=ray: {where} cannot be had: {' '.join(str(error).split())[:300]}"
             ) from None
-        self._connected = True
+        except BaseException:  # Ctrl-C: what was begun goes
+            ray.shutdown()
+            self._clean()
+            raise
+        self._connected, self._joined = True, bool(address)
 
     def close(self) -> None:
         if self._connected:
@@ -154,5 +181,49 @@ class RayEngine:
 
     def _clean(self) -> None:
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             self._folder = None
+
+
+def _heavy(adapter: ModelAdapter) -> bool:
+    """Whether a model takes a GPU where there are some. Raises ReportCardError for one whose
+    fingerprint was made for this machine's CPU."""
+    if getattr(adapter, "device", None) == "cpu":
+        return False
+    return isinstance(adapter, StagedAdapter | IsolatedAdapter) or adapter.card.weights is not None
+
+
+def _put(job: Job) -> Any:
+    """A reference to the job in Ray's object store. Classes of plugin files go by value: no other
+    process can import them. Raises ReportCardError."""
+    import ray
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("reportcard_plugin_"):
+            ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
+    try:
+        return ray.put(job)
+    except Exception as error:  # cloudpickle's errors are of every kind
+        plugin = getattr(job, "adapter", None) or getattr(job, "annotator", None)
+        words = " ".join(str(error).split())[:200]
+        raise ReportCardError(
+            f"engine=ray: {type(plugin).__name__} cannot be sent to another process"
+            f" ({type(error).__name__}: {words}). Open files, models and connections in the first"
+            " call, not when it is constructed; or run it with engine=local."
+        ) from None
+
+
+def _nodes() -> list[dict[str, float]]:
+    """What each living node has."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _room(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """How many replicas one node has room for. A share of a GPU lies on one GPU."""
+    room = int(node.get("CPU", 0) / cpus + 1e-9)
+    if not gpus:
+        return room
+    there = node.get("GPU", 0)
+    return min(room, int(there) * int(1 / gpus + 1e-9) if gpus <= 1 else int(there / gpus))
