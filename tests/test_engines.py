@@ -16,6 +16,7 @@ import pytest
 
 from tests.faulty_model import SOURCE
 from tests.test_predict import final_files
+from tests.test_ray import patiently
 
 ROOT = Path(__file__).parent.parent
 ENGINES = ("local", "ray")
@@ -33,9 +34,10 @@ def cluster() -> Iterator[object]:
     os.environ["PYTHONPATH"] = str(ROOT)  # its nodes run this checkout
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.add_node(num_cpus=1)
-    made.second = made.add_node(num_cpus=1)
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+    patiently(lambda: made.add_node(num_cpus=1))
+    made.second = patiently(lambda: made.add_node(num_cpus=1))
     yield made
     made.shutdown()
     if before is None:
@@ -60,9 +62,7 @@ class Bench:
     def fault(self, **fault: object) -> None:
         (self.place / "fault.json").write_text(json.dumps(fault))
 
-    def start(
-        self, results: Path, engine: str, *more: str, **env: str
-    ) -> subprocess.Popen[bytes]:
+    def start(self, results: Path, engine: str, *more: str, **env: str) -> subprocess.Popen[bytes]:
         command = [
             *(sys.executable, "-m", "harness.cli", "run", f"plugin={self.place / 'faulty.py'}"),
             *("model=faulty", "dataset=phantom", "dataset.test=12", "dataset.size=64"),
@@ -290,18 +290,20 @@ def test_a_node_is_lost(
     process = bench.start(tmp_path / "r", engine, "engine.batch_size=2", **env)
     calls = bench.place / "calls"
     until(
-        lambda: calls.exists()
-        and len({line.split()[0] for line in calls.read_text().splitlines()}) == 2,
+        lambda: (
+            calls.exists()
+            and len({line.split()[0] for line in calls.read_text().splitlines()}) == 2
+        ),
         process,
     )
     cluster.remove_node(cluster.second, allow_graceful=False)
     try:
         if not stays_away:
-            cluster.second = cluster.add_node(num_cpus=1)
+            cluster.second = patiently(lambda: cluster.add_node(num_cpus=1))
         assert process.wait(timeout=120) == 0, bench.said()
     finally:
         if stays_away:
-            cluster.second = cluster.add_node(num_cpus=1)
+            cluster.second = patiently(lambda: cluster.add_node(num_cpus=1))
     assert final_files(tmp_path / "r") == undisturbed
     assert "raylet" not in bench.said()
 

@@ -8,6 +8,8 @@ off unless asked for, its dashboard is off or on loopback, and its logs stay in 
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
@@ -149,16 +151,11 @@ class RayEngine:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             if address:
+                _knock(address)
                 ray.init(address=address, **quiet)
             else:
                 self._folder = PrivateFolder()
-                ray.init(
-                    address="local",
-                    include_dashboard=settings.dashboard,
-                    dashboard_host="127.0.0.1",
-                    _temp_dir=str(self._folder.path),
-                    **quiet,
-                )
+                self._start(quiet)
         except Exception as error:  # Ray raises bare Exception for a start that takes too long
             self._clean()
             where = f"the cluster at {address}" if address else "Ray on this machine"
@@ -170,6 +167,26 @@ class RayEngine:
             self._clean()
             raise
         self._connected, self._joined = True, bool(address)
+
+    def _start(self, quiet: dict[str, Any]) -> None:
+        """A cluster of this machine. Ray gives it 30 s, which a busy machine may not have."""
+        import ray
+
+        for left in (2, 1, 0):
+            assert self._folder
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=self.settings.dashboard,
+                    dashboard_host="127.0.0.1",
+                    _temp_dir=str(self._folder.path),
+                    **quiet,
+                )
+                return
+            except Exception as error:
+                ray.shutdown()
+                if not left or "timed out" not in str(error):
+                    raise
 
     def close(self) -> None:
         if self._connected:
@@ -183,6 +200,13 @@ class RayEngine:
         if self._folder:
             self._folder.remove()
             self._folder = None
+
+
+def _knock(address: str) -> None:
+    """Ray waits for minutes where nobody listens. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=30).close()
 
 
 def _heavy(adapter: ModelAdapter) -> bool:
@@ -205,10 +229,12 @@ def _put(job: Job) -> Any:
         return ray.put(job)
     except Exception as error:  # cloudpickle's errors are of every kind
         plugin = getattr(job, "adapter", None) or getattr(job, "annotator", None)
-        words = " ".join(str(error).split())[:200]
+        # Ray's message shows the job, and so its studies; what cannot be pickled is in its middle.
+        what = re.search(r"cannot pickle '([\w.]+)' object", str(error))
+        words = f"it holds a {what[1]}" if what else type(error).__name__
         raise ReportCardError(
             f"engine=ray: {type(plugin).__name__} cannot be sent to another process"
-            f" ({type(error).__name__}: {words}). Open files, models and connections in the first"
+            f" ({words}). Open files, models and connections in the first"
             " call, not when it is constructed; or run it with engine=local."
         ) from None
 
