@@ -29,6 +29,7 @@ from tests.faulty_model import SOURCE
 from tests.isolated.toy import Toy
 from tests.test_isolated import alive, ask, gone
 from tests.test_predict import final_files
+from tests.toy_staged import ToyStaged
 
 ROOT = Path(__file__).parent.parent
 
@@ -159,11 +160,19 @@ def test_a_run_that_stops_brings_the_answers_that_it_had(engine: Any) -> None:
 
 @pytest.mark.slow
 def test_what_cannot_travel_is_said(engine: Any) -> None:
-    with pytest.raises(
-        ReportCardError, match=r"Holds cannot be sent to another process.*lock"
-    ) as caught:
+    message = r"Holds cannot be sent to another process \(it holds a _thread.lock\)"
+    with pytest.raises(ReportCardError, match=message) as caught:
         list(engine().generate(ModelJob(Holds(), requests(2)), 2))
     assert "Request" not in str(caught.value)  # text of studies
+
+
+@pytest.mark.slow
+def test_auto_that_would_mean_two_devices_is_refused(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.engines.ray.GPU_DRIVER", tmp_path / "none")
+    with pytest.raises(ReportCardError, match=r"Say model\.device=cuda"):
+        list(engine().generate(ModelJob(ToyStaged(), requests(2)), 2))
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import yaml
 from harness.config import load
 from harness.settings import EngineSettings
 
-TEXT = (Path(__file__).parent.parent / "docs" / "scaling.md").read_text()
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "scaling.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -42,7 +43,7 @@ def test_the_kuberay_job_is_a_rayjob_of_the_ray_that_is_pinned() -> None:
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
     (limit,) = workers["template"]["spec"]["containers"][0]["resources"]["limits"].items()
     assert limit == ("nvidia.com/gpu", 1)
-    constraints = (Path(__file__).parent.parent / "constraints.txt").read_text()
+    constraints = (ROOT / "constraints.txt").read_text()
     if pinned := re.search(r"^ray==(\S+)", constraints, re.MULTILINE):
         assert cluster["rayVersion"] == pinned[1]
 
@@ -52,6 +53,12 @@ def test_engine_options_that_the_page_names_exist() -> None:
     assert named
     assert named <= set(EngineSettings.__dataclass_fields__)
     assert load(["engine=ray", "engine.replicas=4"]).engine.replicas == 4
+
+
+def test_make_passes_the_engine() -> None:
+    command = ["make", "-n", "benchmark", "ENGINE=ray", "engine.replicas=2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split()[3:] == ["engine=ray", "'engine.replicas=2'"]
 
 
 @pytest.mark.slow

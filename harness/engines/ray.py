@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from harness.api import (
@@ -34,6 +35,7 @@ from harness.isolated import IsolatedAdapter
 from harness.settings import EngineSettings
 from harness.staged import StagedAdapter
 
+GPU_DRIVER = Path("/dev/nvidiactl")
 JOIN_S = 60.0  # for the nodes of a cluster that we join to be there
 
 
@@ -91,6 +93,8 @@ class RayEngine:
         alone; wanted: whether anybody waits for a part."""
         self.connect()
         resources = self._resources(len(items), heavy)
+        if resources.gpus and isinstance(job, ModelJob):
+            _same_device(job.adapter)
         sent, single = _put(job), list[Any]()
         replicas = Replicas(sent, resources)
         for item, result in replicas.run(items):
@@ -210,11 +214,20 @@ def _knock(address: str) -> None:
 
 
 def _heavy(adapter: ModelAdapter) -> bool:
-    """Whether a model takes a GPU where there are some. Raises ReportCardError for one whose
-    fingerprint was made for this machine's CPU."""
+    """Whether a model takes a GPU where there are some."""
     if getattr(adapter, "device", None) == "cpu":
         return False
     return isinstance(adapter, StagedAdapter | IsolatedAdapter) or adapter.card.weights is not None
+
+
+def _same_device(adapter: ModelAdapter) -> None:
+    """A model's fingerprint says what `auto` comes to on the driver's machine. Raises
+    ReportCardError where the replicas' would be something else."""
+    if isinstance(adapter, StagedAdapter) and adapter.device == "auto" and not GPU_DRIVER.exists():
+        raise ReportCardError(
+            "engine=ray: the replicas have GPUs and this machine has none, so that"
+            " model.device=auto would mean two things. Say model.device=cuda."
+        )
 
 
 def _put(job: Job) -> Any:
