@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "reportcard-ray-"
-LONGEST = 40  # characters: sockets lie 65 below, and the kernel takes 107
+LONGEST = 39  # characters: sockets lie 67 below, and the kernel takes 107
 
 
 class PrivateFolder:
@@ -27,6 +27,7 @@ class PrivateFolder:
         for left in place.glob(f"{PREFIX}*"):
             _remove_if_left(left)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        self.inside = self.path / "r"  # what Ray opens to everybody, so a folder above it is ours
         self._lock = (self.path / ".lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -183,7 +183,7 @@ class RayEngine:
                     address="local",
                     include_dashboard=self.settings.dashboard,
                     dashboard_host="127.0.0.1",
-                    _temp_dir=str(self._folder.path),
+                    _temp_dir=str(self._folder.inside),
                     **quiet,
                 )
                 return
