@@ -172,7 +172,7 @@ def test_auto_that_would_mean_two_devices_is_refused(
 ) -> None:
     monkeypatch.setattr("harness.engines.ray.GPU_DRIVER", tmp_path / "none")
     with pytest.raises(ReportCardError, match=r"Say model\.device=cuda"):
-        list(engine().generate(ModelJob(ToyStaged(), requests(2)), 2))
+        list(engine().generate(ModelJob(ToyStaged(device="auto"), requests(2)), 2))
 
 
 @pytest.mark.slow
