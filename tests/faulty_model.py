@@ -38,7 +38,7 @@ class Faulty:
             if request.study_id in fault.get("studies", ()) and request.draw == 0:
                 self.befall(fault["kind"])
         return [
-            Prediction(r.study_id, Report(f"Report of {r.study_id}, draw {r.draw}. " * 40),
+            Prediction(r.study_id, Report(f"Report of {r.study_id}, draw {r.draw}. " * 300),
                        draw=r.draw)
             for r in requests
         ]

@@ -314,7 +314,7 @@ def test_the_disk_is_full(
 ) -> None:
     results = tmp_path / "small"
     results.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(results)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(results)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small tmpfs cannot be mounted here (not root)")
     try:
