@@ -11,7 +11,7 @@ DOTTED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring .,$(firstword $(subst
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
-	@echo "  variables: MODEL= DATASET= METRICS= LIMIT= SUITE= (comma lists), model.weights=… , OVERRIDES='key=value …'"
+	@echo "  variables: MODEL= DATASET= METRICS= LIMIT= SUITE= (comma lists), ENGINE=local|ray, model.weights=… , OVERRIDES='key=value …'"
 
 # The stamp is newer than what it was made from: an unchanged checkout sets up in no time.
 $(BIN)/.ready: pyproject.toml constraints.txt

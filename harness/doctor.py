@@ -22,6 +22,7 @@ from harness.cohort import Cohort, load_cohort, open_dataset
 from harness.contact_sheet import write_contact_sheet
 from harness.datasets._inside import is_refused
 from harness.egress import parse_endpoint, permit
+from harness.engines import cluster
 from harness.judge import open_judge, settings_of
 from harness.score import open_metrics
 from harness.settings import Plugin, RunConfig
@@ -58,7 +59,12 @@ def report(
     for extra, module in EXTRAS.items():
         present = importlib.util.find_spec(module) is not None
         hint = "installed" if present else f"pip install 'cxr-reportcard[{extra}]'"
+        hint += f", {cluster.ray_version()}" if present and extra == "ray" else ""
         lines.append((f"extra [{extra}]", "ok" if present else "--", hint))
+    address = run.engine.address or os.environ.get("RAY_ADDRESS")
+    if address and importlib.util.find_spec("ray") is not None:
+        answers, words = cluster.look_at(address)
+        lines.append(("ray cluster", "ok" if answers else "missing", words))
     lines.append(("results", *_writable(run.results_dir)))
     lines.append(("mlflow", "ok" if run.track else "--", tracking_uri(run)))
     able = True

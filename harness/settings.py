@@ -103,8 +103,16 @@ class EngineSettings:
                 )
         for name in ("cpus_per_replica", "hang_s", "gpus_per_replica"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value >= 0):
-                raise ReportCardError(f"engine.{name} must be a number from 0 up, not {value!r}.")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            least = 0 if name == "gpus_per_replica" else 1e-4
+            if value is not None and not (number and value >= least):
+                bound = "from 0 up" if not least else "above 0"
+                raise ReportCardError(f"engine.{name} must be a number {bound}, not {value!r}.")
+        gpus = self.gpus_per_replica
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ReportCardError(
+                f"engine.gpus_per_replica is a whole number or a share of one GPU, not {gpus!r}."
+            )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from harness.api import Json, ReportCardError
 
@@ -136,7 +136,7 @@ class JsonlLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             self._cut_torn_tail()
-        self._handle: IO[bytes] = path.open("ab")
+        self._handle = path.open("ab", buffering=0)
 
     def _cut_torn_tail(self) -> None:
         """Drop what follows the last newline: the write that a crash interrupted."""
@@ -153,10 +153,18 @@ class JsonlLog:
             yield row
 
     def append(self, rows: Iterable[Json]) -> None:
-        """One write, one fsync: when this returns, the rows survive a power cut."""
-        self._handle.write(jsonl(rows))
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+        """One write, one fsync: when this returns, the rows survive a power cut. Raises
+        ReportCardError when the disk takes no more; what was appended before stays."""
+        data = memoryview(jsonl(rows))
+        try:
+            while data:
+                data = data[self._handle.write(data) :]
+            os.fsync(self._handle.fileno())
+        except OSError as error:
+            raise ReportCardError(
+                f"{self.path} cannot be written: {error.strerror}. What was answered before is"
+                " kept; the same command goes on from there."
+            ) from None
 
     def close(self) -> None:
         self._handle.close()

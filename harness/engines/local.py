@@ -6,6 +6,7 @@ batch for which the device has no memory is halved, and its kind stays so for th
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import traceback
@@ -140,8 +141,15 @@ def explain(error: Exception, quote: bool) -> str:
         return str(error)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    message = f": {' '.join(str(error).split())}" if quote else ""
+    message = f": {' '.join(str(error).split())}" if quote else _of_system(error)
     return f"{type(error).__name__}{message}"[:500] + where
+
+
+def _of_system(error: Exception) -> str:
+    """The system's own words for an OSError: they quote no report."""
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        return f": {os.strerror(error.errno)}"
+    return ""
 
 
 def failed(request: Request, reason: str) -> Prediction:

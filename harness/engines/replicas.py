@@ -1,9 +1,11 @@
 """Ray actors that pull work, and what happens to the work when one of them dies or hangs.
 
-The driver keeps two items with each replica, so that none waits for the next, and takes results as
-they come. A replica that dies or does not answer in time is replaced, and what it held is given
-out again. An item that two replicas were lost on is not given a third one: it is handed back as
-`Lost`, and whoever sent it can send its parts. So one poisonous study costs its own answer.
+A replica gets work once it has started; then the driver keeps two items with it, so that it never
+waits for the next, and takes results as they come. A replica that dies or does not answer in time
+is replaced, and what it held is given out again. An item that two replicas were lost on is not
+given a third one: it is handed back as `Lost`, and whoever sent it can send its parts. So one
+poisonous study costs its own answer. An item that a replica was lost on is given out alone: what
+is prepared beside it can kill the process too, and would be blamed on it.
 
 Ray's own max_restarts and max_task_retries stay at 0: they retry what hangs or kills for as often
 as they are told, and count nothing per study (docs/decisions/0010-ray.md).
@@ -12,6 +14,7 @@ as they are told, and count nothing per study (docs/decisions/0010-ray.md).
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,33 +25,43 @@ from harness.api import ReportCardError
 from harness.engines.job import Job
 
 DEPTH = 2  # items with a replica: the one it works on, and the next
-STRIKES = 2  # replicas that one item may cost
+STRIKES = 2.0  # replicas that one item may cost
+OF_NODE = 0.5  # strikes for a replica that may have gone with its node: that is rarely the item
 POLL_S = 1.0
 PATIENCE_S = 600.0  # for a first replica to be scheduled
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one replica takes of the cluster, and when it is given up."""
+    """What one replica takes of the cluster, and when it is given up.
+
+    deaths   per replica, in a row, without an answer between them: of replicas that were starting;
+             of those at work, four times as many, for studies that kill may stand side by side
+    depth    1: one item at a time, nothing prepared beside it
+    """
 
     replicas: int
     cpus: float = 1.0
     gpus: float = 0.0
     hang_s: float = 900.0
-    deaths: int = 3  # of replicas in a row, without an answer between them
+    deaths: int = 3
+    depth: int = DEPTH
 
 
 @dataclass(frozen=True)
 class Lost:
-    """In the place of a result: why there is none."""
+    """In the place of a result: why there is none, and how far that is the item's doing."""
 
     reason: str
+    strikes: float = 1.0
 
 
 class Host:
     """The actor: one job in one process. `coming` runs beside `work`."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, folder: str) -> None:
+        with contextlib.suppress(OSError):  # relative paths of the driver's settings
+            os.chdir(folder)
         self._job = job
 
     def start(self) -> tuple[str | None, tuple[str, ...]]:
@@ -74,23 +87,18 @@ class _Replica:
     actor: Any
     started: Any  # ref of start()
     held: deque[tuple[Any, int]] = field(default_factory=deque)  # (ref, item number), in order
-    since: float = field(default_factory=time.monotonic)  # when its present item became its first
+    since: float = field(default_factory=time.monotonic)  # its present item became its first
     ready: bool = False
 
 
 class Replicas:
     """Runs the items of one job on `resources.replicas` actors; closes them at the end."""
 
-    def __init__(self, job: Job, resources: Resources) -> None:
+    def __init__(self, job: Any, resources: Resources) -> None:
+        """job: a reference to one that was put into Ray's object store."""
         import ray
 
-        self._ray, self._resources = ray, resources
-        try:
-            self._job = ray.put(job)
-        except Exception as error:  # cloudpickle's errors are of every kind
-            raise ReportCardError(
-                f"engine=ray: this plugin cannot be sent to another process: {error}"
-            ) from None
+        self._ray, self._resources, self._job = ray, resources, job
         # Threads: work and coming side by side; Ray keeps the order within each group.
         actor: Any = ray.remote(concurrency_groups={"ahead": 1})(Host)  # type: ignore[call-overload]
         self._actor = actor.options(
@@ -99,32 +107,37 @@ class Replicas:
             max_restarts=0,
             max_task_retries=0,
         )
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] | None = None  # of the first replica that started
         self._replicas: list[_Replica] = []
+        self._strikes: dict[int, float] = {}  # by item number
         self._in_a_row = 0
-        self._ever = False
 
     def run(self, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-        """(item, result or Lost), in the order in which they are done.
+        """(item, result or Lost), in the order in which they are done; without items, one replica
+        is started for its notes.
 
-        Raises ReportCardError when the job cannot start, or replicas keep dying without an answer.
+        Raises ReportCardError when the job cannot start, or replicas keep dying without an answer,
+        and what `work` raised.
         """
         queue = deque(range(len(items)))
-        strikes = [0] * len(items)
         try:
-            while queue or any(r.held for r in self._replicas):
+            while queue or self.notes is None or any(r.held for r in self._replicas):
+                self._hire(max(1, len(queue) + sum(len(r.held) for r in self._replicas)))
                 self._fill(queue, items)
                 for replica in self._finished():
+                    if not replica.ready:
+                        self._check_started(replica)
+                        continue
                     number, result = self._take(replica)
                     if isinstance(result, Lost):
-                        again = self._bury(replica, number)
-                        queue.extendleft(reversed(again))
-                        strikes[number] += 1
-                        if strikes[number] < STRIKES:
+                        queue.extendleft(reversed(self._bury(replica, result.reason)))
+                        strikes = self._strikes.get(number, 0.0) + result.strikes
+                        self._strikes[number] = strikes
+                        if strikes < STRIKES:
                             queue.appendleft(number)
                             continue
                     else:
-                        self._in_a_row, self._ever = 0, True
+                        self._in_a_row = 0
                     yield items[number], result
         finally:
             self.close()
@@ -139,15 +152,21 @@ class Replicas:
                 self._ray.kill(replica.actor)
         self._replicas.clear()
 
+    def _hire(self, items: int) -> None:
+        """Replicas for what is left to do. Those for which there is no room wait in Ray's queue and
+        hold nothing."""
+        while len(self._replicas) < min(self._resources.replicas, items):
+            actor = self._actor.remote(self._job, os.getcwd())
+            self._replicas.append(_Replica(actor, actor.start.remote()))
+
     def _fill(self, queue: deque[int], items: Sequence[Any]) -> None:
         """Give each replica its next items, evenly: first to those who hold least."""
         while queue:
-            free = [r for r in self._replicas if len(r.held) < DEPTH]
-            least = min(free, key=lambda r: len(r.held), default=None)
-            if len(self._replicas) < self._resources.replicas and (least is None or least.held):
-                least = self._hire()
-            if least is None:
+            alone = queue[0] in self._strikes
+            free = [r for r in self._replicas if r.ready and len(r.held) < self._room(r, alone)]
+            if not free:
                 return
+            least = min(free, key=lambda r: len(r.held))
             number = queue.popleft()
             if least.held:
                 least.actor.coming.options(concurrency_group="ahead").remote(items[number])
@@ -155,22 +174,18 @@ class Replicas:
                 least.since = time.monotonic()
             least.held.append((least.actor.work.remote(items[number]), number))
 
-    def _hire(self) -> _Replica:
-        actor = self._actor.remote(self._job)
-        replica = _Replica(actor, actor.start.remote())
-        self._replicas.append(replica)
-        return replica
+    def _room(self, replica: _Replica, alone: bool) -> int:
+        """How many items a replica may hold: one, where the next or one that it has is suspect."""
+        suspect = alone or any(number in self._strikes for _, number in replica.held)
+        return 1 if suspect else self._resources.depth
 
     def _finished(self) -> list[_Replica]:
-        """Replicas whose present item is answered, lost or overdue, after at most POLL_S."""
-        waiting = {self._head(r): r for r in self._replicas if r.held}
+        """Replicas that have started, or whose present item is answered, lost or overdue; after at
+        most POLL_S."""
+        waiting = {self._head(r): r for r in self._replicas if r.held or not r.ready}
         done, _ = self._ray.wait(list(waiting), num_returns=1, timeout=POLL_S)
         more, _ = self._ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
         finished = [waiting[ref] for ref in dict.fromkeys([*done, *more])]
-        for replica in [r for r in finished if not r.ready]:
-            finished.remove(replica)
-            if self._check_started(replica):
-                finished.append(replica)
         now = time.monotonic()
         return finished + [
             r for r in waiting.values() if r not in finished and now - r.since > self._limit(r)
@@ -180,65 +195,79 @@ class Replicas:
         return replica.held[0][0] if replica.ready else replica.started
 
     def _limit(self, replica: _Replica) -> float:
-        return self._resources.hang_s if replica.ready else self._resources.hang_s + PATIENCE_S
+        return self._resources.hang_s + (0.0 if replica.ready else PATIENCE_S)
 
-    def _check_started(self, replica: _Replica) -> bool:
-        """Whether a replica that has answered `start` has died of it."""
+    def _check_started(self, replica: _Replica) -> None:
+        """Note that a replica is ready, or bury it. Raises ReportCardError when none can start."""
+        errors = self._ray.exceptions
         try:
-            refused, self.notes = self._ray.get(replica.started)
-        except self._ray.exceptions.RayError:
-            return True
-        if refused is not None:
-            raise ReportCardError(refused)
-        replica.ready, replica.since = True, time.monotonic()
-        return False
-
-    def _take(self, replica: _Replica) -> tuple[int, Any]:
-        """The present item of a replica and its result."""
-        ref, number = replica.held[0]
-        limit = self._limit(replica)
-        if not replica.ready:
-            return number, Lost(self._why_not_started(replica))
-        try:
-            done, _ = self._ray.wait([ref], timeout=0)
-            if not done:
-                return number, Lost(f"no answer within {limit:g} s")
-            result = self._ray.get(ref)
-        except self._ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, ReportCardError):
-                raise cause from None
-            return number, Lost(f"{type(cause).__name__} in the replica")
-        except self._ray.exceptions.RayError as error:
-            return number, Lost(f"the replica died ({type(error).__name__})")
-        replica.held.popleft()
-        replica.since = time.monotonic()
-        return number, result
-
-    def _why_not_started(self, replica: _Replica) -> str:
-        try:
-            self._ray.get(replica.started, timeout=0)
-        except self._ray.exceptions.GetTimeoutError:
-            return (
+            refused, notes = self._ray.get(replica.started, timeout=0)
+        except errors.GetTimeoutError:
+            reason = (
                 f"no replica within {self._limit(replica):g} s: has one node of the cluster"
                 f" {self._resources.cpus:g} CPUs and {self._resources.gpus:g} GPUs free?"
             )
-        except self._ray.exceptions.RayTaskError as error:
-            return f"{type(error.cause).__name__} while it started"
-        except self._ray.exceptions.RayError as error:
-            return f"the replica died ({type(error).__name__})"
-        return "the replica died"
+            if not any(r.ready for r in self._replicas):
+                raise ReportCardError(f"engine=ray: {reason} {_KEPT}") from None
+            self._bury(replica, reason)
+        except errors.RayTaskError as error:
+            self._bury(replica, f"{type(error.cause).__name__} while it started")
+        except errors.RayError as error:
+            self._bury(replica, _why(error))
+        else:
+            if refused is not None:
+                raise ReportCardError(refused)
+            if self.notes is None:
+                self.notes = notes
+            replica.ready, replica.since = True, time.monotonic()
 
-    def _bury(self, replica: _Replica, number: int) -> list[int]:
-        """End a replica; returns the other items that it held, without blame."""
+    def _take(self, replica: _Replica) -> tuple[int, Any]:
+        """The present item of a replica and its result. Raises what the job raised."""
+        errors = self._ray.exceptions
+        ref, number = replica.held[0]
+        try:
+            result = self._ray.get(ref, timeout=0)
+        except errors.GetTimeoutError:
+            result = Lost(f"no answer within {self._limit(replica):g} s")
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, Exception):
+                raise error.cause from None
+            raise
+        except errors.RayError as error:
+            result = Lost(_why(error), OF_NODE if self._with_node(error) else 1.0)
+        if not isinstance(result, Lost):
+            replica.held.popleft()
+            replica.since = time.monotonic()
+        return number, result
+
+    def _with_node(self, error: Exception) -> bool:
+        """Whether a replica may have gone with its node, and not by what it worked on."""
+        errors = self._ray.exceptions
+        vague = errors.ActorUnavailableError | errors.ObjectLostError | errors.NodeDiedError
+        return isinstance(error, vague) or "node has died" in str(error)
+
+    def _bury(self, replica: _Replica, reason: str) -> list[int]:
+        """End a replica; returns the items that it held after its present one, without blame."""
         self._in_a_row += 1
-        reason = "" if replica.ready else f": {self._why_not_started(replica)}"
         with contextlib.suppress(Exception):
             self._ray.kill(replica.actor)
         self._replicas.remove(replica)
-        if self._in_a_row > self._resources.deaths * self._resources.replicas:
+        limit = self._resources.deaths * self._resources.replicas * (4 if replica.ready else 1)
+        if self._in_a_row > limit:
             raise ReportCardError(
-                f"engine=ray: {self._in_a_row} replicas were lost in a row without an"
-                f" answer{reason}. What was answered is kept; the same command goes on from there."
+                f"engine=ray: {self._in_a_row} replicas were lost in a row without an answer;"
+                f" the last: {reason}. {_KEPT}"
             )
-        return [held for _, held in replica.held if held != number]
+        return [number for _, number in list(replica.held)[1:]]
+
+
+_KEPT = "What was answered is kept; the same command goes on from there."
+
+
+def _why(error: Exception) -> str:
+    """A death in a few words. Why an actor could not be made is said in full: no plugin has run
+    yet, so nothing of a report is in it."""
+    if getattr(error, "_actor_init_failed", False):
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return f"the replica could not be made: {lines[-1][:300]}"
+    return f"the replica died ({type(error).__name__})"
