@@ -79,7 +79,7 @@ def _contains_zero(interval: Sequence[float]) -> bool:
 
 def best_row(rows: Sequence[Json], column: Json) -> Json | None:
     """The best measured row that is not a ceiling; between equals the first by name."""
-    rows = [row for row in rows if _competes(row, column)]
+    rows = [row for row in rows if competes(row, column)]
     sign = -1 if column["direction"] == "higher" else 1
     return min(
         rows,
@@ -88,7 +88,7 @@ def best_row(rows: Sequence[Json], column: Json) -> Json | None:
     )
 
 
-def _competes(row: Json, column: Json) -> bool:
+def competes(row: Json, column: Json) -> bool:
     cell = row["cells"][column["key"]]
     return row["kind"] != "ceiling" and cell["value"] is not None and not cell.get("other_version")
 
@@ -103,14 +103,14 @@ def _metric_ties(
 ) -> Json | str:
     """{"inputs", "keys": {key: {"best", "intervals"}}}, or a sentence why it cannot be had."""
     metric, fingerprint = columns[0]["metric"], columns[0]["metric_fingerprint"]
-    rows = [row for row in board["rows"] if any(_competes(row, c) for c in columns)]
+    rows = [row for row in board["rows"] if any(competes(row, c) for c in columns)]
     best = {c["key"]: best_row(board["rows"], c) for c in columns}
     if len(rows) < 2:
         keys = {k: {"best": row and row["model"], "intervals": {}} for k, row in best.items()}
         return {"inputs": None, "keys": keys}
     files = {row["model"]: row["score_files"][metric] for row in rows}
     for model, file in files.items():
-        _check_rows_file(_folder(results_dir, board, model, metric), file["rows_sha256"])
+        check_rows_file(metric_folder(results_dir, board, model, metric), file["rows_sha256"])
     # Intervals of one column come from one set of weights, also where runs were scored apart.
     stats = max((f["stats"] for f in files.values()), key=lambda s: (s["resamples"], canonical(s)))
     inputs = digest(
@@ -125,13 +125,13 @@ def _metric_ties(
     known: Json = saved.get(board["id"], {}).get(metric, {})
     if known.get("inputs") == inputs and set(known.get("keys", {})) >= set(best):
         return known
-    scorer = _scorer(metric, fingerprint, board["protocol"], scorers)
+    scorer = scorer_of(metric, fingerprint, board["protocol"], scorers)
     if isinstance(scorer, str):
         return scorer
     loaded: dict[str, Array] = {}
     first: list[str] | None = None
     for model in files:
-        folder = _folder(results_dir, board, model, metric)
+        folder = metric_folder(results_dir, board, model, metric)
         ids, matrix, clusters = load_rows(folder)
         first = first or ids
         if ids != first:
@@ -147,7 +147,7 @@ def _metric_ties(
         intervals = {
             row["model"]: pairs.interval(row["model"], top["model"], column["name"])
             for row in rows
-            if top is not None and _competes(row, column)
+            if top is not None and competes(row, column)
         }
         keys[column["key"]] = {"best": top and top["model"], "intervals": intervals}
     return {"inputs": inputs, "keys": keys}
@@ -203,7 +203,7 @@ class Samplers:
         return self._made[key]
 
 
-def _scorer(
+def scorer_of(
     metric: str, fingerprint: str, protocol: str, scorers: Sequence[Scorer]
 ) -> Scorer | str:
     """The metric that made these rows: only its own `scores` may read their columns."""
@@ -220,13 +220,13 @@ def _scorer(
     return found
 
 
-def _folder(results_dir: Path, board: Json, model: str, metric: str) -> Path:
+def metric_folder(results_dir: Path, board: Json, model: str, metric: str) -> Path:
     cohort: str = board["cohort_folder"]
     protocol: str = board["protocol"]
     return results_dir / "scores" / cohort / model / protocol / metric
 
 
-def _check_rows_file(folder: Path, sha256: str) -> None:
+def check_rows_file(folder: Path, sha256: str) -> None:
     path = folder / "rows.npz"
     if not path.is_file() or file_digest(path) != sha256:
         raise ReportCardError(
