@@ -62,7 +62,7 @@ def _finite(value: Any) -> Any:
 
 
 def _quiet(arguments: argparse.Namespace) -> bool:
-    return arguments.json == Path("-")
+    return bool(arguments.json == Path("-"))
 
 
 def compare(arguments: argparse.Namespace, say: Say) -> int:

@@ -112,8 +112,8 @@ def _unseen_code(a: dict[str, Any], b: dict[str, Any]) -> list[Json]:
     found = []
     names = [n for n in {*a, *b} if n in IDENTITY or n.startswith("option.")]
     names += ["cohort.train part"] if a.get("model.needs_train") is True else []
-    prints = [x.get("model.fingerprint") for x in (a, b)]
-    if None not in prints and prints[0] != prints[1] and all(a.get(n) == b.get(n) for n in names):
+    prints = [str(x.get("model.fingerprint", "")) for x in (a, b)]
+    if all(prints) and prints[0] != prints[1] and all(a.get(n) == b.get(n) for n in names):
         about = "adapter code (the fingerprint differs, options and weights do not)"
         found.append({"field": about, "a": prints[0][:8], "b": prints[1][:8]})
     dirty = [x.get("code.uncommitted changes") for x in (a, b)]

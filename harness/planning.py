@@ -105,7 +105,7 @@ def plan_one(
             continue
         _, rows, clusters = load_rows(folder / scorer.label)
         scored, unscored = mask_unscored(rows)
-        gone = unscored.any(axis=0)
+        gone = np.asarray(unscored.any(axis=0))
         stats = saved["stats"]
         sampler = Resampler(rows.shape[1], stats["resamples"], stats["seed"], clusters)
         found = replicate_scores(

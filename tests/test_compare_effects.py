@@ -73,7 +73,8 @@ def test_patients_with_twins_need_twice_the_studies() -> None:
     twins = compare(twice_a, twice_b, both, Resampler(600, 2000, 0, clusters), trials=10)["mean"]
     assert twins.se == pytest.approx(alone.se)
     one, two_each = (studies_needed(d.value, d.se, d.n) for d in (alone, twins))
-    assert one is not None and two_each is not None
+    assert one is not None
+    assert two_each is not None
     assert two_each == pytest.approx(2 * one, abs=2)
 
 

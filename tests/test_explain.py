@@ -41,11 +41,12 @@ def test_two_models_differ_by_their_cards(
     assert changes["inputs used.indication"] == ("none", 4)
     assert "about.description" in fields(found, "does not change it")
     assert not any("cohort" in name for name in changes)
-    assert dict((k, (a, b)) for k, a, b in found["values"])["rouge.rouge_l"][0] > 0
+    assert {k: (a, b) for k, a, b in found["values"]}["rouge.rouge_l"][0] > 0
     words = ("explain", "fixed_normal_report", "indication_retrieval", "--metric", "rouge")
     assert main([*words, *chosen]) == 0
     out = capsys.readouterr().out
-    assert "model.inputs" in out and "bleu" not in out
+    assert "model.inputs" in out
+    assert "bleu" not in out
 
 
 def test_the_same_row_twice_differs_in_nothing(

@@ -24,14 +24,16 @@ MOST = 40  # systems of a matrix: 780 pairs
 VERSION = 1  # of this computation
 
 
-def mark_pairs(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = ()) -> None:
+def mark_pairs(
+    results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = (), cached: bool = True
+) -> None:
     """Add `pairs` and `pairs_about` to boards; those of the last build stay where nothing that
     they depend on has changed."""
-    saved = _saved(results_dir)
+    saved = _saved(results_dir) if cached else {}
     for board in boards:
         known = saved.get(board["id"], {})
         key = board["primary"]
-        found = {"pairs": [], "pairs_about": None}
+        found: Json = {"pairs": [], "pairs_about": None}
         if key is not None:
             found = pairs_of_board(results_dir, board, key, scorers, known=known)
         board |= found

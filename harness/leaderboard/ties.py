@@ -35,13 +35,16 @@ CACHE = Path("leaderboard") / "leaderboard.json"
 ROUNDING = 1e-12
 
 
-def mark_ties(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = ()) -> None:
+def mark_ties(
+    results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = (), cached: bool = True
+) -> None:
     """Add `best`, `tied_with_best` and `difference` to cells, `ties` to boards.
 
     difference: [low, high] of this row less the best one. A column whose ties cannot be computed
-    gets `ties_unknown`, a sentence. Raises ReportCardError for rows that are not those scored.
+    gets `ties_unknown`, a sentence. cached: what the last build found stays. Raises
+    ReportCardError for rows that are not those scored.
     """
-    saved = _saved(results_dir)
+    saved = _saved(results_dir) if cached else {}
     for board in boards:
         samplers = Samplers()
         board["ties"] = {}
