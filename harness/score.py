@@ -170,13 +170,13 @@ def numbers(
     """Per key what follows from the rows (draws, n, k) alone: value, ci_low, ci_high; draws and
     spread where there are several; bounds where studies are unscored."""
     scored, unscored = mask_unscored(rows)
-    draws, found = len(rows), {}
+    found: dict[str, Json] = {}
     for name, e in estimate(scored, metric.scores, resampler, confidence, centre).items():
         found[name] = {
             "value": _finite(e.value),
             "ci_low": _finite(e.low),
             "ci_high": _finite(e.high),
-            **({} if e.spread is None else {"draws": draws, "spread": _finite(e.spread)}),
+            **({} if e.spread is None else {"draws": len(rows), "spread": _finite(e.spread)}),
         }
     if unscored.any() and isinstance(metric, BoundedMetric):
         for name, bounds in _bounds(metric, rows, unscored).items():

@@ -186,7 +186,9 @@ def _published(wanted: str) -> Side:
     system, _, cohort = wanted.partition("@")
     boards = published()
     known = sorted({f["system"] for board in boards for f in board["figures"]})
-    check_label(system, known, "results/published")
+    if system not in known:
+        names = ", ".join(known)
+        raise ReportCardError(f"No figure of '{system}' in results/published. Systems: {names}.")
     found = [
         board
         for board in boards

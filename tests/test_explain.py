@@ -137,6 +137,6 @@ def test_a_figure_as_published(chosen: list[str], capsys: pytest.CaptureFixture[
     assert main(["explain", "fixed_normal_report", "published:R2Gen", *chosen]) == 2
     assert "n 3,858" in capsys.readouterr().err
     assert main(["explain", "fixed_normal_report", "published:R2Gem", *chosen]) == 2
-    assert "Did you mean R2Gen" in capsys.readouterr().err
+    assert "No figure of 'R2Gem'" in capsys.readouterr().err
     assert main(["explain", "fixed_normal_report", *chosen]) == 2
     assert main(["explain", "fixed_normal_report", "nobody", *chosen]) == 2
