@@ -12,13 +12,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.api import Json, ReportCardError
-from harness.leaderboard import ties
+from harness.api import Json
+from harness.leaderboard.resamples import (
+    Samplers,
+    check_rows_file,
+    competes,
+    folder_of,
+    load,
+    recipe_of,
+    saved_in,
+    scorer_of,
+)
 from harness.pairs import TRIALS, all_pairs
-from harness.rows import load_rows
 from harness.score import Scorer
-from harness.stats import Resampler
-from harness.store import digest, read_json
+from harness.store import digest
 
 MOST = 40  # systems of a matrix: 780 pairs
 VERSION = 1  # of this computation
@@ -29,9 +36,10 @@ def mark_pairs(
 ) -> None:
     """Add `pairs` and `pairs_about` to boards; those of the last build stay where nothing that
     they depend on has changed."""
-    saved = _saved(results_dir) if cached else {}
+    fields = ("pairs", "pairs_about")
+    saved = {field: saved_in(results_dir, field) if cached else {} for field in fields}
     for board in boards:
-        known = saved.get(board["id"], {})
+        known = {field: saved[field].get(board["id"]) for field in fields}
         key = board["primary"]
         found: Json = {"pairs": [], "pairs_about": None}
         if key is not None:
@@ -52,7 +60,7 @@ def pairs_of_board(
     column = next(c for c in board["columns"] if c["key"] == key)
     sign = -1 if column["direction"] == "higher" else 1
     rows = sorted(
-        (row for row in board["rows"] if ties.competes(row, column)),
+        (row for row in board["rows"] if competes(row, column)),
         key=lambda row: (sign * row["cells"][key]["value"], row["model"]),
     )
     chosen, left_out = rows[:MOST], [row["model"] for row in rows[MOST:]]
@@ -62,7 +70,9 @@ def pairs_of_board(
         return {"pairs": [], "pairs_about": {**about, "unknown": "fewer than two rows"}}
     metric = column["metric"]
     files = {row["model"]: row["score_files"][metric] for row in chosen}
-    stats = max((f["stats"] for f in files.values()), key=lambda s: s["resamples"])
+    for model, file in files.items():
+        check_rows_file(folder_of(results_dir, board, model, metric), file["rows_sha256"])
+    stats = recipe_of(files.values())
     about["inputs"] = digest(
         {
             "pairs": VERSION,
@@ -75,35 +85,16 @@ def pairs_of_board(
     )
     if known and (known.get("pairs_about") or {}).get("inputs") == about["inputs"]:
         return {"pairs": known["pairs"], "pairs_about": known["pairs_about"]}
-    scorer = ties.scorer_of(metric, column["metric_fingerprint"], board["protocol"], scorers)
+    scorer = scorer_of(metric, column["metric_fingerprint"], board["protocol"], scorers)
     if isinstance(scorer, str):
         return {"pairs": [], "pairs_about": {**about, "unknown": scorer}}
-    loaded, first, clusters = {}, None, None
-    for model, file in files.items():
-        folder = ties.metric_folder(results_dir, board, model, metric)
-        ties.check_rows_file(folder, file["rows_sha256"])
-        ids, loaded[model], clusters = load_rows(folder)
-        first = first or ids
-        if ids != first:
-            raise ReportCardError(f"{folder / 'rows.npz'} has other studies than its board.")
-        if clusters is None and stats["unit"] != "study":
-            unknown = "its studies are grouped by patient and rows.npz does not say how"
-            return {"pairs": [], "pairs_about": {**about, "unknown": unknown}}
-    assert first is not None
-    sampler = Resampler(len(first), stats["resamples"], stats["seed"], clusters)
+    loaded = load(results_dir, board, metric, files, stats, Samplers())
+    if isinstance(loaded, str):
+        return {"pairs": [], "pairs_about": {**about, "unknown": loaded}}
+    found, sampler = loaded
     tests = all_pairs(
-        loaded, scorer.metric.scores, column["name"], sampler, trials, stats["confidence"]
+        found, scorer.metric.scores, column["name"], sampler, trials, stats["confidence"]
     )
     about |= {"confidence": stats["confidence"], "unit": sampler.unit}
     about |= {"resamples": stats["resamples"], "p_resolution": 1 / (1 + trials)}
     return {"pairs": [asdict(test) for test in tests], "pairs_about": about}
-
-
-def _saved(results_dir: Path) -> dict[str, Json]:
-    """Board id → its pairs of the last build; nothing where that file is absent or damaged."""
-    path = results_dir / ties.CACHE
-    try:
-        boards = read_json(path)["boards"] if path.is_file() else []
-        return {b["id"]: {k: b[k] for k in ("pairs", "pairs_about")} for b in boards}
-    except (ReportCardError, KeyError, TypeError):
-        return {}  # a cache: the rows that it was made from are still there

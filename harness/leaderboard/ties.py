@@ -15,12 +15,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from harness import config
-from harness.api import Array, Json, ReportCardError
-from harness.rows import load_rows
-from harness.score import Scorer, open_metrics
+from harness.api import Array, Json
+from harness.leaderboard.resamples import (
+    ROUNDING,
+    Samplers,
+    check_rows_file,
+    competes,
+    folder_of,
+    load,
+    recipe_of,
+    saved_in,
+    scorer_of,
+)
+from harness.score import Scorer
 from harness.stats import (
     Resampler,
     Scores,
@@ -28,11 +36,7 @@ from harness.stats import (
     in_common,
     replicate_scores,
 )
-from harness.store import canonical, digest, file_digest, read_json
-
-CACHE = Path("leaderboard") / "leaderboard.json"
-# Two systems with the same answers differ by rounding at most; that is a tie, not a difference.
-ROUNDING = 1e-12
+from harness.store import digest
 
 
 def mark_ties(
@@ -44,7 +48,7 @@ def mark_ties(
     gets `ties_unknown`, a sentence. cached: what the last build found stays. Raises
     ReportCardError for rows that are not those scored.
     """
-    saved = _saved(results_dir) if cached else {}
+    saved = saved_in(results_dir, "ties") if cached else {}
     for board in boards:
         samplers = Samplers()
         board["ties"] = {}
@@ -91,11 +95,6 @@ def best_row(rows: Sequence[Json], column: Json) -> Json | None:
     )
 
 
-def competes(row: Json, column: Json) -> bool:
-    cell = row["cells"][column["key"]]
-    return row["kind"] != "ceiling" and cell["value"] is not None and not cell.get("other_version")
-
-
 def _metric_ties(
     results_dir: Path,
     board: Json,
@@ -113,9 +112,8 @@ def _metric_ties(
         return {"inputs": None, "keys": keys}
     files = {row["model"]: row["score_files"][metric] for row in rows}
     for model, file in files.items():
-        check_rows_file(metric_folder(results_dir, board, model, metric), file["rows_sha256"])
-    # Intervals of one column come from one set of weights, also where runs were scored apart.
-    stats = max((f["stats"] for f in files.values()), key=lambda s: (s["resamples"], canonical(s)))
+        check_rows_file(folder_of(results_dir, board, model, metric), file["rows_sha256"])
+    stats = recipe_of(files.values())
     inputs = digest(
         {
             "ties": 2,  # version of this computation
@@ -131,19 +129,11 @@ def _metric_ties(
     scorer = scorer_of(metric, fingerprint, board["protocol"], scorers)
     if isinstance(scorer, str):
         return scorer
-    loaded: dict[str, Array] = {}
-    first: list[str] | None = None
-    for model in files:
-        folder = metric_folder(results_dir, board, model, metric)
-        ids, matrix, clusters = load_rows(folder)
-        first = first or ids
-        if ids != first:
-            raise ReportCardError(f"{folder / 'rows.npz'} has other studies than its board.")
-        if clusters is None and stats["unit"] != "study":
-            return "its studies are grouped by patient and rows.npz does not say how"
-        sampler = samplers.get(len(ids), stats, clusters)
-        loaded[model] = matrix
-    pairs = _Pairs(loaded, scorer.metric.scores, sampler, stats["confidence"])
+    loaded = load(results_dir, board, metric, files, stats, samplers)
+    if isinstance(loaded, str):
+        return loaded
+    matrices, sampler = loaded
+    pairs = _Pairs(matrices, scorer.metric.scores, sampler, stats["confidence"])
     keys = {}
     for column in columns:
         top = best[column["key"]]
@@ -190,59 +180,3 @@ class _Pairs:
             found = replicate_scores(self._rows[model], self._scores, self._sampler)
             self._replicates[model] = found
         return self._replicates[model]
-
-
-class Samplers:
-    """Bootstrap weights of a board, drawn once per (n, recipe) and shared by its metrics."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, int, int, bytes], Resampler] = {}
-
-    def get(self, n: int, stats: Json, clusters: npt.NDArray[np.int64] | None) -> Resampler:
-        groups = b"" if clusters is None else clusters.tobytes()
-        key = (n, stats["resamples"], stats["seed"], groups)
-        if key not in self._made:
-            self._made[key] = Resampler(n, stats["resamples"], stats["seed"], clusters)
-        return self._made[key]
-
-
-def scorer_of(
-    metric: str, fingerprint: str, protocol: str, scorers: Sequence[Scorer]
-) -> Scorer | str:
-    """The metric that made these rows: only its own `scores` may read their columns."""
-    for scorer in scorers:
-        if scorer.fingerprint == fingerprint:
-            return scorer
-    try:
-        plugins = config.load_metrics([metric], config.load_protocol(protocol))
-        found = open_metrics(plugins)[0]
-    except ReportCardError as error:
-        return str(error)
-    if found.fingerprint != fingerprint:
-        return f"{metric} has changed since these rows were scored"
-    return found
-
-
-def metric_folder(results_dir: Path, board: Json, model: str, metric: str) -> Path:
-    cohort: str = board["cohort_folder"]
-    protocol: str = board["protocol"]
-    return results_dir / "scores" / cohort / model / protocol / metric
-
-
-def check_rows_file(folder: Path, sha256: str) -> None:
-    path = folder / "rows.npz"
-    if not path.is_file() or file_digest(path) != sha256:
-        raise ReportCardError(
-            f"{path} is not the file that {folder / 'scores.json'} was written for."
-            " Run: reportcard score"
-        )
-
-
-def _saved(results_dir: Path) -> dict[str, Json]:
-    """Board id → the ties of the last build; nothing where that file is absent or damaged."""
-    path = results_dir / CACHE
-    try:
-        boards = read_json(path)["boards"] if path.is_file() else []
-        return {board["id"]: board["ties"] for board in boards}
-    except (ReportCardError, KeyError, TypeError):
-        return {}  # a cache: the rows that it was made from are still there

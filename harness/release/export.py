@@ -141,6 +141,10 @@ def _scores(release: _Release, run: Json) -> None:
                 write_atomic(target / "rows.npz", rows.read_bytes())
         write_json(target / "scores.json", release.scrub(run["cohort"]).value(saved))
         release.signatures += _lines(run["model"], saved)
+    details = release.source / part / "details.json"
+    if details.is_file():  # counts of groups and findings: no text, no ids
+        found = release.scrub(run["cohort"]).value(read_json(details))
+        write_json(release.target / part / "details.json", found)
 
 
 def _lines(model: str, saved: Json) -> Iterator[str]:

@@ -19,8 +19,10 @@ from harness import config
 from harness.api import Json, ReportCardError
 from harness.leaderboard.pairwise import mark_pairs
 from harness.leaderboard.publish import tidy
+from harness.leaderboard.ranks import mark_ranks
+from harness.leaderboard.resamples import scorer_of
 from harness.leaderboard.tables import boards_of
-from harness.leaderboard.ties import mark_ties, scorer_of
+from harness.leaderboard.ties import mark_ties
 from harness.release.export import MANIFEST, RELEASE_VERSION
 from harness.release.reading import is_inside, printable, score_files, trouble_with, walk
 from harness.rows import load_rows
@@ -184,7 +186,7 @@ def _sampler(stats: Json, n: int, clusters: Any) -> Resampler:
 
 
 def _check_leaderboard(found: Verified, folder: Path, scorers: Sequence[Scorer]) -> None:
-    """Boards again from the score files; then cells, order, ties and pairs of leaderboard.json."""
+    """Boards again from the score files; then what leaderboard.json says of them."""
     shown = read_json(folder / "leaderboard" / "leaderboard.json")
     boards = {board["id"]: board for board in shown["boards"]}
     again = boards_of(folder)
@@ -192,6 +194,7 @@ def _check_leaderboard(found: Verified, folder: Path, scorers: Sequence[Scorer])
         found.wrong("leaderboard.json has other boards than current.json")
     if not found.problems:  # rows that are not those scored have been named already
         mark_ties(folder, again, scorers, cached=False)
+        mark_ranks(folder, again, scorers, cached=False)
         mark_pairs(folder, again, scorers, cached=False)
     for board in again:
         if board["id"] in boards:
@@ -210,6 +213,8 @@ def _check_board(found: Verified, shown: Json, again: Json) -> None:
         found.wrong(f"{where}: its rows, or their order, are not those of the scores")
         return
     for ours, theirs in zip(again["rows"], shown["rows"], strict=True):
+        if "pairs" in again and not _same(theirs.get("rank"), ours["rank"]):
+            found.wrong(f"{where}: the rank of {ours['model']} is not that of the rows")
         for key, cell in ours["cells"].items():
             for what, value in cell.items():
                 found.numbers += 1
