@@ -42,7 +42,7 @@ class Closed:
     def select(self):
         studies = tuple(
             Study(
-                Request(f"s5041426{{i}}", indication="{CANARY} indication"),
+                Request(f"case7canary{{i}}", indication="{CANARY} indication"),
                 Report(f"{CANARY} reference {{i}} shows a small effusion."),
                 f"patient9001{{i // 2}}",
             )
@@ -136,9 +136,9 @@ def test_no_text_id_path_or_secret_of_closed_data_leaves(exported: tuple[Path, P
     source, target = exported
     assert places(source, CANARY)  # there was text to lose
     assert places(source, PLACE)
-    for word in (CANARY, "s5041426", "patient9001", PLACE, "secretcanary", "internalcanary"):
+    for word in (CANARY, "case7canary", "patient9001", PLACE, "secretcanary", "internalcanary"):
         assert places(target, word) == set(), word
-    assert not any(PLACE in p.name or "s5041426" in p.name for p in target.rglob("*"))
+    assert not any(PLACE in p.name or "case7canary" in p.name for p in target.rglob("*"))
     assert places(target, str(Path.home()) + "/") == set()
     assert not [*target.glob("predictions/closed@*/*/predictions.jsonl")]
     assert len([*target.glob("predictions/openi_findings@*/*/predictions.jsonl")]) == 2
@@ -338,8 +338,8 @@ def test_json_of_the_wrong_shape_is_one_finding(release: Path) -> None:
         ("and/or 1/2 a/b/c", "and/or 1/2 a/b/c"),
         ("~/x/y and C:\\Users\\me\\z", "<path> and <path>"),
         ('"file:///srv/data/a.png"', '"<path>"'),
-        ("s50414267: s50414267.", "x1: x1."),
+        ("case7canary: case7canary.", "x1: x1."),
     ],
 )  # fmt: skip
 def test_paths_go_and_words_stay(text: str, left: str, tmp_path: Path) -> None:
-    assert Scrub(tmp_path, {"s50414267": "x1"}).text(text) == left
+    assert Scrub(tmp_path, {"case7canary": "x1"}).text(text) == left
