@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import __version__
@@ -35,9 +36,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"reportcard {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB")
-    with_overrides: list[argparse.ArgumentParser] = []
+    with_overrides: list[tuple[argparse.ArgumentParser, str]] = []
 
-    def verb(name: str, text: str, overrides: bool = True) -> argparse.ArgumentParser:
+    def verb(
+        name: str, text: str, overrides: bool = True, names: str = ""
+    ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(
             name,
             help=text,
@@ -46,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if overrides:
-            with_overrides.append(sub)
-        sub.set_defaults(verb=name)
+            with_overrides.append((sub, names))
+        # names: words that are no key=value stand among the overrides; cli_tables.py takes them out
+        sub.set_defaults(verb=name, names=bool(names))
         return sub
 
     run = verb("run", "predict, score, publish and track: the whole path, resumable")
@@ -62,14 +66,14 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--studies", type=int, default=20, help="of the vision-use probe (20)")
     new = verb("new-model", "write an adapter, its YAML and its test", overrides=False)
     new.add_argument("name", metavar="NAME", help="lower case: my_model")
-    board = verb("leaderboard", "rebuild the page, the JSON and the CSV from the score files")
+    board = verb(
+        "leaderboard",
+        "rebuild the page, the JSON and the CSV; export DIR, verify DIR: a release of results",
+        names="[export DIR | verify DIR]",
+    )
     board.add_argument("--all", action="store_true", help="older fingerprints of a model too")
     _add_evaluate(verb("evaluate", "score your own candidate/reference pairs"))
-    compare = verb("compare", "paired tests between two models that were run: A minus B")
-    compare.add_argument("a", metavar="A")
-    compare.add_argument("b", metavar="B")
-    compare.add_argument("--metric", help="one key or metric, e.g. bleu.bleu_4 or rouge")
-    compare.add_argument("--trials", type=int, default=10_000, help="randomisations (10000)")
+    _add_comparing(verb)
     fetch = verb(
         "fetch", "get public data or weights (chexbert radgraph bertscore), verified by hash"
     )
@@ -112,9 +116,30 @@ def parser() -> argparse.ArgumentParser:
             action="store_true",
             help="batch equally long prompts only: bit-stable, slower (engine.exact_buckets=true)",
         )
-    for sub in with_overrides:  # last, behind the verb's own positionals
-        sub.add_argument("overrides", nargs="*", metavar="key=value")
+    for sub, names in with_overrides:  # last, behind the verb's own positionals
+        sub.add_argument("overrides", nargs="*", metavar=f"{names} key=value".strip())
     return top
+
+
+def _add_comparing(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    compare = verb("compare", "paired tests between models that were run: A minus B", names="A B")
+    compare.add_argument("--all", action="store_true", help="every pair of a board, one metric")
+    compare.add_argument("--metric", help="one key or metric, e.g. bleu.bleu_4 or rouge")
+    compare.add_argument("--trials", type=int, default=10_000, help="randomisations (10000)")
+    power = verb("power", "how many studies it takes to tell two rows apart", names="A [B]")
+    power.add_argument("--metric", help="one key or metric, e.g. bleu.bleu_4 or rouge")
+    power.add_argument("--difference", type=float, help="to find (the one between A and B)")
+    power.add_argument(
+        "--correlation", type=float, default=0.0, help="of A with the unknown other row (0)"
+    )
+    explain = verb(
+        "explain",
+        "why two numbers differ: each of A, B is a row, a score folder, or published:SYSTEM",
+        names="A B",
+    )
+    explain.add_argument("--metric", help="one key or metric")
+    for sub in (compare, power, explain):
+        sub.add_argument("--json", type=Path, metavar="OUT", help="write it here ('-': stdout)")
 
 
 def _add_generate(sub: argparse.ArgumentParser) -> None:

@@ -21,8 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. User errors are one sentence on stderr, code 2."""
     known = parser()
     arguments, rest = known.parse_known_args(argv)
-    # argparse fills an open-ended positional once; overrides may also stand after an option.
-    if rest and all("=" in word and word[0] != "-" for word in rest):
+    # argparse fills an open-ended positional once; words may also stand after an option.
+    named = getattr(arguments, "names", False)
+    if rest and all(word[:1] != "-" and (named or "=" in word) for word in rest):
         arguments.overrides = [*getattr(arguments, "overrides", []), *rest]
     elif rest:
         known.error(f"unrecognised: {' '.join(rest)} (reportcard VERB --help)")
@@ -146,6 +147,17 @@ def _publish(config: RunConfig, everything: bool) -> tuple[Json, list[Path]]:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
+    from harness.cli_tables import release, take_names
+
+    named = take_names(arguments, 2, "nothing, export DIR or verify DIR")
+    if named:
+        if len(named) != 2 or named[0] not in ("export", "verify"):
+            from harness.api import ReportCardError
+
+            raise ReportCardError(
+                f"leaderboard takes export DIR or verify DIR, not {' '.join(named)}."
+            )
+        return release(arguments, named[0], Path(named[1]), _say)
     from harness.leaderboard.terminal import render_published
     from harness.terminal import console
 
@@ -203,21 +215,21 @@ def _say_aside(text: str) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from harness import config
-    from harness.comparison import compare_runs, runs_of
-    from harness.score import open_metrics
-    from harness.terminal import comparison_table
+    from harness import cli_tables
 
-    chosen = config.load(arguments.overrides)
-    scorers = open_metrics(chosen.metrics, chosen.overrides)
-    labels = (arguments.a, arguments.b)
-    asked = any(word.startswith("dataset=") for word in arguments.overrides)
-    limited = f"-first{chosen.limit}" if chosen.limit else ""
-    cohorts = {f"{plugin.label}{limited}" for plugin in chosen.datasets if asked or limited}
-    for cohort, pair in runs_of(chosen.results_dir, labels, chosen.protocol.name, cohorts):
-        found = compare_runs(pair, scorers, arguments.metric, arguments.trials)
-        comparison_table(cohort, labels, found)
-    return 0
+    return cli_tables.compare(arguments, _say)
+
+
+def _power(arguments: argparse.Namespace) -> int:
+    from harness import cli_tables
+
+    return cli_tables.power(arguments, _say)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from harness import cli_tables
+
+    return cli_tables.explain(arguments, _say)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:

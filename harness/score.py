@@ -24,7 +24,7 @@ from harness.api import (
 from harness.config import load_annotators
 from harness.judge import Judge, open_judge
 from harness.settings import Plugin, Protocol, Stats
-from harness.stats import Recipe, Resampler, clusters_of, estimate, mask_unscored
+from harness.stats import Centre, Recipe, Resampler, clusters_of, estimate, mask_unscored
 from harness.store import digest
 from harness.text import Normaliser
 
@@ -164,26 +164,34 @@ def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
 
 def score(scorer: Scorer, rows: Array, patients: Sequence[str], setting: Setting) -> Json:
     """Rows (draws, n, k) → one entry per key (`<metric>.<key>`)."""
-    scored, unscored = mask_unscored(rows)
-    missing = int(unscored.any(axis=0).sum())
-    n = rows.shape[1] - missing
     resampler = setting.resampler(scorer, patients)
     centre = setting.protocol.interval_of(scorer.label).centre
-    estimates = estimate(scored, scorer.metric.scores, resampler, setting.stats.confidence, centre)
-    entries = _entries(scorer, n, missing, setting, resampler)
+    found = numbers(scorer.metric, rows, resampler, setting.stats.confidence, centre)
+    missing = int(np.isnan(rows).any(axis=(0, 2)).sum())
+    entries = _entries(scorer, rows.shape[1] - missing, missing, setting, resampler)
     for name, entry in zip(scorer.metric.spec.keys, entries.values(), strict=True):
-        found = estimates[name]
-        entry |= {
-            "value": _finite(found.value),
-            "ci_low": _finite(found.low),
-            "ci_high": _finite(found.high),
-        }
-        if found.spread is not None:
-            entry |= {"draws": len(rows), "spread": _finite(found.spread)}
-    if missing and isinstance(scorer.metric, BoundedMetric):
-        for name, bounds in _bounds(scorer.metric, rows, unscored).items():
-            entries[f"{scorer.label}.{name}"] |= {"bounds": bounds}
+        entry |= found[name]
     return entries
+
+
+def numbers(
+    metric: Metric, rows: Array, resampler: Resampler, confidence: float, centre: Centre
+) -> dict[str, Json]:
+    """Per key what follows from the rows (draws, n, k) alone: value, ci_low, ci_high; draws and
+    spread where there are several; bounds where studies are unscored."""
+    scored, unscored = mask_unscored(rows)
+    found: dict[str, Json] = {}
+    for name, e in estimate(scored, metric.scores, resampler, confidence, centre).items():
+        found[name] = {
+            "value": _finite(e.value),
+            "ci_low": _finite(e.low),
+            "ci_high": _finite(e.high),
+            **({} if e.spread is None else {"draws": len(rows), "spread": _finite(e.spread)}),
+        }
+    if unscored.any() and isinstance(metric, BoundedMetric):
+        for name, bounds in _bounds(metric, rows, unscored).items():
+            found[name] |= {"bounds": bounds}
+    return found
 
 
 def _bounds(

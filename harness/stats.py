@@ -194,7 +194,8 @@ def sacrebleu_interval(replicates: Array) -> tuple[float, float]:
 class Difference:
     """A − B for one key: the difference, its paired bootstrap interval, and a p-value.
 
-    a, b: the two scores over the n studies that both have; their difference is `value`.
+    a, b: the two scores over the n studies that both have; their difference is `value`. se: its
+    standard error, the standard deviation of its bootstrap replicates.
     """
 
     value: float
@@ -204,6 +205,7 @@ class Difference:
     a: float
     b: float
     n: int
+    se: float
 
 
 def compare(
@@ -239,10 +241,12 @@ def compare(
             extreme[name] += int((~(np.abs(delta) < abs(observed[name]) - 1e-12)).sum())
     found = {}
     for name, value in observed.items():
-        low, high = _quantiles(ours[name] - theirs[name], [tail, 1 - tail])
+        replicates = ours[name] - theirs[name]
+        low, high = _quantiles(replicates, [tail, 1 - tail])
         p = (1 + extreme[name]) / (1 + trials)
         left, right = (side[name] for side in each)
-        found[name] = Difference(float(value), float(low), float(high), p, left, right, n)
+        about = (float(value), float(low), float(high), p, left, right, n)
+        found[name] = Difference(*about, standard_error(replicates))
     return found
 
 
@@ -252,6 +256,12 @@ def in_common(a: Array, b: Array) -> tuple[Array, Array, int]:
     unscored = np.asarray(np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2)))
     a, b = (np.where(np.expand_dims(unscored, -1), 0.0, x) for x in (a, b))
     return a, b, int((~unscored).sum())
+
+
+def standard_error(replicates: Array) -> float:
+    """Standard deviation over the replicates that have a score; NaN where fewer than two have."""
+    defined = replicates[~np.isnan(replicates)]
+    return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
 
 
 def difference_interval(a: Array, b: Array, confidence: float) -> list[float] | None:

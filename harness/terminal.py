@@ -1,4 +1,4 @@
-"""Tables for the terminal (rich): evaluate, compare, list, doctor."""
+"""Tables for the terminal (rich): evaluate, list, doctor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.api import Json
-from harness.comparison import Comparison
 
 if TYPE_CHECKING:
     from harness.checking.subject import Check
@@ -82,37 +81,6 @@ def _range(bounds: Sequence[float | None] | None) -> str:
     if bounds is None or bounds == [None, None]:
         return "" if bounds is None else "unknown"
     return " … ".join(map(number, bounds))
-
-
-def comparison_table(cohort: str, names: tuple[str, str], found: Comparison) -> None:
-    """What `compare` found on one cohort; scores are those over the studies that both have."""
-    a, b = names
-    table = Table(title=f"{a} − {b} on {cohort}", title_justify="left")
-    table.add_column("metric")
-    for name in (a, b, "A − B", "95 % interval", "p", "p (Holm)", "n"):
-        table.add_column(Text(name), justify="right")
-    for row in found.rows:
-        d = row.difference
-        table.add_row(
-            Text(f"{row.key} {ARROW[row.direction]}"),
-            number(d.a),
-            number(d.b),
-            number(d.value),
-            f"{number(d.low)} … {number(d.high)}",
-            f"{d.p:.4f}",
-            f"{row.p_holm:.4f}",
-            f"{d.n:,}",
-        )
-    out = console()
-    out.print(table)
-    for metric, count in dict.fromkeys((r.key.split(".")[0], r.unscored) for r in found.rows):
-        if count:
-            line = f"{metric}: {count:,} studies without a score on a side are left out"
-            out.print(Text(line))
-    for key, reason in found.left_out.items():
-        out.print(Text(f"left out: {key}: {reason}"))
-    for caveat in dict.fromkeys(row.caveat for row in found.rows if row.caveat):
-        out.print(Text(f"caution: {caveat}", style="bold"))
 
 
 def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:

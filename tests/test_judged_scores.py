@@ -49,7 +49,7 @@ from harness.scoring import Scoring
 from harness.settings import Plugin, Protocol, Stats
 from harness.stats import Resampler
 from harness.store import read_json
-from harness.terminal import comparison_table
+from harness.terminal_compare import comparison_table
 from harness.text import normaliser
 
 PROTOCOL = Protocol()

@@ -117,7 +117,8 @@ def test_one_shard_and_sixteen_give_equal_bytes(
     scorers = open_metrics(load_metrics(WEIGHT_FREE, load_protocol("reportcard")))
     assert not [s.label for s in scorers if s.not_run]
     one = files(tmp_path, cohort, system, scorers, N)
-    assert len(one) == 2 * len(scorers) - (not boxes)  # grounding has nothing to read in text
+    # rows and scores of each, and details; grounding has nothing to read in text
+    assert len(one) == 2 * len(scorers) + 1 - (not boxes)
     assert files(tmp_path, cohort, system, scorers, N // 16) == one
     assert files(tmp_path, cohort, system, scorers, 7) == one  # the last slice is smaller
 
@@ -131,7 +132,7 @@ def test_notes_are_attached_slice_by_slice(tmp_path: Path, cohort: Cohort) -> No
     for path in tmp_path.glob("cache/*"):
         path.unlink()
     assert files(tmp_path, cohort, system, sliced, 3) == one
-    (scores,) = (text.decode() for name, text in one.items() if name.endswith(".json"))
+    (scores,) = (text.decode() for name, text in one.items() if name.endswith("scores.json"))
     assert '"unscored": {' in scores
     readable = [text for text in readers[1].asked if "Small" not in text]
     assert len(readable) == len(set(readable))  # read once, though many slices hold it
@@ -153,7 +154,7 @@ def test_a_long_run_is_not_held_in_memory(tmp_path: Path, cohort: Cohort) -> Non
     path = folder / "predictions.jsonl"
     first = [line for line in path.read_text().splitlines() if '"draw":0' in line]
     peaks = []
-    for draws in (4, 40):
+    for draws in (20, 200):
         lines = (row.replace('"draw":0', f'"draw":{d}') for d in range(draws) for row in first)
         path.write_text("".join(line + "\n" for line in lines))
         tracemalloc.start()

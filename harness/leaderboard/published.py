@@ -40,6 +40,19 @@ TABLE = ("dataset", "section", "n", "source", "second_hand", "note", "figures", 
 CELL = ("value", "source", "second_hand", "note")
 
 
+class _Strict(yaml.BaseLoader):
+    """Every scalar stays text, so that 3.10 is not 3.1; a name that stands twice is an error, since
+    YAML would keep the last and drop a figure in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key) for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"the mapping at line {line} has '{name}' twice")
+        return super().construct_mapping(node, deep)
+
+
 @dataclass(frozen=True)
 class Figure:
     """One printed figure; `value` None: the system is named and no figure was found."""
@@ -84,8 +97,7 @@ def published(folder: Path | None = None) -> list[Json]:
 def read_figures(path: Path) -> list[Figure]:
     """The figures of one file. Raises ReportCardError naming file and key."""
     try:
-        # Every scalar stays text, so that 3.10 is not 3.1.
-        node = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+        node = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ReportCardError(f"{path}: {' '.join(str(error).split())}") from None
     top = _mapping(node, f"{path}: the file", ("title", "tables"))
@@ -106,6 +118,8 @@ def _table(node: Any, title: str, where: str) -> Iterator[Figure]:
     n = table.get("n")
     if n is not None and not re.fullmatch(r"[1-9]\d{0,8}", str(n)):
         raise ReportCardError(f"{where}.n is a whole number from 1 up, not {n!r}.")
+    if not table.get("figures") and not table.get("not_found"):
+        raise ReportCardError(f"{where} has neither figures nor not_found.")
     about = (dataset, section, None if n is None else int(n))
     for system, cells in _mapping(table.get("figures", {}), f"{where}.figures").items():
         for metric, cell in _mapping(cells, f"{where}.figures.{system}").items():

@@ -45,14 +45,17 @@ FIELD = "ranking"
 Ranks = npt.NDArray[np.int64]
 
 
-def mark_ranks(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = ()) -> None:
+def mark_ranks(
+    results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = (), cached: bool = True
+) -> None:
     """Add `rank` to rows and `ranking` to boards: {"key", "n", "resamples", "unit", "systems"}, or
     {"key", "unknown": a sentence}; None where a board has no primary key.
 
     rank: {"key", "low", "high", "p_top", "floor"}, or None for a ceiling and for a row without a
-    comparable score. Raises ReportCardError for rows that are not those scored.
+    comparable score. cached: what the last build found stays. Raises ReportCardError for rows that
+    are not those scored.
     """
-    saved = saved_in(results_dir, FIELD)
+    saved = saved_in(results_dir, FIELD) if cached else {}
     for board in boards:
         column = next((c for c in board["columns"] if c["key"] == board["primary"]), None)
         ranking = column and _ranking(results_dir, board, column, saved.get(board["id"]), scorers)

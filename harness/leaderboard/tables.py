@@ -14,6 +14,7 @@ from harness.api import Json, ReportCardError
 from harness.checking.saved import vision_of
 from harness.leaderboard.disclosures import Disclosures
 from harness.leaderboard.files import runs, score_files
+from harness.leaderboard.pairwise import mark_pairs
 from harness.leaderboard.published import published
 from harness.leaderboard.ranks import mark_ranks
 from harness.leaderboard.ties import mark_ties
@@ -41,18 +42,24 @@ def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Score
     scorers: metrics that are open already; others are opened by name when ties need them.
     Raises ReportCardError naming the file when one is damaged, or when there are no scores.
     """
+    built = boards_of(results_dir, everything)
+    mark_ties(results_dir, built, scorers)
+    mark_ranks(results_dir, built, scorers)
+    mark_pairs(results_dir, built, scorers)
+    return {"version": MODEL_VERSION, "boards": built, "published": published()}
+
+
+def boards_of(results_dir: Path, everything: bool = False) -> list[Json]:
+    """The boards as the score files have them, before rows are compared with each other."""
     boards: dict[tuple[str, str], list[str]] = {}
     for run in runs(results_dir, everything):
         boards.setdefault((run.cohort, run.protocol), []).append(run.model)
     if not boards:
         raise ReportCardError(f"No scores in {results_dir / 'scores'}. Run: reportcard run")
-    built = [
+    return [
         _board(results_dir, cohort, protocol, models)
         for (cohort, protocol), models in boards.items()
     ]
-    mark_ties(results_dir, built, scorers)
-    mark_ranks(results_dir, built, scorers)
-    return {"version": MODEL_VERSION, "boards": built, "published": published()}
 
 
 def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str]) -> Json:

@@ -39,13 +39,16 @@ from harness.stats import (
 from harness.store import digest
 
 
-def mark_ties(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = ()) -> None:
+def mark_ties(
+    results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = (), cached: bool = True
+) -> None:
     """Add `best`, `tied_with_best` and `difference` to cells, `ties` to boards.
 
     difference: [low, high] of this row less the best one. A column whose ties cannot be computed
-    gets `ties_unknown`, a sentence. Raises ReportCardError for rows that are not those scored.
+    gets `ties_unknown`, a sentence. cached: what the last build found stays. Raises
+    ReportCardError for rows that are not those scored.
     """
-    saved = saved_in(results_dir, "ties")
+    saved = saved_in(results_dir, "ties") if cached else {}
     for board in boards:
         samplers = Samplers()
         board["ties"] = {}

@@ -96,6 +96,13 @@ def test_sources_that_differ_both_stand_and_are_marked() -> None:
         ("title: A paper", "title: []", "title must be text"),
         ("tables:", "tables: {", "a.yaml"),
         ("figures:", "figures: []\n    x:", "has no key 'x'"),
+        (
+            "      System <b>X</b>:\n        RadCliQ-v0: 3.10 [3.07, 3.14]\n",
+            "      S: {A: 1, B: 2, A: 3}\n",
+            "has 'A' twice",
+        ),
+        ("    not_found:", "    source: Table 3\n    not_found:", "has 'source' twice"),
+        (GOOD[GOOD.index("    figures:") :], "", r"tables\[0\] has neither figures nor not_found"),
     ],
 )
 def test_a_file_that_does_not_fit_is_an_error_with_file_and_key(
