@@ -17,7 +17,16 @@ from harness import registry
 from harness.api import Json, ReportCardError
 from harness.judge import JudgeSettings
 from harness.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
-from harness.settings import EngineSettings, Interval, Marks, Plugin, Protocol, RunConfig, Stats
+from harness.settings import (
+    EngineSettings,
+    Interval,
+    Marks,
+    Plugin,
+    Protocol,
+    RunConfig,
+    Stats,
+    Tracking,
+)
 
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
@@ -69,8 +78,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         engine=EngineSettings(**node["engine"]),
         limit=limit,
         overrides=tuple(o for o in rest if is_of_annotators(o)),
-        track=bool(node["tracking"]["enabled"]),
-        tracking_uri=node["tracking"]["uri"],
+        tracking=Tracking(**node["tracking"]),
         suite=choice(rest, "suite", "default"),
         marks=_marks(node["marks"]),
         models_named="model" in chosen,

@@ -60,7 +60,7 @@ def report(
         hint = "installed" if present else f"pip install 'cxr-reportcard[{extra}]'"
         lines.append((f"extra [{extra}]", "ok" if present else "--", hint))
     lines.append(("results", *_writable(run.results_dir)))
-    lines.append(("mlflow", "ok" if run.track else "--", tracking_uri(run)))
+    lines.append(("mlflow", "ok" if run.tracking.enabled else "--", tracking_uri(run)))
     able = True
     for plugin in run.datasets:
         try:
