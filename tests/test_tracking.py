@@ -45,6 +45,7 @@ def test_a_run_is_logged_and_updated_in_place(tmp_path: Path, mini_data: Path) -
     saved = json.loads(
         next(results.glob("scores/*/random*/reportcard/rouge/scores.json")).read_text()
     )
+    entry = saved["keys"]["rouge.rouge_l"]
     assert metrics["lexical/rouge.rouge_l"] == pytest.approx(
         saved["keys"]["rouge.rouge_l"]["value"]
     )
@@ -56,7 +57,6 @@ def test_a_run_is_logged_and_updated_in_place(tmp_path: Path, mini_data: Path) -
     files = {f.path for f in client.list_artifacts(child.info.run_id)}  # type: ignore[attr-defined]
     assert {"card.json", "scores.json", "predictions.json"} <= files
     note = tags["mlflow.note.content"]
-    entry = saved["keys"]["rouge.rouge_l"]
     assert f"**{entry['value']:.3f}** [{entry['ci_low']:.3f}, {entry['ci_high']:.3f}]" in note
     assert entry["signature"] in note
     experiment = child.info.experiment_id  # type: ignore[attr-defined]
