@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.api import Json
 from harness.cohort import Cohort
-from harness.groups import group_of
+from harness.groups import GROUPS, group_of
 from harness.predict import System, predictions_dir
 from harness.scoring import scores_dir
 from harness.settings import RunConfig
@@ -73,7 +73,7 @@ def params(config: RunConfig, system: System) -> dict[str, str]:
 def metrics(files: list[Json]) -> dict[str, float]:
     """Values, intervals and bounds by group; studies behind each headline; counts."""
     found: dict[str, float] = {}
-    for file in files:
+    for file in sorted(files, key=lambda f: GROUPS.index(group_of(f))):
         headline = file.get("headline") or list(file["keys"])
         group = group_of(file)
         for name, entry in file["keys"].items():
@@ -92,7 +92,9 @@ def metrics(files: list[Json]) -> dict[str, float]:
                     if entry.get(field) is not None
                 }
     counts = files[0]["counts"] if files else {}
-    return found | {f"studies/{name}": value for name, value in counts.items()}
+    found |= {f"studies/{name}": value for name, value in counts.items()}
+    # The page lists them as they come: headlines first, then studies, then details.
+    return dict(sorted(found.items(), key=lambda m: ("/details/" in m[0], "studies/" in m[0])))
 
 
 def cohort_tags(config: RunConfig, cohort: Cohort) -> dict[str, str]:
