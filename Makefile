@@ -70,7 +70,7 @@ $(BIN)/.docs: $(BIN)/.ready
 	@touch $@
 
 docs: $(BIN)/.docs ## build the documentation into site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 doctor: setup ## what is here, what is missing
 	@$(BIN)/reportcard doctor $(ARGS)

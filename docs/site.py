@@ -39,6 +39,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             return match.group()
         if files.get_file_from_path(f"{path}/README.md") is not None:
             return f"[{words}]({address.rstrip('/')}/README.md)"
+        # The README's own folder is the root; a target that is nowhere stays, and fails the build.
+        places = [ROOT / "docs" / path, *([ROOT / path] if page.file.src_uri == "index.md" else [])]
+        if not any(place.exists() for place in places):
+            return match.group()
         return words if words.startswith("`") else f"`{words}`"
 
     return LINK.sub(inside, markdown)
