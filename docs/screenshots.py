@@ -120,10 +120,13 @@ def shot(page: Any, address: str, ready: str, path: Path) -> None:
 
 def tidy(page: Any) -> None:
     """Close the assistant's panel and the pop-ups in the way; unfold the note."""
-    for words in ("Got it", "Close", "Dismiss", "Not now", "Skip", "Show more"):
+    for words in ("Got it", "Close", "Dismiss", "Not now", "Skip"):
         for button in page.get_by_role("button", name=words).all():
             with suppress(Exception):
                 button.click(timeout=1500)
+    for link in page.get_by_text("Show more", exact=True).all():
+        with suppress(Exception):
+            link.click(timeout=1500)
 
 
 if __name__ == "__main__":
