@@ -7,7 +7,7 @@ ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASE
 DOTTED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring .,$(firstword $(subst =, ,$(word)))),'$(word)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu benchmark test test-clinical lint bench validate-labeler audit judge new-model check dashboard doctor clean
+.PHONY: help setup setup-gpu benchmark test test-clinical lint bench validate-labeler audit judge new-model check dashboard docs doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -64,6 +64,13 @@ check: setup ## does a model keep the contract, and look at its image? (MODEL= O
 
 dashboard: setup ## serve the MLflow runs on 127.0.0.1
 	@$(BIN)/reportcard dashboard
+
+$(BIN)/.docs: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(BIN)/.docs ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 doctor: setup ## what is here, what is missing
 	@$(BIN)/reportcard doctor $(ARGS)

@@ -324,7 +324,7 @@ def _listed(text: str | None) -> list[str]:
 
 
 def _dashboard(arguments: argparse.Namespace) -> int:
-    from harness.tracking import serve
+    from harness.tracking.server import serve
 
     return serve(_config(arguments), arguments.port, _say)
 

@@ -24,9 +24,9 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.groups import groups_of
 from harness.settings import Plugin
 from harness.store import digest, write_json
+from harness.subgroups import groups_of
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from harness.settings import (
     RunConfig,
     Shard,
     Stats,
+    Tracking,
 )
 
 RESERVED = ("plugin", "name", "label")
@@ -79,8 +80,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         limit=limit,
         shard=None if node["shard"] is None else Shard.parse(str(node["shard"])),
         overrides=tuple(o for o in rest if is_of_annotators(o)),
-        track=bool(node["tracking"]["enabled"]),
-        tracking_uri=node["tracking"]["uri"],
+        tracking=Tracking(**node["tracking"]),
         suite=choice(rest, "suite", "default"),
         marks=_marks(node["marks"]),
         models_named="model" in chosen,

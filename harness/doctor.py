@@ -66,7 +66,7 @@ def report(
         answers, words = cluster.look_at(address)
         lines.append(("ray cluster", "ok" if answers else "missing", words))
     lines.append(("results", *_writable(run.results_dir)))
-    lines.append(("mlflow", "ok" if run.track else "--", tracking_uri(run)))
+    lines.append(("mlflow", "ok" if run.tracking.enabled else "--", tracking_uri(run)))
     able = True
     for plugin in run.datasets:
         try:

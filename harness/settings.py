@@ -134,6 +134,24 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Tracking:
+    """What MLflow is told (harness/tracking). traces, predictions: how many are shown per run."""
+
+    enabled: bool = True
+    uri: str | None = None
+    traces: int = 20
+    predictions: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("traces", "predictions"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ReportCardError(
+                    f"tracking.{name} must be a whole number from 0 up, not {value!r}."
+                )
+
+
+@dataclass(frozen=True)
 class Marks:
     """How a user's segmentation masks are shown to a model (harness/marks.py)."""
 
@@ -164,8 +182,7 @@ class RunConfig:
     engine: EngineSettings = field(default_factory=EngineSettings)
     limit: int | None = None
     overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
-    track: bool = True
-    tracking_uri: str | None = None
+    tracking: Tracking = field(default_factory=Tracking)
     suite: str = "default"
     marks: Marks | None = None  # None: images as they are
     shard: Shard | None = None  # of `predict` alone

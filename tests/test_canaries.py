@@ -204,3 +204,37 @@ def test_no_text_of_a_real_format_leaves_its_places(
     assert "predictions" in held
     assert list(results.glob("scores/*/fixed_normal_report@*/*/bleu/scores.json"))
     assert list(results.glob("**/*.html"))
+
+
+def test_traces_and_notes_of_closed_data_hold_numbers_only(
+    plugins: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A judge that answers well and quotes what it read where RadFact lets it."""
+    mlflow = pytest.importorskip("mlflow", reason="the [mlflow] extra is not installed")
+    results = tmp_path / "results"
+
+    def quoting(request: dict[str, Any]) -> str:
+        said = request["messages"][-1]["content"]
+        if "candidate" in said and "reference" in said:
+            counts = dict.fromkeys("ABCDEF", 1)
+            return json.dumps({"significant": counts, "insignificant": counts})
+        return json.dumps({"phrases": [said], "status": "entailment", "evidence": [said]})
+
+    with ScriptedJudge(quoting) as server:
+        judged = ["judge=local", f"judge.base_url={server.base_url}"]
+        words = ["run", *plugins, "model=leaky", "dataset=closed", f"results_dir={results}"]
+        assert main([*words, "metrics=chexprompt,radfact", *judged]) == 0
+    assert places(results, CANARY) <= {"predictions", "cache"}
+    assert not list(results.glob("mlartifacts/**/predictions.json"))
+    client = mlflow.MlflowClient(f"sqlite:///{results / 'mlflow.db'}")
+    (experiment,) = [e for e in client.search_experiments() if e.name != "Default"]
+    traces = client.search_traces(locations=[experiment.experiment_id])
+    assert traces
+    questions = [s for t in traces for s in t.data.spans if s.name == "chexprompt"]
+    assert questions
+    for question in questions:
+        assert question.outputs["verdict"]["significant"]["A"] == 1
+        assert "messages" not in question.inputs
+        assert "answers" not in question.outputs
+    for trace in traces:
+        assert all(f"s{i}" not in json.dumps(trace.data.spans[0].inputs) for i in range(4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 
@@ -98,6 +99,36 @@ def test_commands_in_the_pages_exist(page: Path) -> None:
             assert verb in verbs, f"{page}: {verb}"
         for target in re.findall(r"^make (\S+)", block, re.MULTILINE):
             assert target in targets, f"{page}: {target}"
+
+
+def test_the_readme_scores_a_file_of_predictions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command as it stands there, but for the labeler, which needs an extra."""
+    (block, *_) = (b for b in code_blocks(ROOT / "README.md", "sh") if "evaluate" in b)
+    words = block.replace(",f1_chexpert_rules", "").split()
+    monkeypatch.chdir(tmp_path)
+    pair = {"study_id": "s1", "candidate": "No effusion.", "reference": "No effusion."}
+    Path("pairs.jsonl").write_text(json.dumps(pair), encoding="utf-8")
+    assert words[0] == ".venv/bin/reportcard"
+    assert main(words[1:]) == 0
+    assert "rouge.rouge_l" in Path("out.json").read_text(encoding="utf-8")
+
+
+def test_words_of_the_readme_are_names_that_exist() -> None:
+    """MODEL=…, DATASET=…, SUITE=…, model=…, dataset=… of its commands; my_… are the reader's."""
+    for block in code_blocks(ROOT / "README.md", "sh"):
+        for group, given in re.findall(r"\b(model|dataset|suite)=(\w+)", block, re.IGNORECASE):
+            if not given.startswith("my_"):
+                assert given in config.names(group.lower()), f"{group}={given}"
+
+
+def test_the_site_lists_every_page() -> None:
+    """`make docs` is strict; this needs no mkdocs."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
+    listed = set(re.findall(r"[\w/-]+\.md", nav))
+    pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
+    assert listed == {*pages, "index.md"}
 
 
 def test_every_metric_and_dataset_has_a_page() -> None:

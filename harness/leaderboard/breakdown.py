@@ -21,7 +21,6 @@ from functools import partial
 import numpy as np
 
 from harness.api import Array, Json
-from harness.groups import in_order
 from harness.score import Scorer
 from harness.stats import (
     Centre,
@@ -32,6 +31,7 @@ from harness.stats import (
     estimate,
     mask_unscored,
 )
+from harness.subgroups import in_order
 
 FEW = 20  # studies below which an interval says more of the bootstrap than of the model
 PARTS = ("f1", "precision", "recall", "specificity", "support")

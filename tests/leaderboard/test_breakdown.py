@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness.groups import groups_of
 
 from harness import config
 from harness.api import (
@@ -25,7 +26,6 @@ from harness.api import (
     Study,
 )
 from harness.cohort import Cohort
-from harness.groups import groups_of
 from harness.leaderboard import breakdown, details, reports
 from harness.leaderboard.tables import collect
 from harness.rows import load_rows

@@ -1,0 +1,48 @@
+"""A hook of mkdocs.yml: the README is the site's first page, and source files link to the code.
+
+The README and the pages are written for GitHub, where a link is relative to its file. In the site
+the README stands in docs/, and what lies outside of docs/ is on no page: such links are made plain
+words in code, so that the strict build finds no broken one.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    from mkdocs.structure.files import File
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    # Of links and pictures alike: docs/x.md is x.md here.
+    text = re.sub(r"\]\(docs/", "](", text)
+    files.append(File.generated(config, "index.md", content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def inside(match: re.Match[str]) -> str:
+        words, target = match.groups()
+        address = target.partition("#")[0]
+        if "://" in target or not address:
+            return match.group()
+        path = posixpath.normpath(posixpath.join(folder, address))
+        if files.get_file_from_path(path) is not None:
+            return match.group()
+        if files.get_file_from_path(f"{path}/README.md") is not None:
+            return f"[{words}]({address.rstrip('/')}/README.md)"
+        # The README's own folder is the root; a target that is nowhere stays, and fails the build.
+        places = [ROOT / "docs" / path, *([ROOT / path] if page.file.src_uri == "index.md" else [])]
+        if not any(place.exists() for place in places):
+            return match.group()
+        return words if words.startswith("`") else f"`{words}`"
+
+    return LINK.sub(inside, markdown)
