@@ -15,11 +15,12 @@ from typing import Any
 from harness.annotate import cache_folder, item_of
 from harness.api import Annotator, Custody, Json, JudgedAnnotator, Pair
 from harness.cohort import Cohort
-from harness.predict import System, predictions_dir, read_reports
+from harness.predict import System, predictions_dir
 from harness.progress import quiet
 from harness.references import References
 from harness.score import open_metrics
 from harness.settings import RunConfig
+from harness.slices import Slices
 from harness.store import digest
 from harness.tracking.witness import Exchange, Witness
 
@@ -71,8 +72,8 @@ class Evidence:
     def _sampled(self, system: System, most: int) -> list[tuple[int, Pair]]:
         """(position, pair) of the first draw, chosen by the digest of the study's id."""
         folder = predictions_dir(self.config.results_dir, self.cohort, system)
-        draws = read_reports(folder)
-        pairs = self.references.runs(draws[:1])[0]
+        slices = Slices(folder, self.references)
+        pairs = [pair for draw, _, part in slices() if draw == 0 for pair in part]
         order = sorted(enumerate(pairs, 1), key=lambda p: digest(["shown", p[1].study_id]))
         return sorted(order[:most], key=lambda p: p[0])
 

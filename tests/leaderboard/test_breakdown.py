@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness.groups import groups_of
 
 from harness import config
 from harness.api import (
@@ -32,6 +31,7 @@ from harness.rows import load_rows
 from harness.score import open_metrics
 from harness.scoring import Scoring
 from harness.stats import Resampler
+from harness.subgroups import groups_of
 from tests.leaderboard.test_leaderboard import Bench, edit
 
 SAID = (
