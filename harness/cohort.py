@@ -24,6 +24,7 @@ from harness.api import (
     Step,
     Study,
 )
+from harness.groups import groups_of
 from harness.settings import Plugin
 from harness.store import digest, write_json
 
@@ -52,6 +53,10 @@ class Cohort:
     @property
     def folder(self) -> str:
         return f"{self.name}@{self.fingerprint[:8]}"
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        return groups_of(self.test)
 
     @cached_property
     def overlap(self) -> Json:
@@ -101,6 +106,7 @@ class Cohort:
             ],
             "notes": [note for note in self.notes if not note.startswith("text only")],
             "studies": [[study.study_id, study_digest(study)[:16]] for study in self.test],
+            "groups": self.groups,  # labels, in the order of the studies
         }
 
     def save(self, results_dir: Path) -> Path:

@@ -5,6 +5,7 @@ scores/<cohort>@<fp8>/<label>@<fp8>/<protocol>/<metric>/
                   number of each study's patient, where a patient has several
     scores.json   value, interval, n, unscored and signature per key; why each unscored study is;
                   or, for a metric that could not run, `not_run` and the reason
+Beside the metrics lies details.json (harness/leaderboard/details.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from harness.api import (
 from harness.cohort import Cohort
 from harness.engines.engine import Engine
 from harness.engines.local import explain
+from harness.leaderboard import details
 from harness.predict import System, image_failures, is_done, predictions_dir, read_reports
 from harness.progress import quiet
 from harness.references import References
@@ -124,8 +126,14 @@ class Scoring:
     def run(self, system: System) -> int:
         """Score one finished run; returns how many score files were written anew."""
         stale = [scorer for scorer in self.scorers if self._stale(system, scorer)]
-        if not stale:
-            return 0
+        if stale:
+            self._write(system, stale)
+        source = predictions_dir(self.results_dir, self.cohort, system)
+        folder = scores_dir(self.results_dir, self.cohort, system, self.protocol.name, "")
+        details.update(folder, source, self.cohort, self.references, self.setting, self.scorers)
+        return len(stale)
+
+    def _write(self, system: System, stale: Sequence[Scorer]) -> None:
         draws, counts = self._draws(system)
         for scorer in stale:
             reason, folder = self._reason(scorer), self._folder(system, scorer)
@@ -170,7 +178,6 @@ class Scoring:
             write_json(
                 folder / "scores.json", {**about, "rows_sha256": digest_of_rows, "keys": keys}
             )
-        return len(stale)
 
     def _score(self, scorer: Scorer, draws: list[list[Pair]]) -> tuple[Array, Json, Json]:
         """Rows, entries, and what is to be said of studies without a score."""

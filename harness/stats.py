@@ -52,14 +52,15 @@ class Resampler:
 
     def totals(self, rows: Array) -> Array:
         """Replicate sums W @ rows: (n, k) → (resamples, k)."""
-        return np.concatenate([block @ rows for block in self._blocks()])
+        return np.concatenate([block @ rows for block in self.blocks()])
 
     @property
     def weights(self) -> Array:
         """W itself, (resamples, n): how often each study stands in each resample."""
-        return np.concatenate(list(self._blocks()))
+        return np.concatenate(list(self.blocks()))
 
-    def _blocks(self) -> Iterator[Array]:
+    def blocks(self) -> Iterator[Array]:
+        """W in blocks of resamples."""
         if self.resamples * self.n * 8 <= KEEP_BYTES:
             yield self._kept
         else:
@@ -88,6 +89,26 @@ class Resampler:
             yield weights.astype(np.float64)
 
 
+@dataclass(frozen=True)
+class Subgroup:
+    """The resamples of a whole cohort, of which only some studies count.
+
+    A subgroup's size varies from resample to resample, as it would from cohort to cohort, and
+    subgroups, metrics and models stay paired. studies: their places in the cohort.
+    """
+
+    whole: Resampler
+    studies: npt.NDArray[np.int64]
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.whole.recipe
+
+    def totals(self, rows: Array) -> Array:
+        """Replicate sums of the subgroup's own rows: (len(studies), k) → (resamples, k)."""
+        return np.concatenate([b[:, self.studies] @ rows for b in self.whole.blocks()])
+
+
 def clusters_of(patients: Sequence[str]) -> Clusters | None:
     """Patient ids → cluster numbers in order of first appearance; None when all differ."""
     numbers: dict[str, int] = {}
@@ -114,7 +135,7 @@ class Estimate:
 def estimate(
     rows: Array,
     scores: Scores,
-    resampler: Resampler,
+    resampler: Resampler | Subgroup,
     confidence: float = 0.95,
     centre: Centre = "point",
 ) -> dict[str, Estimate]:
@@ -140,7 +161,9 @@ def estimate(
     return found
 
 
-def replicate_scores(rows: Array, scores: Scores, resampler: Resampler) -> dict[str, Array]:
+def replicate_scores(
+    rows: Array, scores: Scores, resampler: Resampler | Subgroup
+) -> dict[str, Array]:
     """Bootstrap replicates per key, averaged over draws: (draws, n, k) → (resamples,) each."""
     draws, n, k = rows.shape
     flat = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(n, draws * k)

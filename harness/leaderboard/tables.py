@@ -6,22 +6,22 @@ that says why, and the order of the rows is computed from the values on every bu
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.api import Json, ReportCardError
 from harness.checking.saved import vision_of
+from harness.leaderboard.disclosures import Disclosures
+from harness.leaderboard.files import runs, score_files
 from harness.leaderboard.published import published
+from harness.leaderboard.ranks import mark_ranks
 from harness.leaderboard.ties import mark_ties
 from harness.score import Scorer
 from harness.store import digest, read_json
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
+VALUE = ("value", "ci_low", "ci_high")
 COHORT_FIELDS = (
     *("dataset", "data_class", "licence", "unit", "n_studies", "n_patients", "n_images"),
     *("views", "attrition", "overlap", "notes"),
@@ -31,18 +31,6 @@ COUNTS = (
     *("cohort", "excluded_empty_reference", "evaluated", "failed", "empty_candidates"),
     "unique_candidates",
 )
-RUN_FIELDS = ("cohort", "protocol", "model")
-SAFE_NAME = re.compile(r"(?!\.\.?$)[^/\\\0]+")
-NUMBERS = ("value", "ci_low", "ci_high", "spread")
-
-
-@dataclass(frozen=True, order=True)
-class Run:
-    """A model on a cohort under a protocol, by the names of its folders."""
-
-    cohort: str
-    protocol: str
-    model: str
 
 
 def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()) -> Json:
@@ -53,13 +41,8 @@ def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Score
     scorers: metrics that are open already; others are opened by name when ties need them.
     Raises ReportCardError naming the file when one is damaged, or when there are no scores.
     """
-    listed = results_dir / "current.json"
-    if everything or not listed.is_file():
-        runs: Iterable[Run] = _on_disk(results_dir)
-    else:
-        runs = _listed(listed)
     boards: dict[tuple[str, str], list[str]] = {}
-    for run in sorted(set(runs)):
+    for run in runs(results_dir, everything):
         boards.setdefault((run.cohort, run.protocol), []).append(run.model)
     if not boards:
         raise ReportCardError(f"No scores in {results_dir / 'scores'}. Run: reportcard run")
@@ -68,30 +51,12 @@ def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Score
         for (cohort, protocol), models in boards.items()
     ]
     mark_ties(results_dir, built, scorers)
+    mark_ranks(results_dir, built, scorers)
     return {"version": MODEL_VERSION, "boards": built, "published": published()}
 
 
-def _on_disk(results_dir: Path) -> Iterator[Run]:
-    for path in (results_dir / "scores").glob("*/*/*/*/scores.json"):
-        cohort, model, protocol, _, _ = path.parts[-5:]
-        yield Run(cohort, protocol, model)
-
-
-def _listed(path: Path) -> Iterator[Run]:
-    runs = read_json(path).get("runs")
-    if not isinstance(runs, list):
-        raise ReportCardError(f"{path}: no list 'runs'. Delete it to show every run on disk.")
-    for run in runs:
-        names = [run.get(k) if isinstance(run, dict) else None for k in RUN_FIELDS]
-        # A name becomes part of a path: it must not lead out of the results folder.
-        safe = [n for n in names if isinstance(n, str) and SAFE_NAME.fullmatch(n)]
-        if len(safe) < len(RUN_FIELDS):
-            raise ReportCardError(f"{path}: not a run: {run}. Run: reportcard score")
-        yield Run(*safe)
-
-
 def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str]) -> Json:
-    found = {model: _score_files(results_dir, cohort, model, protocol) for model in models}
+    found = {model: score_files(results_dir, cohort, model, protocol) for model in models}
     columns = _columns(list(found.values()))
     labels = Counter(model.rpartition("@")[0] for model in models)
     rows = []
@@ -107,6 +72,7 @@ def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str])
                 "vision": vision_of(results_dir, model),  # what `reportcard check` found, or None
                 **_counted(files),
                 "cells": {c["key"]: _cell(files, c, label) for c in columns},
+                "rank": None,  # mark_ranks fills it in
                 "score_files": {
                     m: {k: f[k] for k in ("rows_sha256", "stats", "metric_fingerprint") if k in f}
                     for m, f in files.items()
@@ -114,6 +80,13 @@ def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str])
             }
         )
         rows[-1]["status"] = _status(rows[-1])
+        about = Disclosures(
+            results_dir / "predictions" / cohort / model,
+            results_dir / "scores" / cohort / model / protocol,
+            files,
+        )
+        wanted: list[str] = next((f["primary"] for f in files.values() if "primary" in f), [])
+        rows[-1] |= about.of(rows[-1]["cells"], rows[-1]["counts"], wanted)
     primary = _primary(columns, found.values())
     return {
         "id": f"{cohort}/{protocol}",
@@ -143,50 +116,6 @@ def rank_key(row: Json, column: Json | None) -> tuple[bool, bool, float, str]:
         0.0 if value is None else sign * value,
         row["model"],
     )
-
-
-def _score_files(results_dir: Path, cohort: str, model: str, protocol: str) -> dict[str, Json]:
-    """Metric label → content of scores.json, in the order of the labels."""
-    folder = results_dir / "scores" / cohort / model / protocol
-    return {
-        path.parent.name: _score_file(path, cohort, model)
-        for path in sorted(folder.glob("*/scores.json"))
-    }
-
-
-def _score_file(path: Path, cohort: str, model: str) -> Json:
-    saved = read_json(path)
-    try:
-        for kind, folder in (("cohort", cohort), ("model", model)):
-            if f"{saved[kind]}@{saved[f'{kind}_fingerprint'][:8]}" != folder:
-                raise ValueError(f"it belongs to another {kind}")
-        for key, entry in saved["keys"].items():
-            for name in NUMBERS:
-                number = entry.get(name)
-                if not (number is None or _is_finite(number)):
-                    raise ValueError(f"{key}.{name} is not a finite number")
-            if "not_run" not in saved:
-                _require(entry, ("value", "n", "unscored", "direction", "signature"), key)
-        if "not_run" not in saved:
-            _require(saved, ("metric_fingerprint", "rows_sha256", "stats", "counts"), "the file")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ReportCardError(
-            f"{path} is damaged ({what}). Delete it and run: reportcard score"
-        ) from None
-    return saved
-
-
-def _is_finite(number: Any) -> bool:
-    return (
-        isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-    )
-
-
-def _require(value: Json, names: Iterable[str], where: str) -> None:
-    for name in names:
-        if name not in value:
-            raise ValueError(f"{where} has no {name}")
 
 
 def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
@@ -242,7 +171,7 @@ def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
         *("value", "ci_low", "ci_high", "n", "unscored", "bounds", "draws", "spread"),
         *("signature", "caveat"),
     )
-    cell = {name: entry.get(name) for name in names if name in entry or name in NUMBERS[:3]}
+    cell = {name: entry.get(name) for name in names if name in entry or name in VALUE}
     if "not_run" in saved:
         cell |= {"value": None, "ci_low": None, "ci_high": None, "not_run": str(saved["not_run"])}
         if saved.get("not_applicable"):

@@ -15,12 +15,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from harness import config
-from harness.api import Array, Json, ReportCardError
-from harness.rows import load_rows
-from harness.score import Scorer, open_metrics
+from harness.api import Array, Json
+from harness.leaderboard.resamples import (
+    ROUNDING,
+    Samplers,
+    check_rows_file,
+    competes,
+    folder_of,
+    load,
+    recipe_of,
+    saved_in,
+    scorer_of,
+)
+from harness.score import Scorer
 from harness.stats import (
     Resampler,
     Scores,
@@ -28,11 +36,7 @@ from harness.stats import (
     in_common,
     replicate_scores,
 )
-from harness.store import canonical, digest, file_digest, read_json
-
-CACHE = Path("leaderboard") / "leaderboard.json"
-# Two systems with the same answers differ by rounding at most; that is a tie, not a difference.
-ROUNDING = 1e-12
+from harness.store import digest
 
 
 def mark_ties(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = ()) -> None:
@@ -41,7 +45,7 @@ def mark_ties(results_dir: Path, boards: Sequence[Json], scorers: Sequence[Score
     difference: [low, high] of this row less the best one. A column whose ties cannot be computed
     gets `ties_unknown`, a sentence. Raises ReportCardError for rows that are not those scored.
     """
-    saved = _saved(results_dir)
+    saved = saved_in(results_dir, "ties")
     for board in boards:
         samplers = Samplers()
         board["ties"] = {}
@@ -79,18 +83,13 @@ def _contains_zero(interval: Sequence[float]) -> bool:
 
 def best_row(rows: Sequence[Json], column: Json) -> Json | None:
     """The best measured row that is not a ceiling; between equals the first by name."""
-    rows = [row for row in rows if _competes(row, column)]
+    rows = [row for row in rows if competes(row, column)]
     sign = -1 if column["direction"] == "higher" else 1
     return min(
         rows,
         key=lambda row: (sign * row["cells"][column["key"]]["value"], row["model"]),
         default=None,
     )
-
-
-def _competes(row: Json, column: Json) -> bool:
-    cell = row["cells"][column["key"]]
-    return row["kind"] != "ceiling" and cell["value"] is not None and not cell.get("other_version")
 
 
 def _metric_ties(
@@ -103,16 +102,15 @@ def _metric_ties(
 ) -> Json | str:
     """{"inputs", "keys": {key: {"best", "intervals"}}}, or a sentence why it cannot be had."""
     metric, fingerprint = columns[0]["metric"], columns[0]["metric_fingerprint"]
-    rows = [row for row in board["rows"] if any(_competes(row, c) for c in columns)]
+    rows = [row for row in board["rows"] if any(competes(row, c) for c in columns)]
     best = {c["key"]: best_row(board["rows"], c) for c in columns}
     if len(rows) < 2:
         keys = {k: {"best": row and row["model"], "intervals": {}} for k, row in best.items()}
         return {"inputs": None, "keys": keys}
     files = {row["model"]: row["score_files"][metric] for row in rows}
     for model, file in files.items():
-        _check_rows_file(_folder(results_dir, board, model, metric), file["rows_sha256"])
-    # Intervals of one column come from one set of weights, also where runs were scored apart.
-    stats = max((f["stats"] for f in files.values()), key=lambda s: (s["resamples"], canonical(s)))
+        check_rows_file(folder_of(results_dir, board, model, metric), file["rows_sha256"])
+    stats = recipe_of(files.values())
     inputs = digest(
         {
             "ties": 2,  # version of this computation
@@ -125,29 +123,21 @@ def _metric_ties(
     known: Json = saved.get(board["id"], {}).get(metric, {})
     if known.get("inputs") == inputs and set(known.get("keys", {})) >= set(best):
         return known
-    scorer = _scorer(metric, fingerprint, board["protocol"], scorers)
+    scorer = scorer_of(metric, fingerprint, board["protocol"], scorers)
     if isinstance(scorer, str):
         return scorer
-    loaded: dict[str, Array] = {}
-    first: list[str] | None = None
-    for model in files:
-        folder = _folder(results_dir, board, model, metric)
-        ids, matrix, clusters = load_rows(folder)
-        first = first or ids
-        if ids != first:
-            raise ReportCardError(f"{folder / 'rows.npz'} has other studies than its board.")
-        if clusters is None and stats["unit"] != "study":
-            return "its studies are grouped by patient and rows.npz does not say how"
-        sampler = samplers.get(len(ids), stats, clusters)
-        loaded[model] = matrix
-    pairs = _Pairs(loaded, scorer.metric.scores, sampler, stats["confidence"])
+    loaded = load(results_dir, board, metric, files, stats, samplers)
+    if isinstance(loaded, str):
+        return loaded
+    matrices, sampler = loaded
+    pairs = _Pairs(matrices, scorer.metric.scores, sampler, stats["confidence"])
     keys = {}
     for column in columns:
         top = best[column["key"]]
         intervals = {
             row["model"]: pairs.interval(row["model"], top["model"], column["name"])
             for row in rows
-            if top is not None and _competes(row, column)
+            if top is not None and competes(row, column)
         }
         keys[column["key"]] = {"best": top and top["model"], "intervals": intervals}
     return {"inputs": inputs, "keys": keys}
@@ -187,59 +177,3 @@ class _Pairs:
             found = replicate_scores(self._rows[model], self._scores, self._sampler)
             self._replicates[model] = found
         return self._replicates[model]
-
-
-class Samplers:
-    """Bootstrap weights of a board, drawn once per (n, recipe) and shared by its metrics."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, int, int, bytes], Resampler] = {}
-
-    def get(self, n: int, stats: Json, clusters: npt.NDArray[np.int64] | None) -> Resampler:
-        groups = b"" if clusters is None else clusters.tobytes()
-        key = (n, stats["resamples"], stats["seed"], groups)
-        if key not in self._made:
-            self._made[key] = Resampler(n, stats["resamples"], stats["seed"], clusters)
-        return self._made[key]
-
-
-def _scorer(
-    metric: str, fingerprint: str, protocol: str, scorers: Sequence[Scorer]
-) -> Scorer | str:
-    """The metric that made these rows: only its own `scores` may read their columns."""
-    for scorer in scorers:
-        if scorer.fingerprint == fingerprint:
-            return scorer
-    try:
-        plugins = config.load_metrics([metric], config.load_protocol(protocol))
-        found = open_metrics(plugins)[0]
-    except ReportCardError as error:
-        return str(error)
-    if found.fingerprint != fingerprint:
-        return f"{metric} has changed since these rows were scored"
-    return found
-
-
-def _folder(results_dir: Path, board: Json, model: str, metric: str) -> Path:
-    cohort: str = board["cohort_folder"]
-    protocol: str = board["protocol"]
-    return results_dir / "scores" / cohort / model / protocol / metric
-
-
-def _check_rows_file(folder: Path, sha256: str) -> None:
-    path = folder / "rows.npz"
-    if not path.is_file() or file_digest(path) != sha256:
-        raise ReportCardError(
-            f"{path} is not the file that {folder / 'scores.json'} was written for."
-            " Run: reportcard score"
-        )
-
-
-def _saved(results_dir: Path) -> dict[str, Json]:
-    """Board id → the ties of the last build; nothing where that file is absent or damaged."""
-    path = results_dir / CACHE
-    try:
-        boards = read_json(path)["boards"] if path.is_file() else []
-        return {board["id"]: board["ties"] for board in boards}
-    except (ReportCardError, KeyError, TypeError):
-        return {}  # a cache: the rows that it was made from are still there
