@@ -104,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
     )
     dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=5000)
+    serve = verb("serve", "the leaderboard and its study viewer on 127.0.0.1")
+    serve.add_argument("--port", type=int, default=8104)
     for sub in (run, predict, generate):
         sub.add_argument(
             "--exact-buckets",

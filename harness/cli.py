@@ -308,5 +308,11 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     return serve(_config(arguments), arguments.port, _say)
 
 
+def _serve(arguments: argparse.Namespace) -> int:
+    from harness.leaderboard.serving import serve
+
+    return serve(_config(arguments).results_dir, arguments.port, _say)
+
+
 if __name__ == "__main__":
     sys.exit(main())

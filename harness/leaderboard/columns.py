@@ -89,7 +89,7 @@ def _rank(board: Json) -> list[Json]:
     tip = (
         f"Place by {board['primary']}: the interval that the joint bootstrap of all systems leaves"
         " open. Systems that share a place are not told apart. P: share of resamples in which the"
-        " system comes first. Floors and ceilings have no rank."
+        " system comes first. Floors are ranked along, so that a model they beat cannot win."
     )
     return [_plain("rank", RANKED, "lower", tip, _rank_cell)]
 
@@ -101,6 +101,7 @@ def _rank_cell(row: Json) -> Json:
     low, high, top = rank["low"], rank["high"], rank.get("p_top")
     text = f"{low}" if low == high else f"{low}–{high}"
     lines = [] if top is None else [f"P(first) {percent(top)}"]
+    lines += ["a floor"] if rank.get("floor") else []
     return fact(text, low + high / 1000, lines=lines)
 
 

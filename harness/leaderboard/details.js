@@ -12,40 +12,41 @@ const facts = (pairs) => make("dl", { class: "facts" },
 
 const span = (low, high) => (typeof low === "number" && typeof high === "number" ? `[${fixed(low)}, ${fixed(high)}]` : "–");
 
-const findings = (given) => {
-  const rows = Array.isArray(given) ? given : given?.rows ?? given?.findings ?? [];
-  const source = (Array.isArray(given) ? null : given?.source ?? given?.metric) ?? null;
-  if (!rows.length) return [];
-  return [source && make("p", { class: "soft" }, "Labels read by ", bdi(source), "."),
-    plainTable(["Finding", { text: "In references", num: 1 }, { text: "Predicted", num: 1 }, { text: "Precision", num: 1 },
-      { text: "Recall", num: 1 }, { text: "F1", num: 1 }, "Interval"],
-    rows.map((f) => [f.name, whole(f.support), whole(f.predicted), fixed(f.precision), fixed(f.recall), fixed(f.f1), span(f.f1_low, f.f1_high)]))];
-};
+const findings = (rows, source) => (rows?.length ? [
+  source && make("p", { class: "soft" }, "Labels of ", bdi(source), "; counts are means over draws."),
+  plainTable("Findings", ["Finding", { text: "In references", num: 1 }, { text: "Predicted", num: 1 }, { text: "Precision", num: 1 },
+    { text: "Recall", num: 1 }, { text: "F1", num: 1 }, "Interval"],
+  rows.map((f) => [f.name, whole(f.support), whole(f.predicted), fixed(f.precision), fixed(f.recall), fixed(f.f1), span(f.f1_low, f.f1_high)])),
+] : []);
 
 const subgroups = (groups) => Object.entries(groups ?? {}).flatMap(([name, values]) => {
   const keys = [...new Set(values.flatMap((value) => Object.keys(value.cells ?? {})))];
   if (!values.length) return [];
-  return [make("h4", {}, bdi(name)), plainTable(
+  return [make("h4", {}, bdi(name)), plainTable(`Subgroups by ${name}`,
     ["Value", { text: "n", num: 1 }, ...keys.map((key) => ({ text: key, num: 1 }))],
     values.map((value) => [value.value, whole(value.n), ...keys.map((key) => {
       const cell = value.cells?.[key];
-      return cell ? `${fixed(cell.value)} ${cell.ci_low == null ? "" : span(cell.ci_low, cell.ci_high)}` : "–";
+      return cell ? make("span", {}, fixed(cell.value), make("small", {}, cell.ci_low == null ? "" : span(cell.ci_low, cell.ci_high))) : "–";
     })]))];
 });
 
 const errors = (given) => {
   if (!given) return [];
   const prior = given.prior_comparisons_without_prior;
-  const shown = [];
-  if (typeof given.omissions === "number") shown.push(["Omissions per report", fixed(given.omissions, 2)]);
-  if (typeof given.hallucinations === "number") shown.push(["Hallucinations per report", fixed(given.hallucinations, 2)]);
-  if (prior && typeof prior.share === "number") shown.push(["Compares with a prior that does not exist", `${(100 * prior.share).toFixed(1)} % of ${whole(prior.n)} reports without a prior`]);
-  return [shown.length && facts(shown), (given.critical ?? []).length && plainTable(
+  const per = (name, key) => (typeof given[key] === "number"
+    ? [[name, `${fixed(given[key], 2)} ${given[`${key}_interval`] ? span(...given[`${key}_interval`]) : ""}`]] : []);
+  const shown = [...per("Omissions per report", "omissions"), ...per("Hallucinations per report", "hallucinations")];
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  if (typeof prior?.share === "number") {
+    const also = typeof prior.reference_share === "number" ? `; of the references ${percent(prior.reference_share)}` : "";
+    shown.push(["Compare with a prior, where none was given", `${percent(prior.share)} of ${whole(prior.n)} reports${also}`]);
+  }
+  return [shown.length && facts(shown), given.critical?.length && plainTable("Critical findings",
     ["Critical finding", { text: "Missed", num: 1 }, { text: "Invented", num: 1 }, { text: "In references", num: 1 }],
     given.critical.map((c) => [c.name, whole(c.missed), whole(c.invented), whole(c.support)]))];
 };
 
-const scores = (columns, cells) => plainTable(
+const scores = (columns, cells) => plainTable("Every key",
   ["Key", { text: "Value", num: 1 }, "Interval", "Less the best row", { text: "n", num: 1 }, { text: "Unscored", num: 1 }, "Signature, to cite"],
   columns.flatMap((column, i) => {
     if (!column.metric) return [];
@@ -84,7 +85,7 @@ const detailsDialog = (closed) => {
       make("p", { dir: "auto" }, row.about || "No run card: what this system is was not recorded."),
       citation(board.columns, row),
       facts(row.facts),
-      part("Findings", findings(more.findings)),
+      part("Findings", findings(more.findings, more.findings_from)),
       part("Errors", errors(more.errors)),
       part("Subgroups", subgroups(more.subgroups)),
       part("Every key", scores(board.columns, row.cells)),

@@ -20,11 +20,11 @@ const bdi = (text) => make("bdi", {}, String(text));
 const button = (text, act, properties = {}) =>
   make("button", { type: "button", ...properties, on: { click: act } }, text);
 
-/** A table with a caption-less head: headers ["text" or {text, num}], rows of nodes or text. */
-const plainTable = (headers, rows) => {
+/** A table in a box that scrolls: headers "text" or {text, num}, rows of nodes or text. */
+const plainTable = (label, headers, rows) => {
   const numeric = headers.map((header) => Boolean(header.num));
   const cell = (content, i) => make("td", { class: numeric[i] ? "num" : null }, content instanceof Node ? content : bdi(content ?? "–"));
-  return make("div", { class: "scroll" }, make("table", { class: "plain" },
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, make("table", { class: "plain" },
     make("thead", {}, make("tr", {}, headers.map((h, i) => make("th", { scope: "col", class: numeric[i] ? "num" : null }, h.text ?? h)))),
     make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell))))));
 };
@@ -32,7 +32,7 @@ const plainTable = (headers, rows) => {
 const fixed = (value, places = 3) =>
   (typeof value === "number" ? value.toFixed(places).replace("-", "−") : "–");
 
-const whole = (value) => (typeof value === "number" ? value.toLocaleString("en") : "–");
+const whole = (value) => (typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 1 }) : "–");
 
 /** A button that copies what `text()` gives; nothing where the browser has no clipboard. */
 const copyButton = (text, says = "Copy") => {

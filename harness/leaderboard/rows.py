@@ -128,7 +128,7 @@ def _facts(row: Json) -> list[tuple[str, str]]:
         ("Empty answers", count(counts["empty_candidates"])),
         ("Different texts", count(counts["unique_candidates"])),
         *((f"{who} words", _quantiles(of)) for who, of in words if of),
-        *_one("Seconds per 1,000 studies", speed.get("seconds_per_1000"), ",.1f"),
+        *_one("Seconds per 1,000 studies", speed.get("seconds_per_1000"), ",.3g"),
         *_one("US dollars per 1,000 studies", cost.get("usd_per_1000"), ",.2f"),
         ("Vision use", vision_sentence(row)),
         ("Draws", count(row["draws"])),
