@@ -16,6 +16,7 @@ overrides are Hydra's key=value; the common ones:
   suite=NAME           a list of all three (conf/suite)
   limit=200            the first 200 studies only: a smoke test, on a tab of its own
   results_dir=DIR  data_dir=DIR  stats.resamples=1000  stats.seed=7  tracking=none
+  text=on              reports of data that is not open in the study viewer too, in private files
   judge=local judge.KEY=VALUE   who judges CheXprompt and RadFact (conf/judge; make judge)
   model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME;
                        with weights: weights base max_new_tokens dtype device batch_size sampling

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.arguments import parser
 
 if TYPE_CHECKING:
+    from harness.cohort import Cohort
     from harness.settings import RunConfig
 
 
@@ -80,7 +81,7 @@ def _stages(
     config = _config(arguments)
     outcome = run(config, frozenset(stages), fetch, _say)
     if publish and any(systems for _, systems in outcome.scored):
-        files = _publish(config, everything=False)
+        files = _publish(config, False, [cohort for cohort, _ in outcome.scored])
         from harness.tracking import log, tracking_uri
 
         logged = log(config, outcome.scored, files, _say)
@@ -128,15 +129,25 @@ def _new_model(arguments: argparse.Namespace) -> int:
     return write_model(arguments.name, _say)
 
 
-def _publish(config: RunConfig, everything: bool) -> list[Path]:
-    """Write the leaderboard's files, show its tables, and return the paths."""
+def _publish(
+    config: RunConfig, everything: bool, cohorts: Sequence[Cohort] | None = None
+) -> list[Path]:
+    """Write the leaderboard's files, show its tables, and return the paths.
+
+    cohorts: those that are loaded; None: the configured ones whose data is on this machine.
+    """
     from harness.leaderboard.publish import write_model
     from harness.leaderboard.tables import collect
     from harness.leaderboard.terminal import render
+    from harness.leaderboard.viewer import load_cohorts, write_viewers
     from harness.terminal import console
 
     model = collect(config.results_dir, everything)
-    files = write_model(model, config.results_dir)
+    found = load_cohorts(config, model) if cohorts is None else cohorts
+    viewers = write_viewers(
+        model, [(cohort, config.protocol) for cohort in found], config.results_dir, config.text
+    )
+    files = write_model(model, config.results_dir, viewers)
     render(model, console())
     return files
 

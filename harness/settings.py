@@ -141,4 +141,5 @@ class RunConfig:
     tracking_uri: str | None = None
     suite: str = "default"
     marks: Marks | None = None  # None: images as they are
+    text: Literal["open", "on", "off"] = "open"  # whose reports the study viewer shows
     models_named: bool = True  # by model=…; the suite's own may not fit every cohort
