@@ -117,7 +117,7 @@ def _facts(board: Json) -> list[Json]:
             lambda row: alert(unscored(row)),
         ),
         *(
-            _plain(name, answers, "lower", TIPS[name], lambda row, of=of: alert(row["counts"][of]))
+            _plain(name, answers, "lower", TIPS[name], _alerting(of))
             for name, of in (("failed", "failed"), ("empty", "empty_candidates"))
         ),
         _plain("unique", answers, "higher", TIPS["unique"], _unique),
@@ -125,8 +125,7 @@ def _facts(board: Json) -> list[Json]:
     if _any(rows, "lengths"):
         found.append(_plain("words", answers, "higher", TIPS["words"], _words))
     if any((row["draws"] or 1) > 1 for row in rows):
-        cell = lambda row: fact(count(row["draws"]), row["draws"] or 1)  # noqa: E731
-        found.append(_plain("draws", answers, "higher", TIPS["draws"], cell))
+        found.append(_plain("draws", answers, "higher", TIPS["draws"], _draws))
     if _any(rows, "speed"):
         found.append(_plain("s / 1,000", cost, "lower", TIPS["seconds"], _speed))
     if _any(rows, "cost"):
@@ -146,6 +145,14 @@ def unscored(row: Json) -> int | None:
 
 def _counted(name: str) -> Callable[[Json], Json]:
     return lambda row: fact(count(row["counts"][name]), row["counts"][name])
+
+
+def _alerting(name: str) -> Callable[[Json], Json]:
+    return lambda row: alert(row["counts"][name])
+
+
+def _draws(row: Json) -> Json:
+    return fact(count(row["draws"]), row["draws"] or 1)
 
 
 def _unique(row: Json) -> Json:

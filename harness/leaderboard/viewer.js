@@ -34,7 +34,8 @@ const difference = (reference, candidate) => {
 /** Runs of one kind as one element. */
 const marked = (parts) => {
   const runs = [];
-  for (const [kind, word] of parts) {
+  for (const [kind, given] of parts) {
+    const word = runs.length && !/^\s/.test(given) ? ` ${given}` : given;
     if (runs.at(-1)?.kind === kind) runs.at(-1).text += word;
     else runs.push({ kind, text: word });
   }

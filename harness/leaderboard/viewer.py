@@ -16,7 +16,7 @@ import io
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from harness.store import make_private, write_atomic
 from harness.text import report_text
 
 WORST, RANDOM = 200, 100
-IMAGES, PIXELS = 2, 512
+IMAGES, PIXELS = 2, 384
 LETTERS = 20_000  # of one report: a runaway answer does not fill the page
 SCRIPTS = ("dom.js", "viewer.js")
 
@@ -95,18 +95,14 @@ def _write(
     private = cohort.card.data_class != "open"
     if private:
         make_private(page.parent)
-    values, labels = _per_report(board, results_dir, scorers)
+    reports = _per_report(board, results_dir, scorers)
+    values, keys = reports.values, reports.keys
     studies = {study.study_id: (i, study) for i, study in enumerate(cohort.test)}
-    shown = _chosen(board, values, cohort)
+    shown = _chosen(board, reports, cohort)
     answers = {row["model"]: _answers(results_dir, board, row, protocol) for row in board["rows"]}
-    keys = [
-        {name: column[name] for name in ("key", "direction")}
-        for column in board["columns"]
-        if any(column["key"] in of for of in values.values())
-    ]
     data = {
         "keys": keys,
-        "primary": board["primary"],
+        "primary": reports.primary,
         "systems": [
             {"label": row["label"], "kind": row["kind"], "fingerprint": row["fingerprint"]}
             for row in board["rows"]
@@ -119,7 +115,7 @@ def _write(
                     {
                         **answers[row["model"]].get(name, {"text": "", "status": "missing"}),
                         "values": [values[row["model"]].get(k["key"], {}).get(name) for k in keys],
-                        **labels.get((row["model"], name), {}),
+                        **reports.labels.get((row["model"], name), {}),
                     }
                     for row in board["rows"]
                 ],
@@ -141,22 +137,50 @@ def _write(
     write_atomic(page, html.encode("utf-8", "backslashreplace"), 0o600 if private else 0o644)
 
 
-def _per_report(
-    board: Json, results_dir: Path, scorers: Sequence[Scorer]
-) -> tuple[dict[str, dict[str, dict[str, float]]], dict[tuple[str, str], Json]]:
-    """model → key → study → value of that report alone (the mean over draws), of headline keys;
-    and (model, study) → findings missed and invented, where a metric scores them one by one."""
-    values: dict[str, dict[str, dict[str, float]]] = {row["model"]: {} for row in board["rows"]}
-    labels: dict[tuple[str, str], Json] = {}
+@dataclass
+class _Reports:
+    """What each report scores for itself.
+
+    keys     of `values`, best end first: {"key", "direction"}
+    values   model → key → study → value, the mean over draws
+    labels   (model, study) → findings missed and invented, in the first draw
+    """
+
+    keys: list[Json]
+    values: dict[str, dict[str, dict[str, float]]]
+    labels: dict[tuple[str, str], Json]
+    primary: str | None = None
+
+
+def _per_report(board: Json, results_dir: Path, scorers: Sequence[Scorer]) -> _Reports:
+    """Headline keys of one report alone, and its label errors.
+
+    An F1 over findings has no meaning for one report (of one without findings it is 0 however good
+    it is): what stands for such a metric is how many findings the report misses or invents. A score
+    of the whole corpus (CIDEr's word weights) is left out.
+    """
+    reports = _Reports([], {row["model"]: {} for row in board["rows"]}, {})
     for metric in dict.fromkeys(c["metric"] for c in board["columns"] if c["headline"]):
         columns = [c for c in board["columns"] if c["metric"] == metric]
         fingerprint = columns[0]["metric_fingerprint"]
         if fingerprint is None:
             continue
         scorer = scorer_of(metric, fingerprint, board["protocol"], scorers)
-        # A score of the whole corpus (CIDEr's word weights) has no value for one report.
         if isinstance(scorer, str) or scorer.metric.spec.whole_corpus:
             continue
+        labelled = bool(findings_in([column["name"] for column in columns]))
+        errors = f"{metric}: findings missed or invented"
+        keys = (
+            [{"key": errors, "direction": "lower"}]
+            if labelled
+            else [
+                {name: c[name] for name in ("key", "direction")} for c in columns if c["headline"]
+            ]
+        )
+        reports.keys += keys
+        if board["primary"] in {column["key"] for column in columns}:
+            known = {key["key"] for key in keys}
+            reports.primary = board["primary"] if board["primary"] in known else keys[0]["key"]
         for row in board["rows"]:
             file = row["score_files"].get(metric, {})
             if file.get("metric_fingerprint") != fingerprint or "rows_sha256" not in file:
@@ -165,17 +189,26 @@ def _per_report(
             with np.errstate(invalid="ignore", divide="ignore"):
                 found = scorer.metric.scores(rows)
             unscored = np.isnan(rows).any(axis=-1)
-            for column in columns:
-                if column["headline"]:
-                    mean = np.where(unscored, np.nan, found[column["name"]]).mean(axis=0)
-                    values[row["model"]][column["key"]] = {
-                        name: round(float(v), 4)
-                        for name, v in zip(ids, mean, strict=True)
-                        if np.isfinite(v)
-                    }
-            for name, said in _labels(ids, found).items():
-                labels.setdefault((row["model"], name), said)
-    return values, labels
+            if labelled:
+                said = _labels(ids, found)
+                for name, of in said.items():
+                    reports.labels.setdefault((row["model"], name), of)
+                found = {errors: _count(ids, said)[None, :]}
+            for key in keys:
+                name = key["key"].removeprefix(f"{metric}.")
+                mean = np.where(unscored, np.nan, found[name]).mean(axis=0)
+                reports.values[row["model"]][key["key"]] = {
+                    study: round(float(v), 4)
+                    for study, v in zip(ids, mean, strict=True)
+                    if np.isfinite(v)
+                }
+    return reports
+
+
+def _count(ids: Sequence[str], said: Mapping[str, Json]) -> Array:
+    """How many findings each report misses or invents."""
+    none: Json = {"missed": [], "invented": []}
+    return np.array([sum(map(len, said.get(name, none).values())) for name in ids], dtype=float)
 
 
 def _labels(ids: Sequence[str], found: Mapping[str, Array]) -> dict[str, Json]:
@@ -190,25 +223,21 @@ def _labels(ids: Sequence[str], found: Mapping[str, Array]) -> dict[str, Json]:
             ("invented", (support == 0) & (np.nan_to_num(specificity, nan=1.0) < 1)),
         ):
             for i in np.flatnonzero(hit):
-                of = said.setdefault(ids[i], {"missed": [], "invented": []})
+                of = said.setdefault(ids[int(i)], {"missed": [], "invented": []})
                 of[kind].append(name.replace("_", " "))
     return said
 
 
-def _chosen(
-    board: Json, values: Mapping[str, Mapping[str, Mapping[str, float]]], cohort: Cohort
-) -> list[str]:
+def _chosen(board: Json, reports: _Reports, cohort: Cohort) -> list[str]:
     """Study ids: all where they are few; else the worst, then some of the others at random."""
     ids = [study.study_id for study in cohort.test]
     if len(ids) <= WORST + RANDOM:
         return ids
-    key = board["primary"]
-    column = next((c for c in board["columns"] if c["key"] == key), None)
-    sign = -1.0 if column and column["direction"] == "lower" else 1.0
+    key = reports.primary or ""
+    sign = -1.0 if {"key": key, "direction": "lower"} in reports.keys else 1.0
+    values = reports.values
     for kind in ("model", "floor"):
-        judged = [
-            values[row["model"]].get(key, {}) for row in board["rows"] if row["kind"] == kind
-        ]
+        judged = [values[row["model"]].get(key, {}) for row in board["rows"] if row["kind"] == kind]
         if any(judged):
             break
     means: dict[str, float] = {}
@@ -223,9 +252,7 @@ def _chosen(
     return [*worst, *sorted(some)]
 
 
-def _answers(
-    results_dir: Path, board: Json, row: Json, protocol: Protocol
-) -> dict[str, Json]:
+def _answers(results_dir: Path, board: Json, row: Json, protocol: Protocol) -> dict[str, Json]:
     """Study → the first draw's report and status; empty where the predictions are gone."""
     folder = results_dir / "predictions" / board["cohort_folder"] / row["model"]
     try:

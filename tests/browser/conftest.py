@@ -54,7 +54,7 @@ class Seen:
 
 @pytest.fixture
 def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """visit(model or path, hash, **context options) → the page, open; checked when the test ends."""
+    """visit(model or path, hash, **context options) → the open page; checked at the end."""
     contexts, seen = [], []
 
     def go(what: Json | Path, hash: str = "", **options: Any) -> Any:

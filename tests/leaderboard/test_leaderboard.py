@@ -207,8 +207,8 @@ def test_lower_is_better_turns_order_best_and_arrow(bench: Bench) -> None:
     assert board["rows"][0]["cells"]["bleu.bleu_1"]["best"]
     assert board["rows"][1]["cells"]["rouge.rouge_l"]["best"]
     page = bench.page()
-    assert page.count('↓</span>') == 4
-    assert page.count('↑</span>') == 3
+    assert page.count("↓</span>") == 4
+    assert page.count("↑</span>") == 3
 
 
 def test_ties_are_those_of_the_paired_bootstrap(bench: Bench) -> None:
