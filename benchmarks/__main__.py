@@ -10,6 +10,7 @@ import sys
 NAMES = [
     "lexical",
     "resampling",
+    "ranks",
     "scale",
     "rerun",
     "validate_labeler",

@@ -95,6 +95,7 @@ def _reports(
     lines = [line for _, line in read_jsonl(source / "predictions.jsonl")]
     draws = references.runs(read_reports(source))
     given = {study.study_id: study.request.prior is not None for study in cohort.test}
+    tells = reports.tells_what_it_used(read_json(source / "card.json"), lines)
     patients = clusters_of(references.patients)
     resampler = Resampler(len(references.ids), stats.resamples, stats.seed or 0, patients)
     return {
@@ -108,7 +109,7 @@ def _reports(
         "used": reports.used(lines),
         "tokens": reports.tokens(lines),
         "prior_comparisons_without_prior": reports.prior_comparisons(
-            draws, lines, given, resampler, stats.confidence
+            draws, lines, given, tells, resampler, stats.confidence
         ),
     }
 

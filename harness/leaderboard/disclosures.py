@@ -12,9 +12,9 @@ from pathlib import Path
 
 from harness.api import Json
 from harness.leaderboard import breakdown, details
+from harness.leaderboard.reports import REPLAY
 from harness.store import read_json, read_jsonl
 
-REPLAY = "replay"  # the plugin that answers with what a file says
 TIERS = ("generated here", "re-scored from predictions", details.AGAIN)
 
 

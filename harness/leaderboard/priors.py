@@ -13,6 +13,7 @@ radiologists' own reports that they find stands beside a model's.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 VERSION = 1
 STUDY = (
@@ -50,16 +51,17 @@ RULES = {
     r"|\b(?:is|are) again\b|\bpreviously (?:seen|noted|described|identified|demonstrated|reported)"
     r"|\bre-?demonstrat(?:ed|es|ion)\b",
     "interval": r"\binterval (?!of\b)\w+|\bin the interval\b",
-    "changed": r"\b(?:improv(?:ed|ing|ement)|worsen(?:ed|ing)|worse)\b"
+    "changed": r"\b(?:improv(?:ed|ing|ement)|worsen(?:ed|ing)|worse(?! (?:than|on|in|at)\b))\b"
     r"|\b(?:has|have)(?: \w+)? (?:increased|decreased|resolved|progressed|cleared|developed"
     r"|enlarged|changed|diminished)\b"
     r"|\b(?:increased|decreased) (?:since|from|in size)\b|\bresolved\b|\bno longer\b",
-    "persists": r"\bpersist(?:s|ed|ent|ing)?\b|\bremain(?:s|ed)\b|\bcontinu(?:es|ed)\b",
+    "persists": r"\bpersist(?:s|ed|ent|ing)?\b|\bremain(?:s|ed)?\b|\bcontinu(?:es?|ed)\b",
     "new": r"\bnew\b(?! york)|\bnewly\b",
 }
 _RULES = {name: re.compile(pattern) for name, pattern in RULES.items()}
 
 
+@lru_cache(maxsize=2**15)  # references come again with every model
 def comparison_in(text: str) -> str | None:
     """The first rule that finds a comparison with an earlier study; None where none does.
 

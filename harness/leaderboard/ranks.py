@@ -79,7 +79,7 @@ def _ranking(
         {
             "ranks": 1,  # version of this computation
             "metric": column["metric_fingerprint"],
-            "key": key,
+            "key": [key, column["direction"]],
             "stats": stats,
             "rows": {model: file["rows_sha256"] for model, file in files.items()},
         }

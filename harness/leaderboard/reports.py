@@ -17,6 +17,7 @@ from harness.leaderboard.priors import comparison_in
 from harness.stats import Resampler, estimate
 
 PERCENTILES = (5, 25, 50, 75, 95)
+REPLAY = "replay"  # the plugin that answers with what a file says
 COLLAPSE = 0.2  # share of one text from which a model may have collapsed to it
 
 
@@ -68,24 +69,25 @@ def prior_comparisons(
     draws: Sequence[Sequence[Pair]],
     lines: Sequence[Json],
     given: Mapping[str, bool],
+    tells: bool,
     resampler: Resampler,
     confidence: float,
 ) -> Json | None:
     """Share of the reports of studies without a prior that compare with one, with its interval.
 
-    Without a prior: the request had none, or the model says what it used and a prior is not among
+    Without a prior: the request had none, or the model tells what it used and a prior is not among
     it. An empty report is no report. reference_share: the same rules over the references of the
-    studies counted. given: study id → whether its request had a prior. None: nothing to count.
+    studies counted. given: study id → whether its request had a prior. tells: whether an answer
+    without `used` used nothing; else nobody knows, and it counts where no prior was given.
+    None: nothing to count.
     """
     told = {
-        (line["study_id"], line["draw"]): any(name.startswith("prior") for name in line["used"])
+        (line["study_id"], line["draw"]): any(map(_is_prior, line.get("used", ())))
         for line in lines
-        if "used" in line
     }
-    silent = not told  # a file of predictions does not say what the model saw
 
     def saw(study_id: str, draw: int) -> bool:
-        return given[study_id] and (silent or told.get((study_id, draw), False))
+        return given[study_id] and (told[study_id, draw] or not tells)
 
     rows = np.array(
         [[_counts(p, saw(p.study_id, d)) for p in pairs] for d, pairs in enumerate(draws)]
@@ -101,6 +103,19 @@ def prior_comparisons(
         "ci_high": _rounded(share.high),
         "reference_share": round(reference.value, 6),
     }
+
+
+def tells_what_it_used(card: Json, lines: Sequence[Json]) -> bool:
+    """Whether answers say which inputs reached the model. A file of predictions does not; nor does
+    a model that could take a prior and never names an input. card: card.json of the run."""
+    if any("used" in line for line in lines):
+        return True
+    could = any(map(_is_prior, card["card"]["inputs"]))
+    return card["plugin"] != REPLAY and not could
+
+
+def _is_prior(name: str) -> bool:
+    return name.startswith("prior")
 
 
 def _counts(pair: Pair, saw_prior: bool) -> list[float]:
