@@ -84,6 +84,8 @@ const detailsDialog = (closed) => {
       make("p", { class: "tags" }, row.tags.map((tag) => make("span", { class: `tag ${tag.class}`, title: tag.tip }, tag.text))),
       make("p", { dir: "auto" }, row.about || "No run card: what this system is was not recorded."),
       citation(board.columns, row),
+      board.viewer && make("p", {}, make("a", { href: `${board.viewer}#${new URLSearchParams({ system: `${row.label}@${row.fingerprint}` })}` },
+        "Read its reports beside the references")),
       facts(row.facts),
       part("Findings", findings(more.findings, more.findings_from)),
       part("Errors", errors(more.errors)),

@@ -129,7 +129,11 @@ def _board(
         "caveats": sorted({c["caveat"] for row in rows for c in row["cells"] if c.get("caveat")}),
         "other_version": any(c.get("dagger") for row in rows for c in row["cells"]),
         # What the script reads of this board.
-        "data": {"columns": columns, "rows": rows},
+        "data": {
+            "columns": columns,
+            "rows": rows,
+            "viewer": viewers.get(board["cohort_folder"]),
+        },
     }
 
 

@@ -27,9 +27,10 @@ class Board {
   constructor(section, changed, open) {
     this.section = section;
     this.changed = changed;
-    const { columns, rows } = JSON.parse(section.querySelector("script.data").textContent);
+    const { columns, rows, viewer } = JSON.parse(section.querySelector("script.data").textContent);
     this.columns = columns;
     this.data = rows;
+    this.viewer = viewer; // the study viewer's page, or null
     this.defaults = columns.flatMap((column, i) => (column.shown ? [i] : []));
     this.table = section.querySelector("table.scores");
     this.body = this.table.tBodies[0];
