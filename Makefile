@@ -7,7 +7,7 @@ ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASE
 DOTTED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring .,$(firstword $(subst =, ,$(word)))),'$(word)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu benchmark test test-clinical lint bench validate-labeler audit judge new-model check dashboard docs doctor clean
+.PHONY: help setup setup-gpu benchmark test test-clinical test-browser lint bench validate-labeler audit judge new-model check dashboard serve docs doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,14 @@ $(BIN)/.clinical: $(BIN)/.ready
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
 	@$(BIN)/python -m pytest tests/clinical tests/models tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
 
+$(BIN)/.browser: $(BIN)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,ray,dev,browser]'
+	@command -v chromium chromium-browser google-chrome >/dev/null || apt-get install -y -q chromium || $(BIN)/python -m playwright install chromium
+	@touch $@
+
+test-browser: $(BIN)/.browser ## the pages in headless Chromium (installs it where it is absent)
+	@$(BIN)/python -m pytest tests/browser
+
 validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
 	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi
 
@@ -71,6 +79,9 @@ $(BIN)/.docs: $(BIN)/.ready
 
 docs: $(BIN)/.docs ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+serve: setup ## the leaderboard on 127.0.0.1:8104
+	@$(BIN)/reportcard serve
 
 doctor: setup ## what is here, what is missing
 	@$(BIN)/reportcard doctor $(ARGS)

@@ -18,6 +18,7 @@ overrides are Hydra's key=value; the common ones:
   limit=200            the first 200 studies only: a smoke test, on a tab of its own
   shard=3/16           of predict: the third of sixteen parts; run puts them together
   results_dir=DIR  data_dir=DIR  stats.resamples=1000  stats.seed=7  tracking=none
+  text=on              reports of data that is not open in the study viewer too, in private files
   judge=local judge.KEY=VALUE   who judges CheXprompt and RadFact (conf/judge; make judge)
   model.KEY=VALUE      an option of the model (conf/model/NAME.yaml), and model.label=ROW_NAME;
                        with weights: weights base max_new_tokens dtype device batch_size sampling
@@ -110,6 +111,8 @@ def parser() -> argparse.ArgumentParser:
     )
     dashboard = verb("dashboard", "serve the MLflow runs on 127.0.0.1")
     dashboard.add_argument("--port", type=int, default=5000)
+    serve = verb("serve", "the leaderboard and its study viewer on 127.0.0.1")
+    serve.add_argument("--port", type=int, default=8104)
     for sub in (run, predict, generate):
         sub.add_argument(
             "--exact-buckets",

@@ -14,6 +14,7 @@ from harness.arguments import parser
 
 if TYPE_CHECKING:
     from harness.api import Json
+    from harness.cohort import Cohort
     from harness.settings import RunConfig
 
 
@@ -82,7 +83,8 @@ def _stages(
     config = _config(arguments)
     outcome = run(config, frozenset(stages), fetch, _say)
     if publish and any(systems for _, systems in outcome.scored):
-        model, files = _publish(config, everything=False)
+        loaded = [cohort for cohort, _ in outcome.scored]
+        model, files = _publish(config, False, loaded)
         from harness.leaderboard.terminal import published_line
         from harness.tracking import log, tracking_uri
 
@@ -133,15 +135,25 @@ def _new_model(arguments: argparse.Namespace) -> int:
     return write_model(arguments.name, _say)
 
 
-def _publish(config: RunConfig, everything: bool) -> tuple[Json, list[Path]]:
-    """Write the leaderboard's files and show its tables. Returns what was shown and the paths."""
+def _publish(
+    config: RunConfig, everything: bool, cohorts: Sequence[Cohort] | None = None
+) -> tuple[Json, list[Path]]:
+    """Write the leaderboard's files and show its tables. Returns what was shown and the paths.
+
+    cohorts: those that are loaded; None: the configured ones whose data is on this machine.
+    """
     from harness.leaderboard.publish import write_model
     from harness.leaderboard.tables import collect
     from harness.leaderboard.terminal import render
+    from harness.leaderboard.viewer import load_cohorts, write_viewers
     from harness.terminal import console
 
     model = collect(config.results_dir, everything)
-    files = write_model(model, config.results_dir)
+    found = load_cohorts(config, model) if cohorts is None else cohorts
+    viewers = write_viewers(
+        model, [(cohort, config.protocol) for cohort in found], config.results_dir, config.text
+    )
+    files = write_model(model, config.results_dir, viewers)
     render(model, console())
     return model, files
 
@@ -327,6 +339,12 @@ def _dashboard(arguments: argparse.Namespace) -> int:
     from harness.tracking.server import serve
 
     return serve(_config(arguments), arguments.port, _say)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from harness.leaderboard.serving import serve
+
+    return serve(_config(arguments).results_dir, arguments.port, _say)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness import registry
 from harness.api import Json, ReportCardError
@@ -84,7 +84,19 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         suite=choice(rest, "suite", "default"),
         marks=_marks(node["marks"]),
         models_named="model" in chosen,
+        text=_text(node["text"]),
     )
+
+
+def _text(value: object) -> Literal["open", "on", "off"]:
+    # YAML reads a bare on and off as true and false.
+    known: dict[object, Literal["open", "on", "off"]] = {
+        **{"open": "open", "on": "on", "off": "off"},
+        **{True: "on", False: "off"},
+    }
+    if value not in known:
+        raise ReportCardError(f"text is open, on or off, not {value!r}.")
+    return known[value]
 
 
 def load_protocol(name: str) -> Protocol:

@@ -186,4 +186,5 @@ class RunConfig:
     suite: str = "default"
     marks: Marks | None = None  # None: images as they are
     shard: Shard | None = None  # of `predict` alone
+    text: Literal["open", "on", "off"] = "open"  # whose reports the study viewer shows
     models_named: bool = True  # by model=…; the suite's own may not fit every cohort

@@ -14,7 +14,7 @@ from harness.cli import main
 
 VERBS = [
     *("run", "predict", "score", "leaderboard", "evaluate", "compare"),
-    *("fetch", "list", "doctor", "dashboard", "audit", "validate", "judge", "sections"),
+    *("fetch", "list", "doctor", "dashboard", "serve", "audit", "validate", "judge", "sections"),
 ]
 
 

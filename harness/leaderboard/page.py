@@ -1,46 +1,59 @@
-"""The model as one self-contained HTML page: no request leaves it, and it works without JavaScript.
+"""The model as one self-contained HTML page: no request leaves it, and its tables need no script.
 
-Everything is formatted here and laid out in page.html.j2, where autoescape is on: labels,
-descriptions, notes and reasons were written by models and users, and stay text.
+Cells are formatted in cells.py and ordered in columns.py. page.html.j2 lays out the columns of the
+first view, with autoescape on; the others and each row's details stand in the page as JSON and are
+drawn by the scripts when asked for, as text and never as markup: labels, descriptions, notes and
+reasons were written by models and users.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import re
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from harness.api import Json
 from harness.cohort import plural
-from harness.leaderboard.tables import why_empty
-from harness.leaderboard.vision import ignores_image, vision_sentence
+from harness.leaderboard.cells import BOUNDS, MISSING, count
+from harness.leaderboard.columns import columns_of
+from harness.leaderboard.rows import KINDS, row_view
 
 HERE = Path(__file__).parent
-WHISKER = (88.0, 10.0)  # width and height of a cell's plot, in its own units
-EDGE = 4.0  # room for the dot at either end
-MISSING = "–"
-KINDS = {
-    "ceiling": "ceiling: bounds the scale from above, not a system",
-    "floor": "floor: what a system must clear to have learnt anything",
-}
+# Boards that are not open are then never laid out.
+FIRST = "document.documentElement.classList.add('js')"
+SCRIPTS = ("dom.js", "table.js", "details.js", "page.js")
 
 
-def render(model: Json) -> str:
-    """The page as text, the same for the same model."""
+def render(model: Json, viewers: Mapping[str, str] | None = None) -> str:
+    """The page as text, the same for the same model.
+
+    viewers: cohort folder → the study viewer's page, relative to this one.
+    """
     taken: set[str] = set()
-    boards = [_board(board, model["boards"], taken) for board in model["boards"]]
-    cohorts = [{**c, "anchor": _anchor(c["name"], taken)} for c in model.get("published", ())]
-    anchor = _anchor("as-published", taken)
+    boards = [_board(board, model["boards"], taken, viewers or {}) for board in model["boards"]]
+    cohorts = [{**c, "anchor": anchor(c["name"], taken)} for c in model.get("published", ())]
+    script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return str(
-        _template().render(boards=boards, kinds=KINDS, published=cohorts, published_anchor=anchor)
+        template("page.html.j2").render(
+            boards=boards,
+            kinds=KINDS,
+            published=cohorts,
+            published_anchor=anchor("as-published", taken),
+            css=(HERE / "page.css").read_text(encoding="utf-8"),
+            js=script,
+            first=FIRST,
+            allowed=f"{script_hash(FIRST)} {script_hash(script)}",
+        )
     )
 
 
 @cache
-def _template() -> Any:
+def template(name: str) -> Any:
     # Here and not above: `reportcard --help` must not pay for it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -52,12 +65,24 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "breakable": breakable}
-    environment.globals.update(
-        css=(HERE / "page.css").read_text(encoding="utf-8"),
-        js=(HERE / "page.js").read_text(encoding="utf-8"),
-    )
-    return environment.get_template("page.html.j2")
+    environment.filters |= {"count": count, "breakable": breakable, "embedded": embedded}
+    environment.globals |= {"BOUNDS": BOUNDS}
+    return environment.get_template(name)
+
+
+def script_hash(script: str) -> str:
+    """For the content security policy: this script may run and no other."""
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
+def embedded(value: Json) -> Any:
+    """JSON for a script element of type application/json, which no text in it can close."""
+    from markupsafe import Markup
+
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704
 
 
 def breakable(label: str) -> Any:
@@ -67,58 +92,64 @@ def breakable(label: str) -> Any:
     return Markup("<wbr>").join(re.split(r"(?<=[_/.-])", label))
 
 
-def count(number: int | None) -> str:
-    """3199 → '3,199'; what is not known is a dash, never a zero."""
-    return MISSING if number is None else f"{number:,}"
-
-
-def decimals(column: Json, values: Sequence[float]) -> int:
-    """Places after the point: one choice per column, so that its figures line up."""
-    high = column["range"][1]
-    size = max((abs(v) for v in values), default=1.0) if high is None else abs(high)
-    return 3 if size <= 1 else 2 if size <= 10 else 1
-
-
-def number(value: float | None, places: int) -> str:
-    """A figure with a true minus sign; never '-0.000'."""
-    if value is None:
-        return MISSING
-    text = f"{value:.{places}f}"
-    if float(text) == 0:
-        text = text.removeprefix("-")
-    return text.replace("-", "−")
-
-
-def _board(board: Json, boards: Sequence[Json], taken: set[str]) -> Json:
-    every = [_column(column, board) for column in board["columns"]]
-    columns = [column for column in every if column["headline"]]
-    anchor = _anchor(board["id"], taken)
-    rows = [_row(row, every, anchor, taken) for row in board["rows"]]
-    others = [b for b in boards if b is not board]
+def _board(
+    board: Json, boards: Sequence[Json], taken: set[str], viewers: Mapping[str, str]
+) -> Json:
+    makers = columns_of(board)
+    columns = [{k: v for k, v in column.items() if k != "cell"} for column in makers]
+    name = anchor(board["id"], taken)
+    rows = []
+    for row in board["rows"]:
+        cells = [column["cell"](row) for column in makers]
+        rows.append({**row_view(row, board), "id": anchor(f"{name}-{row['model']}", taken)})
+        rows[-1]["cells"] = cells
+    shown = [i for i, column in enumerate(columns) if column["shown"]]
+    groups, metrics = _spans([columns[i] for i in shown])
     return {
-        "anchor": anchor,
-        "title": _title(board, others),
+        "anchor": name,
+        "title": _title(board, [b for b in boards if b is not board]),
         "cohort": board["cohort"],
         "facts": _facts(board),
         "overlap": overlap_sentence(board["cohort"]),
         "columns": columns,
-        "groups": _groups(columns),
+        "shown": shown,
+        "groups": groups,
+        "metrics": metrics,
+        "primary": board["primary"],
         "confidence": _confidence(board),
+        "viewer": viewers.get(board["cohort_folder"]),
         "unknown_ties": sorted(
-            {f"{c['metric']}: {c['ties_unknown']}" for c in columns if c["ties_unknown"]}
-        ),
-        "rows": rows,
-        "caveats": sorted(
             {
-                cell["caveat"]
-                for row in board["rows"]
-                for cell in row["cells"].values()
-                if cell.get("caveat")
+                f"{c['metric']}: {c['ties_unknown']}"
+                for c in board["columns"]
+                if c.get("ties_unknown")
             }
         ),
-        "other_version": any(cell["other_version"] for row in rows for cell in row["cells"]),
-        "draws": any((row["draws"] or 1) > 1 for row in rows),
+        "rows": rows,
+        "caveats": sorted({c["caveat"] for row in rows for c in row["cells"] if c.get("caveat")}),
+        "other_version": any(c.get("dagger") for row in rows for c in row["cells"]),
+        # What the script reads of this board.
+        "data": {
+            "columns": columns,
+            "rows": rows,
+            "viewer": viewers.get(board["cohort_folder"]),
+        },
     }
+
+
+def _spans(columns: Sequence[Json]) -> tuple[list[Json], list[Json]]:
+    """The two upper header lines: groups, and metrics within them."""
+    groups: list[Json] = []
+    metrics: list[Json] = []
+    for column in columns:
+        of = (column["group"], column["metric"])
+        if not groups or groups[-1]["name"] != of[0]:
+            groups.append({"name": of[0], "span": 0})
+        if not metrics or metrics[-1]["of"] != of:
+            metrics.append({"name": of[1], "of": of, "span": 0})
+        groups[-1]["span"] += 1
+        metrics[-1]["span"] += 1
+    return groups, metrics
 
 
 def _title(board: Json, others: Sequence[Json]) -> str:
@@ -145,6 +176,7 @@ def _facts(board: Json) -> list[tuple[str, str]]:
         ("Patients", count(cohort["n_patients"])),
         ("Images", count(cohort["n_images"]) + (f" ({shown})" if shown else "")),
         ("Unit", unit if unit != "study" else None),
+        ("Ranked by", board["primary"]),
         ("Protocol", board["protocol"]),
         ("Cohort fingerprint", cohort["fingerprint"][:8]),
         ("Licence", cohort["licence"]),
@@ -170,117 +202,6 @@ def overlap_sentence(cohort: Json) -> str | None:
     )
 
 
-def _column(column: Json, board: Json) -> Json:
-    key, better = column["key"], column["direction"]
-    cells = [(row["kind"], row["cells"][key]) for row in board["rows"]]
-    values = [cell["value"] for _, cell in cells if cell["value"] is not None]
-    low, high = column["range"]
-    ends = [f"{end:g}" if end is not None else "unbounded" for end in (low, high)]
-    return {
-        **column,
-        "arrow": "↑" if better == "higher" else "↓",
-        "places": decimals(column, values),
-        "scale": _scale(column, cells),
-        "primary": key == board["primary"],
-        "ties_unknown": column.get("ties_unknown"),
-        "tip": (
-            f"{key}: {better} is better. Unit: {column['unit']}, from {ends[0]} to {ends[1]}."
-            f" Version {column['version'] or 'unknown'}."
-        ),
-    }
-
-
-def _scale(column: Json, cells: Sequence[tuple[str, Json]]) -> tuple[float, float]:
-    """The whiskers' axis: from the range's end to the furthest interval that is not a ceiling's.
-
-    On the full range a ceiling of 100 would press every other row into one corner.
-    """
-    shown = [cell for kind, cell in cells if kind != "ceiling"] or [cell for _, cell in cells]
-    found = [
-        cell[name]
-        for cell in shown
-        for name in ("value", "ci_low", "ci_high")
-        if cell[name] is not None
-    ]
-    low, high = min(found, default=0.0), max(found, default=1.0)
-    bound = column["range"][0]
-    low = min(low, bound) if bound is not None else low
-    return (low, high) if high > low else (low, low + 1.0)
-
-
-def _groups(columns: Sequence[Json]) -> list[Json]:
-    """Metrics over their keys, for the upper header line."""
-    groups: list[Json] = []
-    for column in columns:
-        if not groups or groups[-1]["metric"] != column["metric"]:
-            groups.append({"metric": column["metric"], "span": 0})
-        groups[-1]["span"] += 1
-    return groups
-
-
-def _row(row: Json, columns: Sequence[Json], anchor: str, taken: set[str]) -> Json:
-    counts = row["counts"]
-    evaluated, unique = counts["evaluated"], counts["unique_candidates"]
-    unscored = [c.get("unscored") for c in row["cells"].values() if c["value"] is not None]
-    return {
-        **row,
-        "anchor": _anchor(f"{anchor}-{row['model']}", taken),
-        "unscored": max((u for u in unscored if u is not None), default=None),
-        **{"vision_use": vision_sentence(row), "ignores_image": ignores_image(row)},
-        "unique": MISSING if not evaluated else share(unique / evaluated),
-        "cells": [_cell(row["cells"][c["key"]], c) for c in columns if c["headline"]],
-        "every_cell": [_cell(row["cells"][c["key"]], c) for c in columns],
-    }
-
-
-def share(fraction: float) -> str:
-    """0.0003 → '< 0.1 %': few is not none."""
-    return "< 0.1 %" if 0 < fraction < 0.001 else f"{fraction:.1%}".replace("%", " %")
-
-
-def _cell(cell: Json, column: Json) -> Json:
-    places, value = column["places"], cell["value"]
-    interval = [number(cell[name], places) for name in ("ci_low", "ci_high")]
-    gap = cell.get("difference")
-    spread = cell.get("spread")
-    return {
-        "key": column["key"],
-        "text": number(value, places),
-        "exact": MISSING if value is None else f"{value:.6g}".replace("-", "−"),
-        "sort": value,
-        "interval": f"[{interval[0]}, {interval[1]}]" if cell["ci_low"] is not None else None,
-        "whisker": _whisker(cell, column["scale"]),
-        "spread": None if spread is None else number(spread, places),
-        "gap": gap and f"[{number(gap[0], places + 1)}, {number(gap[1], places + 1)}]",
-        "best": cell.get("best", False),
-        "tied": cell.get("tied_with_best", False),
-        "n": cell.get("n"),
-        "unscored": cell.get("unscored"),
-        "bounds": cell.get("bounds") and [number(bound, places) for bound in cell["bounds"]],
-        "caveat": cell.get("caveat"),
-        "not_run": cell.get("not_run"),
-        "empty": why_empty(cell),
-        "other_version": cell.get("other_version", False),
-        "signature": cell.get("signature"),
-    }
-
-
-def _whisker(cell: Json, scale: tuple[float, float]) -> Json | None:
-    """Positions of low, value and high; `beyond` is the side of a value that is off the axis."""
-    if cell["value"] is None:
-        return None
-    value = cell["value"]
-    low = value if cell["ci_low"] is None else cell["ci_low"]
-    high = value if cell["ci_high"] is None else cell["ci_high"]
-    at = {name: _position(v, scale) for name, v in (("low", low), ("x", value), ("high", high))}
-    return {**at, "beyond": value > scale[1] and not math.isclose(value, scale[1])}
-
-
-def _position(value: float, scale: tuple[float, float]) -> str:
-    part = (value - scale[0]) / (scale[1] - scale[0])
-    return f"{EDGE + min(max(part, 0.0), 1.0) * (WHISKER[0] - 2 * EDGE):.1f}"
-
-
 def _confidence(board: Json) -> str:
     """'95 %', or every level where the rows were scored apart."""
     stats = [
@@ -293,7 +214,7 @@ def _confidence(board: Json) -> str:
     return " or ".join(levels) or MISSING
 
 
-def _anchor(text: str, taken: set[str]) -> str:
+def anchor(text: str, taken: set[str]) -> str:
     """An id for links: stable for the same name, and never twice on a page."""
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-") or "board"
     name, again = stem, 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,16 @@ def write(results_dir: Path, everything: bool = False) -> list[Path]:
     return write_model(collect(results_dir, everything), results_dir)
 
 
-def write_model(model: Json, results_dir: Path) -> list[Path]:
-    """Write a model that `collect` built: the CLI prints the same one."""
+def write_model(
+    model: Json, results_dir: Path, viewers: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write a model that `collect` built: the CLI prints the same one.
+
+    viewers: cohort folder → its study viewer's page, as `viewer.write_viewers` gives them.
+    """
     folder = results_dir / "leaderboard"
     contents = {
-        "index.html": page.render(model),
+        "index.html": page.render(model, viewers),
         "leaderboard.json": json.dumps(model, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "leaderboard.csv": tidy(model),
     }

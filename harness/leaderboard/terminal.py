@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api import Json
-from harness.leaderboard.page import count, decimals, number, overlap_sentence
+from harness.leaderboard.cells import count, decimals, number
+from harness.leaderboard.page import overlap_sentence
 from harness.leaderboard.tables import why_empty
 from harness.leaderboard.vision import ignores_image, vision_sentence
 

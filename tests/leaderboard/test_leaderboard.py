@@ -271,7 +271,8 @@ def test_what_users_and_models_wrote_stays_text(tmp_path: Path) -> None:
     edit(bench.scores(blocked), lambda saved: saved.update(not_run="; ".join(HOSTILE)))
     page = bench.page()
     tags = Tags(page)
-    assert tags.names.count("script") == 1
+    assert tags.names.count("script") == 3  # ours, twice, and the data: a script no browser runs
+    assert ("type", "application/json") in tags.attributes
     assert not {"img", "textarea", "b"} & set(tags.names)
     assert not any(name.startswith("on") for name, _ in tags.attributes)
     for text in (*HOSTILE, *labels, "; ".join(HOSTILE)):
@@ -302,7 +303,7 @@ def test_a_metric_that_did_not_run_says_so(bench: Bench) -> None:
     assert cell["not_run"] == "weights missing, run: reportcard fetch <bleu>"
     assert "metrics=bleu" in rows["absent"]["cells"]["bleu.bleu_4"]["not_run"]
     tags = Tags(bench.page())
-    assert tags.text.count("weights missing, run: reportcard fetch <bleu>") == 8  # table, details
+    assert tags.text.count("weights missing, run: reportcard fetch <bleu>") == 4
     every = csv.DictReader(io.StringIO(_csv(bench)))
     lines = [line for line in every if line["kind"] != "as published"]
     assert len(lines) == 3 * 7
