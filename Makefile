@@ -23,7 +23,7 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 setup: $(BIN)/.ready ## make .venv with everything that benchmark and test need
 
 $(BIN)/.gpu: $(BIN)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,dev,gpu]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gpu]'
 	@touch $@
 
 setup-gpu: $(BIN)/.gpu ## the same with torch and transformers, for models with weights
@@ -35,14 +35,14 @@ test: setup ## run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 $(BIN)/.clinical: $(BIN)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,ray,dev,clinical,clinical-test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[clinical,clinical-test,gpu]'
 	@touch $@
 
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
 	@$(BIN)/python -m pytest tests/clinical tests/models tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
 
 $(BIN)/.browser: $(BIN)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mlflow,rules,judge,dicom,ray,dev,browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	@command -v chromium chromium-browser google-chrome >/dev/null || apt-get install -y -q chromium || $(BIN)/python -m playwright install chromium
 	@touch $@
 

@@ -23,7 +23,7 @@ from harness.api import ImageError, Json, Phrase, ReportCardError, Study
 from harness.cohort import Cohort, load_cohort
 from harness.leaderboard.page import HERE, embedded, script_hash, template
 from harness.leaderboard.per_report import Reports, per_report
-from harness.predict import read_reports
+from harness.prediction_file import read_reports
 from harness.score import Scorer
 from harness.settings import Protocol, RunConfig
 from harness.store import make_private, write_atomic

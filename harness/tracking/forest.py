@@ -8,7 +8,7 @@ from __future__ import annotations
 from html import escape
 
 from harness.api import Json
-from harness.leaderboard.page import decimals, number
+from harness.leaderboard.cells import decimals, number
 
 PANELS = 4
 ROW, PANEL, LABEL, TOP, GAP, CHAR = 22, 210, 200, 56, 26, 26  # pixels; CHAR: letters of a label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.api import Json
-from harness.leaderboard.page import decimals, number
+from harness.leaderboard.cells import decimals, number
 from harness.metric_groups import GROUPS, group_of
 
 LONGEST = 7500  # characters: MLflow keeps 8,000 of a tag
