@@ -185,6 +185,10 @@ class HuggingFace(StagedAdapter):
 
         turns = [self._turns(self._asked(p.request), p.pixels) for p in batch]
         processor = self._processor()
+        if processor is None:
+            raise ReportCardError(
+                f"model.weights: the processor of {self.weights} is not on this machine any more."
+            )
         options = processor_options(processor, self.options)
         with self._one_at_a_time:
             inputs = processor.apply_chat_template(

@@ -157,6 +157,7 @@ class Maira2(StagedAdapter):
             from model_adapters._maira2_network import network
 
             checkpoint = fetch(str(self.weights), NEEDS)
+            self.__dict__.pop("_tokens", None)  # None, if asked for before the download
             _check_pixels(checkpoint)
             self._network = network(self, checkpoint.folder, _vocabulary(checkpoint), words.IMAGE)
 
