@@ -16,7 +16,7 @@ GROUNDED = ("grounded_findings", "phrase_grounding")  # tasks whose answer is ph
 class References:
     """The studies that have a reference, in the cohort's order; normalised once for all runs.
 
-    phrases   the findings one by one where that is the task (GROUNDED); None: the report is its text
+    phrases   the findings one by one where the task is GROUNDED; None: the report is its text
     excluded  studies without a reference under this protocol
     """
 

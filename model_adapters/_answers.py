@@ -20,7 +20,8 @@ from harness.api import Box, Phrase, Report
 
 # "Findings:", or the word alone on its line where Markdown marks it: "**Findings**", "## Findings".
 HEADING = re.compile(
-    r"\b(findings|impression)\b(?:[*_ ]{0,4}:[*_]{0,3}|(?P<end>[*_ \t]{0,6})(?=\r?\n|\Z))", re.IGNORECASE
+    r"\b(findings|impression)\b(?:[*_ ]{0,4}:[*_]{0,3}|(?P<end>[*_ \t]{0,6})(?=\r?\n|\Z))",
+    re.IGNORECASE,
 )
 MARKED = re.compile(r"(?:^|\n)[ \t>-]{0,8}(?:#{1,6}[ \t]{0,4}[*_]{0,3}|[*_]{1,3})\Z")
 OPENS = re.compile(r"(?:^|[\n.!?:;])[\s*_#>-]{0,12}$")

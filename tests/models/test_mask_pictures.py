@@ -53,7 +53,10 @@ def shown(adapter: Any, request: Request) -> list[str]:
         ("maira2", ["pa", "ll", "old"]),
         *((name, ["pa"]) for name in ("llava_rad", "maira1", "cxr_llava", "llava_med")),
         ("libra", ["pa", "old"]),
-        *((name, ["pa", "ll"]) for name in ("chexagent2", "chexagent2_srrg", "cxrmate", "r2gen_iu")),
+        *(
+            (name, ["pa", "ll"])
+            for name in ("chexagent2", "chexagent2_srrg", "cxrmate", "r2gen_iu")
+        ),
         *((name, ["pa"]) for name in ("cxrmate_single_tf", "r2gen_mimic")),
     ],
 )
@@ -61,7 +64,7 @@ def test_a_model_that_picks_views_never_picks_masks(preset: str, expected: list[
     adapter = model(preset)
     assert shown(adapter, SHOWN) == expected
     assert shown(adapter, UNKNOWN) == ["x" if name == "pa" else name for name in expected]
-    with pytest.raises(ImageError, match="no frontal image|no image|needs"):
+    with pytest.raises(ImageError, match=r"no frontal image|no image|needs"):
         shown(adapter, ALONE)
 
 
