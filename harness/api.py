@@ -26,6 +26,7 @@ Status = Literal["ok", "empty", "truncated", "refused", "failed"]
 # neither ("COSTAL", "XTABLE LATERAL").
 FRONTAL_VIEWS = ("PA", "AP", "AP_horizontal", "Frontal")  # the order of preference
 LATERAL_VIEWS = ("Lateral", "LATERAL", "LL", "RL")
+MASKS_VIEW = "MASKS"  # a picture of masks (harness/marks.py), no radiograph
 Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
 
 
@@ -120,6 +121,11 @@ class Image:
     @property
     def lateral(self) -> bool:
         return self.view in LATERAL_VIEWS
+
+    @property
+    def radiograph(self) -> bool:
+        """Whether it is an X-ray, of any view; a picture of masks is none."""
+        return self.view != MASKS_VIEW
 
     @property
     def available(self) -> bool:

@@ -117,7 +117,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--exact-buckets",
             action="store_true",
-            help="batch equally long prompts only: bit-stable, slower (engine.exact_buckets=true)",
+            help="batch only equally long prompts; models with dynamic image sizes may still pad"
+            " (slower; engine.exact_buckets=true)",
         )
     for sub, names in with_overrides:  # last, behind the verb's own positionals
         sub.add_argument("overrides", nargs="*", metavar=f"{names} key=value".strip())

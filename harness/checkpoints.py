@@ -21,6 +21,7 @@ from harness.store import digest, file_digest, read_json
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
 UNPINNED = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+UNREAD = ("README*", "LICENSE*", "LICENCE*", "*.MD")
 PARTS = ("*.incomplete", "*.part", "*.tmp", "*.aria2", "*.crdownload")
 
 
@@ -37,15 +38,22 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """What the weights are: repository and commit, or a digest over every file of the folder.
+        """What the weights are: repository and commit, or a digest over the folder's files, without
+        what no model reads: hidden ones (.cache, .gitattributes), READMEs, licences, Markdown.
         A large file is hashed once and remembered by (size, time): 28 GB are read once per machine.
         """
         if self.revision:
             return self.source
         files = sorted(p for p in self.folder.rglob("*") if p.is_file())
-        return "sha256:" + digest(
-            {str(p.relative_to(self.folder)): _remembered_digest(p) for p in files}
-        )
+        names = {str(p.relative_to(self.folder)): p for p in files}
+        return "sha256:" + digest({n: _remembered_digest(p) for n, p in names.items() if _read(n)})
+
+
+def _read(name: str) -> bool:
+    """Whether a file of a checkpoint can decide what the model answers."""
+    parts = Path(name).parts
+    hidden = any(part.startswith(".") for part in parts)
+    return not hidden and not any(fnmatch(parts[-1].upper(), p) for p in UNREAD)
 
 
 def locate(

@@ -25,6 +25,7 @@ from harness.card import environment
 from harness.engines.engine import open_engine
 from harness.engines.job import ModelJob
 from harness.evaluation import custody_of
+from harness.marks import Marking
 from harness.predict import System, open_model
 from harness.prediction_file import to_json
 from harness.progress import track
@@ -82,10 +83,12 @@ def generate_file(
     """
     plugin = _only(config)
     asked = read_requests(requests)[: config.limit]
-    system = open_model(plugin)
-    _refuse(system, asked)
+    marking = Marking.of(config.marks, asked) if config.marks else None
+    system = open_model(plugin, marking=marking)
+    _refuse(system, asked, config.marks is not None)
     card = system.adapter.card
-    todo = [replace(r, draw=draw) for draw in range(card.draws) for r in asked]
+    shown = [system.marking.request(r) for r in asked] if system.marking else asked
+    todo = [replace(r, draw=draw) for draw in range(card.draws) for r in shown]
     place = Place(out, data_class != "open")
     key = {
         "requests": digest_of(asked),
@@ -175,7 +178,7 @@ def _only(config: RunConfig) -> Plugin:
     return config.models[0]
 
 
-def _refuse(system: System, requests: Sequence[Request]) -> None:
+def _refuse(system: System, requests: Sequence[Request], marks: bool) -> None:
     """Every reason at once why this model cannot answer requests alone."""
     card, found = system.adapter.card, []
     if reason := missing(system.adapter):
@@ -184,6 +187,10 @@ def _refuse(system: System, requests: Sequence[Request]) -> None:
         found.append("it is fitted on a train part, and requests have none (reportcard run)")
     if card.sees_references:
         found.append("it answers with references, and requests have none (reportcard run)")
+    if marks and not system.marking:
+        found.append("it sees no pixels, so it cannot be shown marks: leave marks=… out")
+    if system.marking and (reason := system.marking.missing()):
+        found.append(reason)
     if card.needs_pixels and not any(request.images for request in requests):
         found.append("it needs images, and no request has one")
     if found:
@@ -236,6 +243,7 @@ def _finish(place: Place, key: Json, system: System, todo: Sequence[Request]) ->
         "plugin": system.plugin.plugin,
         "options": dict(system.plugin.options),
         "card": asdict(system.adapter.card),
+        **({"marks": system.marking.identity} if system.marking else {}),
         "environment": environment(),
         "status": dict(sorted(status.items())),
         "predictions_sha256": sha256(content).hexdigest(),

@@ -32,8 +32,8 @@ from harness.checkpoints import Checkpoint, locate
 from harness.engines import worker_main
 from harness.engines.environments import environment, interpreter
 from harness.engines.frames import WorkerError
-from harness.engines.supervised import Launch, SupervisedWorker
-from harness.staged import DTYPES, Prompt
+from harness.engines.supervised import Launch, SupervisedWorker, WorkerAnswerError
+from harness.staged import DTYPES, Prompt, answered
 from harness.store import digest, file_digest
 
 
@@ -133,20 +133,23 @@ class IsolatedAdapter(ABC):
     # What follows from it.
 
     @property
+    def weights_identity(self) -> str | None:
+        """What the weights are, for the card: a folder that moves stays the same model."""
+        try:
+            return self._checkpoint().identity
+        except ReportCardError:
+            return None  # preflight says why it cannot run
+
+    @property
     def identity(self) -> Mapping[str, Any]:
         """What decides the answers, as far as it is known without a start of the worker."""
-        try:
-            weights: str | None = self._checkpoint().identity
-        except ReportCardError:
-            weights = self.weights  # preflight says why it cannot run
         return {
             "worker": [file_digest(self.worker), file_digest(Path(worker_main.__file__))],
             "requirements": file_digest(self.requirements),
             "env": self.env,
-            "weights": weights,
+            "weights": self.weights_identity,
             "max_new_tokens": self.max_new_tokens,
             "dtype": self.dtype,
-            "device": self.device.partition(":")[0],
             **{k: _content(v) if k in self.files else v for k, v in self.own.items()},
         }
 
@@ -249,20 +252,37 @@ class IsolatedAdapter(ABC):
 
     def _prediction(self, request: Request, task: Task, answer: Json) -> Prediction:
         report = self.report(request, answer)
-        written = report.text(("findings", "impression")).strip() or report.phrases
-        finished = answer.get("finished", True) is not False
-        counts = [answer.get(name) for name in ("tokens_in", "tokens_out")]
-        tokens = [n if isinstance(n, int) and n >= 0 else None for n in counts]
+        finished, counts = _finished(answer), [_count(answer, f"tokens_{n}") for n in ("in", "out")]
         return Prediction(
             request.study_id,
             report,
             raw=answer["text"],
-            status="empty" if not written else "ok" if finished else "truncated",
+            status="empty"
+            if not answered(report, answer["text"])
+            else "ok"
+            if finished
+            else "truncated",
             used=task.used,
-            tokens_in=tokens[0],
-            tokens_out=tokens[1],
+            tokens_in=counts[0],
+            tokens_out=counts[1],
             draw=request.draw,
         )
+
+
+def _finished(answer: Json) -> bool:
+    """Raises WorkerAnswerError unless it is true, false or left out."""
+    value = answer.get("finished", True)
+    if not isinstance(value, bool):
+        raise WorkerAnswerError('"finished" of a worker\'s answer is neither true nor false')
+    return value
+
+
+def _count(answer: Json, name: str) -> int | None:
+    """Raises WorkerAnswerError unless it is a number of tokens, null or left out."""
+    value = answer.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise WorkerAnswerError(f'"{name}" of a worker\'s answer is no number of tokens')
+    return value
 
 
 def _gpu_here() -> bool:

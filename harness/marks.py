@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Image, ImageError, Json, ReportCardError, Request, Study
+from harness.api import MASKS_VIEW, Image, ImageError, Json, ReportCardError, Request, Study
 from harness.datasets.images import Pixels, read_file, resolve_under
 from harness.settings import Marks
 from harness.store import digest, file_digest
 
 VERSION = "1"  # goes up whenever a marked picture would change
-VIEW = "MASKS"  # neither frontal nor lateral: a model that picks views leaves it alone
+VIEW = MASKS_VIEW  # no radiograph: a model that picks views leaves it alone
 NAME_LENGTH = 60
 Mask = npt.NDArray[np.bool_]
 # Our own figures, three cells wide and five high: a font file would differ between machines.

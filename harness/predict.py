@@ -68,18 +68,25 @@ class System:
         return f"{self.label}@{self.fingerprint[:8]}"
 
 
-def open_model(plugin: Plugin, cohort: Cohort | None = None, marks: Marks | None = None) -> System:
+def open_model(
+    plugin: Plugin,
+    cohort: Cohort | None = None,
+    marks: Marks | None = None,
+    marking: Marking | None = None,
+) -> System:
     """Construct an adapter, for a cohort or for requests of no cohort.
 
     marks: for a model that sees pixels; its row then stands beside the plain one as `…+marks`.
+    marking: the marks of requests of no cohort.
     Raises ReportCardError naming the option that does not fit.
     """
     adapter: ModelAdapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
     card = getattr(adapter, "card", None)
     if not isinstance(card, ModelCard):
         raise ReportCardError(f"{plugin.plugin}: the adapter has no `card` (a ModelCard).")
-    marking = None
-    if marks and cohort and (card.needs_pixels or "images" in card.inputs):
+    if not (card.needs_pixels or "images" in card.inputs):
+        marking = None
+    elif marks and cohort:
         seen = (*cohort.test, *(cohort.train if card.needs_train else ()))
         marking = Marking.of(marks, [study.request for study in seen])
     fingerprint = digest(

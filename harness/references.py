@@ -9,12 +9,14 @@ from harness.cohort import Cohort
 from harness.settings import Protocol
 from harness.text import Normaliser, normaliser, report_text
 
+GROUNDED = ("grounded_findings", "phrase_grounding")  # tasks whose answer is phrases with boxes
+
 
 @dataclass(frozen=True)
 class References:
     """The studies that have a reference, in the cohort's order; normalised once for all runs.
 
-    phrases   the findings one by one where that is the task; None: the report is its text
+    phrases   the findings one by one where the task is GROUNDED; None: the report is its text
     excluded  studies without a reference under this protocol
     """
 
@@ -44,7 +46,7 @@ class References:
             tuple(study.study_id for study in kept),
             tuple(text.reference(raw(study)) for study in kept),
             tuple(
-                study.reference.phrases if study.request.task == "grounded_findings" else None
+                study.reference.phrases if study.request.task in GROUNDED else None
                 for study in kept
             ),
             tuple(study.patient_id for study in kept),

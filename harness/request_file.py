@@ -10,6 +10,7 @@ it would be asked to copy.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -103,6 +104,8 @@ class _Reader:
             self._wrong(f"the id stands in {self.first[name]} already")
         self.first.setdefault(name, record.where)
         self._keys(row, KEYS, "")
+        if not _writable(row):
+            self._wrong("a text has half a character in it (a lone surrogate such as \\ud800)")
         texts = {key: self._text(row, key) for key in TEXTS}
         return Request(
             study_id=name,
@@ -124,7 +127,7 @@ class _Reader:
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if isinstance(value, str) and value.strip():
-            return value
+            return value.encode("utf-8", "replace").decode()
         self._wrong("no study_id" if value is None else "study_id is text or a whole number")
         return f"without an id ({len(self.problems)})"
 
@@ -216,6 +219,15 @@ class _Reader:
             self._text(value, "findings", "prior.report."),
             self._text(value, "impression", "prior.report."),
         )
+
+
+def _writable(row: Json) -> bool:
+    """Whether it can be written as UTF-8: \\ud800 alone is valid JSON and no character."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(value: Any) -> str:

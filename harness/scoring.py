@@ -267,8 +267,8 @@ class Scoring:
             "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
             "stats": self._stats(scorer),
             **({"caveat": self.setting.caveat} if self.setting.caveat else {}),
-            # 2: a run without any phrase is narrative
-            **({"phrases": 2} if self.references.grounded else {}),
+            # 3: a run with a text and without any phrase is narrative; phrase grounding has boxes
+            **({"phrases": 3} if self.references.grounded else {}),
         }
 
     def _inputs(self, system: System, scorer: Scorer) -> str:

@@ -61,11 +61,17 @@ class Slices:
 
     @cached_property
     def grounded(self) -> bool:
-        """Whether the answers come in phrases. A run in which not one answer has a phrase is
-        narrative: its text is read. In a run that grounds, an answer without found nothing."""
-        return self.references.grounded and any(
-            report.phrases for _, _, report, _ in read_answers(self.folder)
-        )
+        """Whether the answers are read by their phrases. A run is narrative, and its text is read,
+        iff at least one answer has text and none has a phrase. In any other run an answer without
+        phrases found nothing: one in which every study failed scores 0."""
+        if not self.references.grounded:
+            return False
+        text = False
+        for _, _, report, _ in read_answers(self.folder):
+            if report.phrases:
+                return True
+            text = text or bool(report.text(("findings", "impression")).strip())
+        return not text
 
     def __call__(self, whole: bool = False) -> Iterator[tuple[int, int, list[Pair]]]:
         """(draw, number of the first study, pairs), draw after draw in the references' order.

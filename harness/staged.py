@@ -224,8 +224,13 @@ class StagedAdapter(ABC):
 
     def _answer(self, prepared: Prepared, completion: Completion) -> Prediction:
         report = self.report(prepared, completion)
-        written = report.text(("findings", "impression")).strip() or report.phrases
-        status = "empty" if not written else "ok" if completion.finished else "truncated"
+        status = (
+            "empty"
+            if not answered(report, completion.text)
+            else "ok"
+            if completion.finished
+            else "truncated"
+        )
         return Prediction(
             prepared.request.study_id,
             report,
@@ -239,6 +244,14 @@ class StagedAdapter(ABC):
         )
 
 
+def answered(report: Report, raw: str) -> bool:
+    """Whether a model said anything. A phrase that it was to locate is the request's own word, so
+    without a box it is an answer only where the model wrote some text."""
+    written = report.text(("findings", "impression")).strip()
+    located = any(phrase.boxes for phrase in report.phrases)
+    return bool(written or located or (report.phrases and raw.strip()))
+
+
 def frontal_of(request: Request) -> Image:
     """The image that a one-image model sees: frontal views in FRONTAL_VIEWS' order, then one of
     an unknown view. Raises ImageError when there is neither, or nothing to read here."""
@@ -246,8 +259,20 @@ def frontal_of(request: Request) -> Image:
 
     ranked = sorted(
         (i for i in request.images if i.frontal), key=lambda i: FRONTAL_VIEWS.index(i.view)
-    ) or [i for i in request.images if not i.lateral]
+    ) or [i for i in request.images if i.radiograph and not i.lateral]
     return _available(ranked, "no frontal image")
+
+
+def masks_of(request: Request, image: Image) -> tuple[Image, ...]:
+    """The pictures of masks that follow an image of the request (marks.mode=append)."""
+    prior = request.prior.images if request.prior else ()
+    images = request.images if image in request.images else prior
+    found: list[Image] = []
+    for other in images[images.index(image) + 1 :] if image in images else ():
+        if other.radiograph:
+            break
+        found.append(other)
+    return tuple(found)
 
 
 def lateral_of(request: Request) -> Image | None:

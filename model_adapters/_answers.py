@@ -18,7 +18,12 @@ from collections.abc import Callable, Mapping
 
 from harness.api import Box, Phrase, Report
 
-HEADING = re.compile(r"\b(findings|impression)\b[*_ ]{0,4}:[*_]{0,3}", re.IGNORECASE)
+# "Findings:", or the word alone on its line where Markdown marks it: "**Findings**", "## Findings".
+HEADING = re.compile(
+    r"\b(findings|impression)\b(?:[*_ ]{0,4}:[*_]{0,3}|(?P<end>[*_ \t]{0,6})(?=\r?\n|\Z))",
+    re.IGNORECASE,
+)
+MARKED = re.compile(r"(?:^|\n)[ \t>-]{0,8}(?:#{1,6}[ \t]{0,4}[*_]{0,3}|[*_]{1,3})\Z")
 OPENS = re.compile(r"(?:^|[\n.!?:;])[\s*_#>-]{0,12}$")
 NUMBER = r"\s{0,8}([0-9]{1,4}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})\s{0,8}"
 CORNERS = re.compile(rf"\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]")
@@ -56,16 +61,19 @@ def boxed(text: str) -> str:
 
 
 def sections(text: str) -> Report:
-    """Findings and impression by their headings; text before the first heading is left out."""
+    """Findings and impression by their headings. Text before the first heading is findings, where
+    an impression follows as where findings do."""
     text = reasoned(text)
     found: dict[str, list[str]] = {"findings": [], "impression": []}
-    name, begin = "", 0
+    name, begin, headed = "findings", 0, False
     for match in HEADING.finditer(text):
-        if OPENS.search(text[max(0, match.start() - 16) : match.start()]):
-            if name:
-                found[name].append(text[begin : match.start()])
-            name, begin = match[1].lower(), match.end()
-    if not name:
+        before = text[max(0, match.start() - 16) : match.start()]
+        if (OPENS if match["end"] is None else MARKED).search(before):
+            part = text[begin : match.start()]
+            if headed or _bare(part):
+                found[name].append(part)
+            name, begin, headed = match[1].lower(), match.end(), True
+    if not headed:
         return Report(findings=text.strip())
     found[name].append(text[begin:])
     parts = {key: " ".join(map(_bare, texts)) for key, texts in found.items() if texts}
@@ -94,7 +102,7 @@ def _untied(inside: str) -> str:
 
 def _bare(text: str) -> str:
     """Without the marks of a heading that Markdown leaves at either end."""
-    return text.strip().strip("*_#").strip()
+    return text.strip(" \t\r\n*_#")
 
 
 READERS: Mapping[str, Callable[[str], Report]] = {

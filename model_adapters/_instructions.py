@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api import Image, ReportCardError, Request
-from harness.staged import frontal_of, lateral_of, prior_frontal_of
+from harness.staged import frontal_of, lateral_of, masks_of, prior_frontal_of
 
 FIELDS = ("indication", "technique", "comparison", "prior_report", "age", "sex", "marks", "phrase")
 ROLES = ("frontal", "lateral", "prior")
@@ -46,7 +46,8 @@ def asked(
     images = {role: image for role in roles if (image := there[role](request)) is not None}
     shown = ["prior_image" if role == "prior" else role for role in images]
     used = (*shown, *(name for name in FIELDS if name in named))
-    return Asked("\n".join(lines), tuple(images.values()), used, _left_out(request, values, used))
+    pictures = [p for image in images.values() for p in (image, *masks_of(request, image))]
+    return Asked("\n".join(lines), tuple(pictures), used, _left_out(request, values, used))
 
 
 def fields(request: Request) -> dict[str, str]:

@@ -7,9 +7,12 @@ is unverified: the copy at hand says "structured description"; three independent
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 IMAGE = "<image>"
+# What its tokenizer does not read as text, wherever it stands.
+CONTROL = re.compile(r"<(?:image|prev_im|lat_image|/?obj|/?box|[xy]\d{1,2}|unk|/?s)>")
 SYSTEM = "You are an expert radiology assistant tasked with interpreting a chest X-ray study."
 MISSING = "N/A"  # what upstream writes for a section that is absent or empty
 LIMITS = {  # new tokens; the model card's examples

@@ -34,7 +34,7 @@ def left_out(request: Request, shown: Image, model: str) -> dict[str, str]:
     """Input that the request has → why this model is not shown it."""
     one = f"{model} takes one frontal image"
     words = f"{model}'s prompt has the indication and no other text"
-    others = [image for image in request.images if image is not shown]
+    others = [image for image in request.images if image is not shown and image.radiograph]
     prior = request.prior
     reasons = {
         "lateral": one if any(i.lateral for i in others) else None,

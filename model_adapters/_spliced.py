@@ -47,6 +47,11 @@ class SplicedLlama:
     @torch.inference_mode()
     def rows(self, batch: Sequence[Prepared]) -> list[Tensor]:
         """Per request what the language model is given: (tokens, width)."""
+        if any(prepared.prompt.ids is None for prepared in batch):
+            raise ReportCardError(
+                "the prompt has no token ids: it was made before the tokenizer was on this machine."
+                " Start the same command again."
+            )
         device, dtype = device_of(self._adapter), dtype_of(self._adapter)
         features = self._features.of(batch, lambda pixels: self.encode(pixels.to(dtype)), device)
         table = self.llama.get_input_embeddings()

@@ -34,7 +34,7 @@ class CheXagent2(IsolatedAdapter):
         return ModelCard(
             "CheXagent-2 (3B) in its own environment; unverified: not run on published weights",
             inputs=("frontal", "lateral", *told, "phrase"),
-            weights=self.weights,
+            weights=self.weights_identity,
             licence="research only, not for clinical use",
             url="https://huggingface.co/StanfordAIMI/CheXagent-2-3b",
             needs_pixels=True,
@@ -45,7 +45,7 @@ class CheXagent2(IsolatedAdapter):
         return None if style in ("indication", "srrg") else f"model.style: no style {style!r}."
 
     def task(self, request: Request) -> Task:
-        images = tuple(i for i in request.images if i.available)
+        images = tuple(i for i in request.images if i.available and i.radiograph)
         images = tuple(sorted(images, key=lambda i: i.lateral))[:2]
         if not images:
             raise ImageError("missing", "no image on this machine.")
@@ -57,11 +57,12 @@ class CheXagent2(IsolatedAdapter):
         views = tuple(dict.fromkeys(map(_view, images)))
         if self.own["style"] == "srrg":
             return Task(SRRG, images, used=views, left_out={"indication": "not in SRRG's prompt"})
+        indication = (request.indication or "").strip() and request.indication
         prompt = (
-            f'Given the indication: "{request.indication or ""}", write a structured findings'
+            f'Given the indication: "{indication or ""}", write a structured findings'
             " section for the CXR."
         )
-        return Task(prompt, images, used=(*views, *(["indication"] if request.indication else [])))
+        return Task(prompt, images, used=(*views, *(["indication"] if indication else [])))
 
     def report(self, request: Request, answer: Json) -> Report:
         if request.task == "phrase_grounding":

@@ -34,7 +34,7 @@ class CXRMate(IsolatedAdapter):
             f"CXRMate ({self.own['style']}) in its own environment; unverified: not run on"
             " published weights",
             inputs=("frontal", "lateral", *prior),
-            weights=self.weights,
+            weights=self.weights_identity,
             url="https://huggingface.co/aehrc",
             needs_pixels=True,
         )
@@ -45,7 +45,7 @@ class CXRMate(IsolatedAdapter):
         return f"model.style is one of {', '.join(STYLES)}, not {self.own['style']!r}."
 
     def task(self, request: Request) -> Task:
-        seen = [i for i in request.images if i.available]
+        seen = [i for i in request.images if i.available and i.radiograph]
         images = tuple(sorted(seen, key=lambda i: i.lateral))[: self.own["most_images"]]
         if not images:
             raise ImageError("missing", "no image on this machine.")

@@ -23,7 +23,7 @@ from harness.checkpoints import fetch, locate
 from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 from model_adapters._answers import KINDS, read
 from model_adapters._checkpoint import here, identity_of, packages_problem, revision_of
-from model_adapters._instructions import ROLES, Asked, asked
+from model_adapters._instructions import ROLES, Asked, asked, fields
 
 PACKAGES = ("torch", "transformers", "safetensors")
 FILES = ("config.json", "tokenizer_config.json")
@@ -146,6 +146,7 @@ class HuggingFace(StagedAdapter):
                     f"{token} stands in a text of the study itself, where the model would look for"
                     " an image."
                 )
+            self._refuse_control(processor.tokenizer, request)
             turns = self._turns(said, [None] * len(said.images))
             with self._one_at_a_time:
                 text = processor.apply_chat_template(turns, add_generation_prompt=True)
@@ -185,6 +186,10 @@ class HuggingFace(StagedAdapter):
 
         turns = [self._turns(self._asked(p.request), p.pixels) for p in batch]
         processor = self._processor()
+        if processor is None:
+            raise ReportCardError(
+                f"model.weights: the processor of {self.weights} is not on this machine any more."
+            )
         options = processor_options(processor, self.options)
         with self._one_at_a_time:
             inputs = processor.apply_chat_template(
@@ -228,6 +233,18 @@ class HuggingFace(StagedAdapter):
             )
         context = () if request.task == "phrase_grounding" else self.context
         return asked(request, instruction, context, self.roles)
+
+    def _refuse_control(self, tokenizer: Any, request: Request) -> None:
+        """Raises ReportCardError where a text of the study would be read as a control token."""
+        added = tokenizer.added_tokens_decoder.values()
+        control = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
+        for name, value in fields(request).items():
+            spelled = next((token for token in sorted(control) if token and token in value), None)
+            if spelled:
+                raise ReportCardError(
+                    f"{spelled} stands in the study's {name}, where the model would read a control"
+                    " token. Change the text."
+                )
 
     def _turns(self, said: Asked, pixels: Sequence[Any]) -> list[dict[str, Any]]:
         import PIL.Image

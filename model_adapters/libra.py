@@ -35,7 +35,7 @@ class Libra(IsolatedAdapter):
         return ModelCard(
             "Libra v1.0 in its own environment; unverified: not run on published weights",
             inputs=("frontal", "prior_image", "indication"),
-            weights=self.weights,
+            weights=self.weights_identity,
             licence="code Apache-2.0; weights unverified",
             url="https://huggingface.co/X-iZhang/libra-v1.0-7b",
             needs_pixels=True,

@@ -33,7 +33,7 @@ class LLaVAMed(IsolatedAdapter):
         return ModelCard(
             "LLaVA-Med v1.5 in its own environment; unverified: not run on published weights",
             inputs=("frontal",),
-            weights=self.weights,
+            weights=self.weights_identity,
             licence="research only",
             url="https://huggingface.co/microsoft/llava-med-v1.5-mistral-7b",
             needs_pixels=True,

@@ -124,11 +124,13 @@ class Maira2(StagedAdapter):
             )
         if request.marks:
             left_out["marks"] = NO_MARKS
-        if content.count(words.IMAGE) != len(images):
-            raise ReportCardError(
-                f"maira2: {words.IMAGE} stands in a text of the study itself, where the model would"
-                " look for an image."
-            )
+        context_shown = (prior_report, *given.values())
+        for told in context_shown if "phrase" not in used else (str(request.phrase),):
+            if spelled := words.CONTROL.search(told):
+                raise ReportCardError(
+                    f"maira2: {spelled[0]} stands in a text of the study itself, where the model"
+                    " would read an image, a box or an end. Change the text."
+                )
         text = words.in_template(content)
         return Prompt(
             text,
@@ -157,6 +159,7 @@ class Maira2(StagedAdapter):
             from model_adapters._maira2_network import network
 
             checkpoint = fetch(str(self.weights), NEEDS)
+            self.__dict__.pop("_tokens", None)  # None, if asked for before the download
             _check_pixels(checkpoint)
             self._network = network(self, checkpoint.folder, _vocabulary(checkpoint), words.IMAGE)
 

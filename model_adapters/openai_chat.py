@@ -28,7 +28,7 @@ from harness.api import (
     StopRunError,
 )
 from harness.chat import ChatAnswer, ChatClient, ChatRequest, ChatSettings
-from harness.staged import Prompt
+from harness.staged import Prompt, answered
 from model_adapters._answers import KINDS, read
 from model_adapters._instructions import FIELD, ROLES, asked
 
@@ -190,12 +190,11 @@ class OpenAIChat:
     def _prediction(self, request: Request, answer: ChatAnswer) -> Prediction:
         told = answer.status in ("ok", "truncated")
         report = read(self._answer, answer.text, request.phrase) if told else Report()
-        written = report.text(("findings", "impression")).strip() or report.phrases
         return Prediction(
             request.study_id,
             report,
             raw=answer.text,
-            status="empty" if told and not written else answer.status,
+            status="empty" if told and not answered(report, answer.text) else answer.status,
             used=asked(request, self._instruction, self._context, self._images).used,
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,

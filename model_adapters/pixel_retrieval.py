@@ -105,7 +105,7 @@ def _frontal(request: Request) -> Image:
 
     Raises ImageError when there is none.
     """
-    there = [image for image in request.images if image.available]
+    there = [image for image in request.images if image.available and image.radiograph]
     if not there:
         raise ImageError("missing", f"Study {request.study_id} has no image on this machine.")
     return next((image for image in there if not image.lateral), there[0])

@@ -42,7 +42,7 @@ class R2Gen(IsolatedAdapter):
             f"R2Gen ({self.own['trained_on']}) in its own environment; unverified: not run on"
             " published weights",
             inputs=("frontal", "lateral") if self.own["trained_on"] == "iu_xray" else ("frontal",),
-            weights=self.weights,
+            weights=self.weights_identity,
             trained_on=("MIMIC-CXR" if self.own["trained_on"] == "mimic_cxr" else "IU X-ray",),
             url="https://github.com/zhjohnchan/R2Gen",
             needs_pixels=True,
@@ -63,7 +63,7 @@ class R2Gen(IsolatedAdapter):
         return None
 
     def task(self, request: Request) -> Task:
-        seen = [i for i in request.images if i.available]
+        seen = [i for i in request.images if i.available and i.radiograph]
         views = sorted(seen, key=lambda i: i.lateral)
         n = 2 if self.own["trained_on"] == "iu_xray" else 1
         if len(views) < n:

@@ -44,7 +44,7 @@ class RaDialog(IsolatedAdapter):
             "RaDialog v2 in its own environment, with a classifier's findings that the user"
             " brings; unverified: not run on published weights",
             inputs=("frontal",),
-            weights=self.weights,
+            weights=self.weights_identity,
             url="https://github.com/ChantalMP/RaDialog_v2",
             needs_pixels=True,
         )

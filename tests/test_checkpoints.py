@@ -152,6 +152,18 @@ def test_hostile_bytes_are_no_safetensors_file(folder: Path, content: bytes) -> 
     assert "is no safetensors file" in problem(folder)
 
 
+def test_what_no_model_reads_is_no_part_of_an_identity(folder: Path) -> None:
+    """`hf download --local-dir` leaves .cache, whose files have times in them."""
+    before = locate(str(folder), NEEDS).identity
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    for name in (
+        *(".cache/huggingface/a.metadata", ".gitattributes", "README.md", "README", "LICENSE.txt"),
+        *("NOTICE.md", "readme.rst"),
+    ):
+        (folder / name).write_text("1")
+    assert locate(str(folder), NEEDS).identity == before
+
+
 def test_an_identity_follows_the_content_of_every_file(folder: Path) -> None:
     before = locate(str(folder), NEEDS).identity
     moved = folder.rename(folder.parent / "moved")

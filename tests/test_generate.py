@@ -204,6 +204,35 @@ def test_missing_weights_and_missing_images_are_said_before_anything_is_loaded(
     assert not list(tmp_path.glob("out.*"))
 
 
+def test_marks_are_shown_and_stand_in_fingerprint_and_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests, masks = requests_of(tmp_path, 2), tmp_path / "masks"
+    marked = ["marks=masks", f"marks.folder={masks}", "marks.numbers=false"]
+    out, plain = tmp_path / "out.jsonl", tmp_path / "plain.jsonl"
+    masks.mkdir()
+    assert generate(requests, out, *marked) == 2
+    assert "no mask of any of its 2 images" in capsys.readouterr().err
+    (masks / "1.png").mkdir()
+    picture(masks / "1.png" / "left_lung.png", 255)
+    assert generate(requests, out, *marked) == generate(requests, plain) == 0
+    cards = [
+        json.loads(path.with_name(f"{path.name}.card.json").read_text()) for path in (out, plain)
+    ]
+    assert (cards[0]["key"]["model"], cards[0]["marks"]["marked"]) == ("toy_staged+marks", 1)
+    assert cards[0]["key"]["fingerprint"] != cards[1]["key"]["fingerprint"]
+    assert cards[0]["key"]["requests"] == cards[1]["key"]["requests"]
+    before, after = ({row["study_id"]: row["raw"] for row in rows(path)} for path in (plain, out))
+    assert before["s1"] != after["s1"]  # the toy says what it sees
+    assert before["s2"] == after["s2"]
+    picture(masks / "1.png" / "left_lung.png", 0)
+    assert generate(requests, out, *marked) == 2
+    assert "with other weights, options or code" in capsys.readouterr().err
+    words = [str(requests), "model=empty_report", *marked, "--out", str(tmp_path / "e.jsonl")]
+    assert main(["generate", *words]) == 2
+    assert "it sees no pixels, so it cannot be shown marks" in capsys.readouterr().err
+
+
 SENDS = """
 from harness.api import ModelCard, Prediction, Report, ReportCardError
 
@@ -305,6 +334,12 @@ def test_every_field_of_a_request_is_read(tmp_path: Path) -> None:
         ("{}", "no study_id"),
         ('{"study_id": "1", "study_id": "2"}', "occurs twice"),
         ('{"study_id": "1"', "r.jsonl:1: not JSON"),
+        ('{"study_id": "1", "indication": "\\ud800"}', "r.jsonl:1: study 1: a text has half a"),
+        ('{"study_id": "\\udfff"}', "r.jsonl:1: study ?: a text has half a"),
+        (
+            '{"study_id": "1", "prior": {"report": "\\ud83d"}}',
+            "r.jsonl:1: study 1: a text has half",
+        ),
         ("\n \n", "holds no rows"),
     ],
 )

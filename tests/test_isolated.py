@@ -27,7 +27,7 @@ from harness.api import (
     StopRunError,
 )
 from harness.cli import main
-from harness.engines import local
+from harness.engines import environments, local
 from harness.engines.environments import worker_environment
 from harness.engines.frames import LIMIT, WorkerError
 from harness.engines.worker_process import WorkerCrashError, WorkerProcess, WorkerTimeoutError
@@ -215,11 +215,33 @@ def test_what_a_worker_says_is_not_quoted_where_the_data_is_closed(
 def test_a_worker_gets_neither_our_secrets_nor_our_modules(
     toys: list[Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "x")
-    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    secrets = [
+        *("OPENAI_API_KEY", "OPENAI_KEY", "AWS_SECRET_ACCESS_KEY", "MY_AZURE_KEY", "hf_token"),
+        *("PGPASSWORD", "GOOGLE_APPLICATION_CREDENTIALS", "PROXY_AUTHORIZATION"),
+    ]
+    for name in (*secrets, "PYTHONPATH"):
+        monkeypatch.setenv(name, "/somewhere")
+    for name in ("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX"):
+        monkeypatch.setenv(name, "https://me:word@index.example/simple")
+        secrets.append(name)
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://index.example/simple")
     words = toy(toys, tmp_path).generate([ask("a", "env")])[0].raw.split()
-    assert "OPENAI_API_KEY" not in words
-    assert "PYTHONPATH" not in words
+    assert not {*secrets, "PYTHONPATH"} & set(words)
+    assert {"PATH", "PIP_EXTRA_INDEX_URL", "TOKENIZERS_PARALLELISM"} <= set(words)
+    build = environments._installer_environment(dict(os.environ))
+    assert build["PIP_INDEX_URL"].startswith("https://me:word@")
+
+
+@pytest.mark.parametrize(
+    ("word", "problem"),
+    [("unfinished", '"finished"'), ("counted", '"tokens_in"'), ("below", '"tokens_in"')],
+)
+def test_an_answer_of_other_types_is_refused_in_a_sentence(
+    word: str, problem: str, toys: list[Toy], tmp_path: Path
+) -> None:
+    answers = run(toy(toys, tmp_path), [ask("a", word), ask("b")])
+    assert (answers["a"].status, answers["b"].status) == ("failed", "ok")
+    assert problem in str(answers["a"].error)
 
 
 def test_a_report_that_was_cut_short_is_truncated(toys: list[Toy], tmp_path: Path) -> None:
@@ -344,6 +366,7 @@ def test_preflight_and_options_speak_in_sentences(toys: list[Toy], tmp_path: Pat
 def test_identity_follows_what_decides_the_answers(toys: list[Toy], tmp_path: Path) -> None:
     before = dict(toy(toys, tmp_path).identity)
     assert dict(toy(toys, tmp_path, timeout_s=9, batch_size=2).identity) == before
+    assert dict(toy(toys, tmp_path, device="cuda").identity) == {**before, "dtype": "bfloat16"}
     assert dict(toy(toys, tmp_path, max_new_tokens=9).identity) != before
     assert dict(toy(toys, tmp_path, at_load="x").identity) != before
     adapter = toy(toys, tmp_path)

@@ -33,7 +33,10 @@ UV_NAMES = {
     "UV_INDEX": "PIP_EXTRA_INDEX_URL",
     "SSL_CERT_FILE": "PIP_CERT",
 }
-SECRET = re.compile(r".*(_API_KEY|_TOKEN|_SECRET|_PASSWORD)")
+# A worker runs a model's own code: it gets no variable that sounds like a secret. Of all names, not
+# of those that end so: AWS_SECRET_ACCESS_KEY, OPENAI_KEY, MY_AZURE_KEY.
+SECRET = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
+LOGIN = re.compile(r"://[^/\s]*@")  # an index with a name and password in it is the build's alone
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
 
 
@@ -85,7 +88,7 @@ def worker_environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in FOREIGN and not SECRET.fullmatch(name)
+        if name not in FOREIGN and not SECRET.search(name) and not LOGIN.search(value)
     }
     offline = {
         "HF_HUB_OFFLINE": "1",

@@ -74,7 +74,11 @@ def _one(model, task, n):
             time.sleep(1000)
         return {"text": str(pid)}
     if word == "env":
-        return {"text": " ".join(sorted(k for k in os.environ if "KEY" in k or "PYTHON" in k))}
+        return {"text": " ".join(sorted(os.environ))}
+    if word == "unfinished":
+        return {"text": "x", "finished": None}
+    if word in ("counted", "below"):
+        return {"text": "x", "tokens_in": True if word == "counted" else -1}
     return {"text": "{} {}".format(task["study"], " ".join(map(_pixels, task["images"])))}
 
 

@@ -242,6 +242,19 @@ def test_a_study_that_spells_the_image_placeholder_fails_with_a_sentence(
     assert f"{token} stands in a text of the study" in str(bad.error)
 
 
+@pytest.mark.parametrize("kind", chat.WRITERS)
+def test_a_study_that_spells_a_control_token_fails_with_a_sentence(
+    kind: str, written: Callable[[str], Path]
+) -> None:
+    model = adapter(written(kind))
+    tokenizer = model._processor().tokenizer
+    for token in tokenizer.all_special_tokens:
+        spelt = replace(study(0), indication=f"see {token} above")
+        with pytest.raises(ReportCardError, match=r"stands in (a text of the study|the study's)"):
+            model.prompt(spelt)
+    assert model.prompt(replace(study(0), indication="a < b > c [x] 3/4")).ids
+
+
 def test_a_pinned_hub_id_may_be_downloaded_later(monkeypatch: pytest.MonkeyPatch) -> None:
     pinned = f"nobody/nothing@{'0' * 40}"
     assert HuggingFace(pinned, device="cpu").missing() is None

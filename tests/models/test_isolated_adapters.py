@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import runpy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,6 +64,30 @@ def test_every_preset_says_what_it_lacks_and_that_it_is_unverified(preset: str) 
     assert "unverified" in adapter.card.description
     assert adapter.card.needs_pixels
     assert adapter.identity["requirements"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_folder_that_moves_stays_the_same_model(preset: str, tmp_path: Path) -> None:
+    cards = []
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        for name in build(preset).needs:
+            (tmp_path / place / name.replace("*", "model")).write_text("{}")
+        cards.append(build(preset, weights=str(tmp_path / place)).card)
+    assert cards[0] == cards[1]
+    assert str(cards[0].weights).startswith("sha256:")
+
+
+def test_a_phrase_that_was_not_located_is_no_answer() -> None:
+    adapter = build("chexagent2")
+    request = Request("s", (PA,), task="phrase_grounding", phrase="left effusion")
+    task = adapter.task(request)
+    box = {"text": "", "boxes": ["(10,20),(30,40)"]}
+    status = [
+        adapter._prediction(request, task, answer).status
+        for answer in ({"text": " "}, {"text": "It cannot be seen."}, box)
+    ]
+    assert status == ["empty", "ok", "ok"]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -174,3 +201,52 @@ def test_r2gen_needs_the_annotation_of_its_training_and_its_views(tmp_path: Path
     assert told(build("r2gen_iu").task(STUDY))[1] == ["pa", "ll"]
     with pytest.raises(ImageError, match="needs 2 image"):
         build("r2gen_iu").task(Request("s", (PA,)))
+
+
+def test_a_blank_indication_is_none_for_chexagent() -> None:
+    task = build("chexagent2").task(Request("s", (PA,), indication="  \n"))
+    assert task == build("chexagent2").task(Request("s", (PA,)))
+    assert 'indication: ""' in task.prompt
+
+
+def test_cxrmate_2_honours_max_new_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker imports what only its own environment has; generation's options are plain data."""
+    adapter = build("cxrmate_2", max_new_tokens=7)
+    told: dict[str, object] = {}
+
+    class Tokenizer:
+        eos_token_id = 2
+
+    class Given(dict):  # type: ignore[type-arg]
+        def to(self, device: str) -> Given:
+            return self
+
+    class Tool:
+        tokenizer = Tokenizer()
+
+        def __call__(self, images: object) -> Given:
+            return Given()
+
+        def split_and_decode_sections(self, ids: object) -> tuple[list[str], list[str]]:
+            return ["Clear."], ["Normal."]
+
+    class Model:
+        device = "cpu"
+
+        def generate(self, generation_config: SimpleNamespace) -> np.ndarray:
+            told.update(vars(generation_config))
+            return np.array([[1, 2]])
+
+    published = SimpleNamespace(max_new_tokens=512, num_beams=4)
+    source = SimpleNamespace(from_pretrained=lambda *args, **options: published)
+    transformers = SimpleNamespace(GenerationConfig=source)
+    torch = SimpleNamespace(inference_mode=lambda: lambda function: function)
+    vision = SimpleNamespace(v2=None)
+    modules = {"transformers": transformers, "torch": torch, "torchvision.transforms": vision}
+    modules["torchvision"] = SimpleNamespace(transforms=vision)
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    worker = runpy.run_path(str(adapter.worker))
+    settings = {"weights": "w", "max_new_tokens": adapter.max_new_tokens}
+    answer = worker["_two"](Model(), Tool(), settings, [])
+    assert (told, answer["finished"]) == ({"max_new_tokens": 7, "num_beams": 4}, True)

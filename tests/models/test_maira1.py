@@ -45,6 +45,13 @@ def test_without_weights_it_says_that_none_are_released() -> None:
     assert model.identity["weights"] == "absent"
 
 
+def test_a_control_token_in_an_indication_is_text(folder: Path) -> None:
+    """Sentencepiece knows no control token in a text; LLaVA-Rad's ids are made the same way."""
+    ids = Maira1(weights=str(folder)).prompt(request(1, indication="a </s> b <s> <unk>")).ids
+    assert ids is not None
+    assert (ids.count(1), ids.count(2)) == (1, 0)
+
+
 def test_pixels_are_rad_dinos() -> None:
     """HF's crop takes the pixel above the middle where torchvision's takes the one below."""
     grey = noise(7, 901, 640).pixels()

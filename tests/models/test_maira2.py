@@ -16,6 +16,7 @@ sentencepiece = pytest.importorskip("sentencepiece", reason="needs the gpu extra
 
 from harness.api import Image, Prior, Report, ReportCardError, Request  # noqa: E402
 from harness.cli import main  # noqa: E402
+from model_adapters._llama_tokens import llama_tokens  # noqa: E402
 from model_adapters.cxr_llava import CxrLlava  # noqa: E402
 from model_adapters.llava_rad import LlavaRad  # noqa: E402
 from model_adapters.maira1 import Maira1  # noqa: E402
@@ -38,7 +39,7 @@ ONE = Request("one", (image("f1", "PA"),), indication="cough  // r/o effusion?")
 THREE = Request(
     "three", (image("f2", "AP"), image("l2", "LATERAL")), PRIOR, technique="PA  and lat."
 )
-MARKED = replace(ONE, indication="a   b\n<obj> c  <x7>  ")
+MARKED = "a   b\n<obj> c  <x7>  "
 SHORT = Request("short", (image("f3", "PA", 60, 100),))
 
 
@@ -64,12 +65,14 @@ def loaded(checkpoint) -> Maira2:
 
 
 @pytest.mark.parametrize("legacy", [None, True, False])
-@pytest.mark.parametrize("request_", [ONE, THREE, MARKED])
+@pytest.mark.parametrize("request_", [ONE, THREE])
 def test_both_tokenizer_layouts_give_sentencepieces_own_ids(tmp_path, legacy, request_):
     write_tokenizer(tmp_path / "fast", ADDED, fast=True, legacy=legacy)
     write_tokenizer(tmp_path / "slow", ADDED, fast=False, legacy=legacy)
     fast = Maira2(str(tmp_path / "fast")).prompt(request_)
     assert fast.ids == Maira2(str(tmp_path / "slow")).prompt(request_).ids
+    layouts = [llama_tokens(tmp_path / name) for name in ("fast", "slow")]
+    assert layouts[0].encode(MARKED) == layouts[1].encode(MARKED)
     assert fast.ids[0] == 1
     assert list(fast.ids).count(IDS["<image>"]) == len(fast.images)
 

@@ -85,6 +85,7 @@ def _two(model, tool, settings, images):
     from transformers import GenerationConfig
 
     config = GenerationConfig.from_pretrained(settings["weights"], trust_remote_code=True)
+    config.max_new_tokens = settings["max_new_tokens"]
     given = tool(images=images).to(model.device)
     ids = model.generate(**given, generation_config=config)
     findings, impression = tool.split_and_decode_sections(ids)
