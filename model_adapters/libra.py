@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.api import ModelCard, Request
 from harness.isolated import IsolatedAdapter, Task
-from harness.staged import frontal_of, prior_frontal_of
+from harness.views import frontal_of, prior_frontal_of
 
 HERE = Path(__file__).parent / "workers" / "libra"
 QUESTION = "Provide a detailed description of the findings in the radiology image."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.api import ModelCard, Request
 from harness.isolated import IsolatedAdapter, Task
-from harness.staged import frontal_of
+from harness.views import frontal_of
 
 HERE = Path(__file__).parent / "workers" / "llava_med"
 QUESTION = "Describe the findings of this chest X-ray as a radiologist would in a report."

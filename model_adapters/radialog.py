@@ -13,8 +13,8 @@ from pathlib import Path
 
 from harness.api import ModelCard, ReportCardError, Request
 from harness.isolated import IsolatedAdapter, Task
-from harness.staged import frontal_of
 from harness.tables import by_id, read_records
+from harness.views import frontal_of
 
 HERE = Path(__file__).parent / "workers" / "radialog"
 INSTRUCTION = (

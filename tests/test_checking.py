@@ -32,7 +32,8 @@ from harness.cli import main
 from harness.cohort import Cohort, load_cohort
 from harness.predict import System
 from harness.settings import Plugin
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter, frontal_of
+from harness.staged import Completion, Prepared, Prompt, StagedAdapter
+from harness.views import frontal_of
 
 CARD = ModelCard("Toy", inputs=("frontal",), licence="none", trained_on=("nothing",))
 
@@ -456,7 +457,7 @@ def test_bad_prompts_are_found(studies: tuple[Study, ...]) -> None:
 
 HONEST = """
 from harness.api import ModelCard, Prediction, Report
-from harness.staged import frontal_of
+from harness.views import frontal_of
 
 
 class Honest:

@@ -31,7 +31,8 @@ from harness.engines.job import ModelJob
 from harness.predict import open_model
 from harness.score import open_metrics
 from harness.settings import Plugin
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter, frontal_of
+from harness.staged import Completion, Prepared, Prompt, StagedAdapter
+from harness.views import frontal_of
 
 MODELS = config.names("model")
 METRICS = [
@@ -264,7 +265,7 @@ def test_every_yaml_names_a_plugin_that_exists() -> None:
 
 
 ALLOWED = {"harness.api", "harness.judge", "harness.tables", "harness.weights", "harness.store"} | {
-    *("harness.staged", "harness.checkpoints", "harness.isolated", "harness.chat")
+    *("harness.staged", "harness.checkpoints", "harness.isolated", "harness.chat", "harness.views")
 }
 PLUGIN_FILES = [
     path

@@ -81,7 +81,7 @@ from pathlib import Path
 
 from harness.api import ModelCard
 from harness.isolated import IsolatedAdapter, Task
-from harness.staged import frontal_of
+from harness.views import frontal_of
 
 
 class RemoteToy(IsolatedAdapter):
