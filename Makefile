@@ -7,7 +7,7 @@ ARGS = $(if $(SUITE),suite=$(SUITE)) $(if $(MODEL),model=$(MODEL)) $(if $(DATASE
 DOTTED = $(foreach word,$(MAKEOVERRIDES),$(if $(findstring .,$(firstword $(subst =, ,$(word)))),'$(word)'))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu benchmark test test-clinical test-browser lint bench validate-labeler audit judge new-model check dashboard serve docs doctor clean
+.PHONY: help setup setup-gpu benchmark test test-engines test-clinical test-browser lint bench validate-labeler audit judge new-model check dashboard serve docs doctor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -31,8 +31,11 @@ setup-gpu: $(BIN)/.gpu ## the same with torch and transformers, for models with 
 benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRICS= LIMIT= SUITE= ENGINE=)
 	@$(BIN)/reportcard run --fetch $(ARGS)
 
-test: setup ## run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: setup ## run the test suite (what kills processes for minutes: make test-engines)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_engines.py --ignore tests/test_ray.py --ignore tests/models
+
+test-engines: setup ## the fault matrix of both engines: replicas, nodes, drivers and disks are lost
+	@$(BIN)/python -m pytest tests/test_engines.py tests/test_ray.py
 
 $(BIN)/.clinical: $(BIN)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[clinical,clinical-test,gpu]'
