@@ -397,3 +397,10 @@ def test_sixty_models_four_cohorts_sixty_keys_are_quick(visit: Visit, tmp_path: 
             found = values(page, "bleu_4")
             assert found in (sorted(found), sorted(found, reverse=True))
     assert min(tried) < 0.1
+
+
+def test_logged_runs_are_linked(visit: Visit, model: Json, tmp_path: Path) -> None:
+    assert visit(model).get_by_role("link", name="in MLflow").count() == 0
+    (tmp_path / "linked.html").write_text(render(model, mlflow="mlflow.html"), encoding="utf-8")
+    link = visit(tmp_path / "linked.html").get_by_role("link", name="in MLflow")
+    assert link.get_attribute("href") == "mlflow.html"
