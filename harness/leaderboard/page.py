@@ -21,18 +21,20 @@ from harness.api import Json
 from harness.cohort import plural
 from harness.leaderboard.cells import BOUNDS, MISSING, count
 from harness.leaderboard.columns import columns_of
+from harness.leaderboard.matrix import matrix_of
 from harness.leaderboard.rows import KINDS, row_view
 
 HERE = Path(__file__).parent
 # Boards that are not open are then never laid out.
 FIRST = "document.documentElement.classList.add('js')"
-SCRIPTS = ("dom.js", "table.js", "details.js", "page.js")
+SCRIPTS = ("dom.js", "matrix.js", "table.js", "details.js", "page.js")
 
 
-def render(model: Json, viewers: Mapping[str, str] | None = None) -> str:
+def render(model: Json, viewers: Mapping[str, str] | None = None, mlflow: str | None = None) -> str:
     """The page as text, the same for the same model.
 
-    viewers: cohort folder → the study viewer's page, relative to this one.
+    viewers: cohort folder → the study viewer's page, relative to this one. mlflow: the page of
+    links to the runs, where there is one.
     """
     taken: set[str] = set()
     boards = [_board(board, model["boards"], taken, viewers or {}) for board in model["boards"]]
@@ -42,6 +44,7 @@ def render(model: Json, viewers: Mapping[str, str] | None = None) -> str:
         template("page.html.j2").render(
             boards=boards,
             kinds=KINDS,
+            mlflow=mlflow,
             published=cohorts,
             published_anchor=anchor("as-published", taken),
             css=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -103,6 +106,7 @@ def _board(
         cells = [column["cell"](row) for column in makers]
         rows.append({**row_view(row, board), "id": anchor(f"{name}-{row['model']}", taken)})
         rows[-1]["cells"] = cells
+    matrix = matrix_of(board, rows)
     shown = [i for i, column in enumerate(columns) if column["shown"]]
     groups, metrics = _spans([columns[i] for i in shown])
     return {
@@ -118,6 +122,7 @@ def _board(
         "primary": board["primary"],
         "confidence": _confidence(board),
         "viewer": viewers.get(board["cohort_folder"]),
+        "matrix": matrix,
         "unknown_ties": sorted(
             {
                 f"{c['metric']}: {c['ties_unknown']}"
@@ -133,6 +138,7 @@ def _board(
             "columns": columns,
             "rows": rows,
             "viewer": viewers.get(board["cohort_folder"]),
+            "matrix": matrix,
         },
     }
 

@@ -43,8 +43,9 @@ def write_model(
     viewers: cohort folder → its study viewer's page, as `viewer.write_viewers` gives them.
     """
     folder = results_dir / "leaderboard"
+    mlflow = "mlflow.html" if (folder / "mlflow.html").is_file() else None
     contents = {
-        "index.html": page.render(model, viewers),
+        "index.html": page.render(model, viewers, mlflow),
         "leaderboard.json": json.dumps(model, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "leaderboard.csv": tidy(model),
     }

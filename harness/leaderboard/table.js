@@ -17,20 +17,24 @@ const cellOf = (cell) => {
   if (cell.mark) td.append(make("span", { "aria-hidden": "true" }, `${cell.mark} `));
   td.append(cell.text + (cell.dagger ? "†" : ""));
   if (cell.said) td.append(make("span", { class: "hidden" }, ` ${cell.said}`));
-  td.append((cell.lines || []).map((line) => `\n${line}`).join(""));
+  if (cell.lines) td.append(make("small", {}, cell.lines.join("\n")));
   if (cell.caveat) td.append(" ", make("span", { class: "tag warn", title: cell.caveat }, "caution"));
   return td;
 };
+
+// Cells that are laid out within a frame on a slow machine: eight rows of sixty columns.
+const VISIBLE = 500;
 
 class Board {
   /** section: as the template wrote it. changed(): called when its state is another. */
   constructor(section, changed, open) {
     this.section = section;
     this.changed = changed;
-    const { columns, rows, viewer } = JSON.parse(section.querySelector("script.data").textContent);
+    const { columns, rows, viewer, matrix } = JSON.parse(section.querySelector("script.data").textContent);
     this.columns = columns;
     this.data = rows;
     this.viewer = viewer; // the study viewer's page, or null
+    this.matrix = matrix ? new Matrix(section, matrix, changed) : null;
     this.defaults = columns.flatMap((column, i) => (column.shown ? [i] : []));
     this.table = section.querySelector("table.scores");
     this.body = this.table.tBodies[0];
@@ -67,10 +71,12 @@ class Board {
     if (this.kinds) found.kind = this.kinds;
     if (this.tier) found.tier = this.tier;
     if (this.shown !== this.defaults) found.cols = this.shown.map((i) => this.columns[i].id).join(",");
+    if (this.matrix?.open) found.pairs = "open";
     return found;
   }
 
   restore(state) {
+    if (this.matrix) this.matrix.open = state.pairs === "open";
     const index = (id) => this.columns.findIndex((column) => column.id === id);
     const asked = (state.cols ?? "").split(",").map(index).filter((i) => i >= 0);
     const wanted = state.cols === undefined || !asked.length ? this.defaults : asked;
@@ -140,14 +146,14 @@ class Board {
     const other = natural === "ascending" ? "descending" : "ascending";
     if (!this.sort || this.sort[0] !== column) this.sort = [column, natural];
     else this.sort = this.sort[1] === natural ? [column, other] : null;
-    this.#order();
+    this.#order(VISIBLE);
     this.said.value = this.sort
       ? `Sorted by ${column === null ? "system" : this.columns[column].name}, ${this.sort[1]}` : "Sorted by rank";
     this.changed();
   }
 
-  /** Ceilings stay on top, rows without a value at the end. */
-  #order() {
+  /** Ceilings stay on top, rows without a value at the end. cells: that many are moved a frame. */
+  #order(cells = Infinity) {
     let rows = this.rows;
     if (this.sort) {
       const [column, way] = this.sort;
@@ -161,8 +167,17 @@ class Board {
       });
       rows = keyed.map(([, , row]) => row);
     }
-    this.body.append(...rows.map(({ row }) => row));
+    this.#place(rows.map(({ row }) => row), Math.ceil(cells / this.shown.length));
     this.#mark();
+  }
+
+  /** The rows in view move at once, those below in the next frames: a click is answered in one. */
+  #place(rows, most, before = this.body.firstElementChild) {
+    cancelAnimationFrame(this.placing);
+    const now = rows.slice(0, most);
+    const rest = rows.slice(most);
+    now.forEach((row) => { if (row === before) before = before.nextElementSibling; else before ? before.before(row) : this.body.append(row); });
+    if (rest.length) this.placing = requestAnimationFrame(() => this.#place(rest, most, now.at(-1).nextElementSibling));
   }
 
   #mark() {

@@ -6,6 +6,7 @@ Nothing in it was measured. The same arguments give the same model.
 from __future__ import annotations
 
 import random
+from itertools import combinations
 
 from harness.api import Json
 
@@ -59,7 +60,27 @@ def _board(rng: random.Random, name: str, models: int, of_row: Json) -> Json:
         "primary": primary,
         "columns": columns,
         "rows": rows,
+        **_pairs(primary, rows),
     }
+
+
+def _pairs(key: str, rows: list[Json]) -> Json:
+    """As pairwise.py gives them: the best forty that are no ceiling, each pair once."""
+    compared = [row for row in rows if row["kind"] != "ceiling"]
+    pairs = []
+    for a, b in combinations(compared[:40], 2):
+        gap = a["cells"][key]["value"] - b["cells"][key]["value"]
+        p = 0.0005 if abs(gap) > 0.1 else 0.4
+        pairs.append(
+            {
+                **{"a": a["model"], "b": b["model"], "difference": gap, "low": gap - 0.04},
+                **{"high": gap + 0.04, "p": p, "p_holm": min(1.0, 20 * p), "tail": False},
+            }
+        )
+    about: Json = {"key": key, "direction": "higher", "trials": 2_000, "confidence": 0.95}
+    left_out = [row["model"] for row in compared[40:]]
+    about |= {"left_out": left_out} if left_out else {}
+    return {"pairs": pairs, "pairs_about": about}
 
 
 def _column(metric: str, key: str) -> Json:

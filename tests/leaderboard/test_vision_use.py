@@ -33,6 +33,9 @@ def probed(bench: Bench, system: System, vision: Vision | None) -> Path:
     return saved.write(bench.results_dir, system, [], vision, n=20)
 
 
+VISION = '["Vision use","'  # a row's details stand in the page as JSON
+
+
 def text(page: str) -> str:
     return " ".join(Tags(page).text.split())
 
@@ -46,7 +49,7 @@ def printed(bench: Bench) -> str:
 def test_a_model_that_ignores_its_image_is_flagged_for_every_reader(bench: Bench) -> None:
     probed(bench, bench.add("blind", 0.2), BLIND)
     page = bench.page()
-    assert '<span class="kind warn" title="Vision use: 0.00 of the words' in page
+    assert '<span class="tag warn" title="Vision use: 0.00 of the words' in page
     assert text(page).count("ignores its image") == 1
     assert "blind: ignores its image: 0.00 of the words change" in printed(bench)
 
@@ -54,9 +57,9 @@ def test_a_model_that_ignores_its_image_is_flagged_for_every_reader(bench: Bench
 def test_a_model_that_looks_has_its_number_in_the_details(bench: Bench) -> None:
     probed(bench, bench.add("sees", 0.2), SEES)
     probed(bench, bench.add("reads", 0.3), TEXT_ONLY)
-    found = text(bench.page())
-    assert "Vision use0.42 of the words change with another patient’s image, 0.61 with" in found
-    assert "Vision usetext only: its card names no image" in found
+    found = bench.page()
+    assert VISION + "0.42 of the words change with another patient\\u2019s image" in found
+    assert f'{VISION}text only: its card names no image"]' in found
     assert "ignores its image" not in found + printed(bench)
 
 
@@ -64,8 +67,8 @@ def test_nothing_is_claimed_of_a_model_that_was_not_probed(bench: Bench) -> None
     system = bench.add("unknown", 0.2)
     probed(bench, System("unknown", system.plugin, system.adapter, "0" * 64), BLIND)
     probed(bench, system, None)  # the probe had no answers
-    found = text(bench.page())
-    assert "Vision usenot probed" in found
+    found = bench.page()
+    assert f'{VISION}not probed"]' in found
     assert "ignores its image" not in found
 
 
