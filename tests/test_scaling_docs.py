@@ -56,7 +56,7 @@ def test_engine_options_that_the_page_names_exist() -> None:
 
 
 def test_make_passes_the_engine() -> None:
-    command = ["make", "-n", "benchmark", "ENGINE=ray", "engine.replicas=2"]
+    command = ["make", "--no-print-directory", "-n", "benchmark", "ENGINE=ray", "engine.replicas=2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1].split()[3:] == ["engine=ray", "'engine.replicas=2'"]
 

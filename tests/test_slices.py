@@ -176,7 +176,7 @@ def test_boxes_are_scored_unless_a_run_has_text_and_no_phrase(
     predict(tmp_path, small, system, 8, quiet)
     scorers = open_metrics(load_metrics(["grounding"], load_protocol("reportcard")))
     Scoring(tmp_path, small, load_protocol("reportcard"), Stats(50), scorers).run(system)
-    found = [json.loads(path.read_text()) for path in tmp_path.glob("scores/**/*.json")]
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("scores/**/scores.json")]
     keys = ("miou", "pixel_recall", "box_recall_50")
     values = [file["keys"][f"grounding.{key}"]["value"] for file in found for key in keys]
     assert values == [score] * 3

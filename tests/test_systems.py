@@ -115,13 +115,21 @@ def test_the_page_of_models_has_the_same_table() -> None:
 def test_make_passes_words_with_a_dot_as_overrides() -> None:
     words = ("MODEL=maira2", "DATASET=phantom", "model.weights=/w/x", "model.batch_size=4")
     done = subprocess.run(
-        ["make", "-n", "benchmark", *words], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "benchmark", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     (command,) = [line for line in done.stdout.splitlines() if "reportcard run" in line]
     assert set(command.split()[3:]) == {
         *("model=maira2", "dataset=phantom", "'model.weights=/w/x'", "'model.batch_size=4'")
     }
     plain = subprocess.run(
-        ["make", "-n", "benchmark"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "benchmark"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert plain.stdout.splitlines()[-1].split() == [".venv/bin/reportcard", "run", "--fetch"]
