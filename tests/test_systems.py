@@ -112,6 +112,13 @@ def test_the_page_of_models_has_the_same_table() -> None:
     assert len(table) == len(systems()) + 1
 
 
+def shown(*words: str) -> list[str]:
+    """What make would run; without its lines about folders, which stand there under `make test`."""
+    command = ["make", "--no-print-directory", "-n", "benchmark", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def test_make_passes_words_with_a_dot_as_overrides() -> None:
     words = ("MODEL=maira2", "DATASET=phantom", "model.weights=/w/x", "model.batch_size=4")
     done = subprocess.run(
