@@ -153,9 +153,17 @@ def _publish(
     viewers = write_viewers(
         model, [(cohort, config.protocol) for cohort in found], config.results_dir, config.text
     )
-    files = write_model(model, config.results_dir, viewers)
+    tracked = cohorts is not None and config.tracking.enabled and _installed("mlflow")
+    files = write_model(model, config.results_dir, viewers, tracked)
     render(model, console())
     return model, files
+
+
+def _installed(package: str) -> bool:
+    """Whether it could be imported; it is not."""
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:

@@ -36,14 +36,19 @@ def write(results_dir: Path, everything: bool = False) -> list[Path]:
 
 
 def write_model(
-    model: Json, results_dir: Path, viewers: Mapping[str, str] | None = None
+    model: Json,
+    results_dir: Path,
+    viewers: Mapping[str, str] | None = None,
+    tracked: bool = False,
 ) -> list[Path]:
     """Write a model that `collect` built: the CLI prints the same one.
 
     viewers: cohort folder → its study viewer's page, as `viewer.write_viewers` gives them.
+    tracked: mlflow.html is about to be written; the page links it already, since it is one of the
+    files that MLflow is told of, and must not change with the telling.
     """
     folder = results_dir / "leaderboard"
-    mlflow = "mlflow.html" if (folder / "mlflow.html").is_file() else None
+    mlflow = "mlflow.html" if tracked or (folder / "mlflow.html").is_file() else None
     contents = {
         "index.html": page.render(model, viewers, mlflow),
         "leaderboard.json": json.dumps(model, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
