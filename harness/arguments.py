@@ -28,7 +28,7 @@ overrides are Hydra's key=value; the common ones:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; a verb's name is in `verb`, and cli.py holds what it does."""
+    """The whole command line; a verb's name is in `verb`, and verbs/ holds what it does."""
     top = argparse.ArgumentParser(
         prog="reportcard",
         description="Benchmark chest X-ray report generation: run models over fixed cohorts, score"
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         )
         if overrides:
             with_overrides.append((sub, names))
-        # names: words that are no key=value stand among the overrides; cli_tables.py takes them out
+        # names: words that are no key=value stand among the overrides; verbs/rows.py takes them out
         sub.set_defaults(verb=name, names=bool(names))
         return sub
 

@@ -6,16 +6,15 @@ import json
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from harness.arguments import parser
+from harness.cli import MODULES, NAMES, main
 
-VERBS = [
-    *("run", "predict", "score", "leaderboard", "evaluate", "compare"),
-    *("fetch", "list", "doctor", "dashboard", "serve", "audit", "validate", "judge", "sections"),
-]
+VERBS = list(MODULES)
 
 
 def options(mini_data: Path, results: Path, *more: str) -> list[str]:
@@ -23,6 +22,14 @@ def options(mini_data: Path, results: Path, *more: str) -> list[str]:
         *("dataset=openi_findings", f"data_dir={mini_data}", f"results_dir={results}"),
         *("tracking=none", "stats.resamples=50", *more),
     ]
+
+
+def test_every_verb_of_the_parser_has_its_function() -> None:
+    (verbs,) = (action.choices for action in parser()._actions if action.dest == "==SUPPRESS==")
+    assert set(verbs) == set(MODULES)
+    for verb, module in MODULES.items():
+        function = NAMES.get(verb, verb)
+        assert callable(getattr(import_module(f"harness.verbs.{module}"), function))
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

@@ -1,21 +1,19 @@
-"""The verbs about rows that are there: compare, power, explain, leaderboard. As in cli.py, each
-imports what it needs."""
+"""The verbs about rows that are there: compare, power, explain, and releases of them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Json, ReportCardError
+from harness.verbs.said import say
 
 if TYPE_CHECKING:
     from harness.score import Scorer
     from harness.settings import RunConfig
-
-Say = Callable[[str], None]
 
 
 def take_names(arguments: argparse.Namespace, most: int, what: str) -> list[str]:
@@ -65,7 +63,7 @@ def _quiet(arguments: argparse.Namespace) -> bool:
     return bool(arguments.json == Path("-"))
 
 
-def compare(arguments: argparse.Namespace, say: Say) -> int:
+def compare(arguments: argparse.Namespace) -> int:
     from harness.comparison import compare_runs, runs_of
     from harness.terminal_compare import comparison_table
 
@@ -129,7 +127,7 @@ def _column(board: Json, wanted: str | None) -> str | None:
     return None
 
 
-def power(arguments: argparse.Namespace, say: Say) -> int:
+def power(arguments: argparse.Namespace) -> int:
     from harness.comparison import check_label, run_folders, runs_of
     from harness.planning import plan_one, plan_pair
     from harness.terminal_compare import power_table
@@ -165,7 +163,7 @@ def power(arguments: argparse.Namespace, say: Say) -> int:
     return 0
 
 
-def explain(arguments: argparse.Namespace, say: Say) -> int:
+def explain(arguments: argparse.Namespace) -> int:
     from harness.explaining import explain_rows
     from harness.terminal_compare import explain_table
 
@@ -184,7 +182,7 @@ def explain(arguments: argparse.Namespace, say: Say) -> int:
     return 0
 
 
-def release(arguments: argparse.Namespace, action: str, folder: Path, say: Say) -> int:
+def release(arguments: argparse.Namespace, action: str, folder: Path) -> int:
     """leaderboard export DIR, leaderboard verify DIR."""
     from harness import config
 

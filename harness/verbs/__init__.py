@@ -1,0 +1,1 @@
+"""What each verb of the command does: thin, and each imports what it needs."""
