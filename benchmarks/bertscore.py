@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.datasets.openi import OpenI
+from harness.data.sources.openi import OpenI
 from metrics.annotators.bertscore import Bertscore
 
 Pairs = list[tuple[str, str]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from harness.cohort import load_cohort
-from harness.fetch import fetch_openi
-from harness.settings import Plugin
+from harness.data.cohort import load_cohort
+from harness.core.download import fetch_openi
+from harness.config.settings import Plugin
 
 ROOT = Path("data/openi")
 

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from harness.api import ModelCard, Prediction, Request
-from harness.datasets.phantom import Phantom
-from harness.engines import local
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter
-from harness.views import frontal_of
+from harness.data.sources.phantom import Phantom
+from harness.predict.engines import worker as local
+from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter
+from harness.models.views import frontal_of
 
 MIMIC = 2461
 PEAKS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import Custody, DatasetCard
-from harness.budget import Usage
-from harness.endpoint import Answer
-from harness.judge import BadAnswerError, JudgeSettings, Message, Question
-from harness.llm import LiveJudge
-from harness.progress import quiet
+from harness.llm.client.budget import Usage
+from harness.llm.client.endpoint import Answer
+from harness.llm.judge.contract import BadAnswerError, Message, Question
+from harness.config.settings import JudgeSettings
+from harness.llm.judge.live import LiveJudge
+from harness.core.progress import quiet
 
 N = 2461  # pairs: the MIMIC-CXR test reports of the papers
 LATENCY_S, SLOTS = 0.05, 32
@@ -120,7 +121,7 @@ def rescoring(folder: Path, metrics: list[str]) -> None:
     """evaluate() over N pairs of Open-I reports, all verdicts in the cache."""
     os.environ["REPORTCARD_CACHE"] = str(folder)
     from benchmarks.data import rows
-    from harness.evaluation import evaluate
+    from harness.score.evaluate import evaluate
 
     pairs, total = rows(N), 0.0
     overrides = ["judge=local", "judge.base_url=http://127.0.0.1:9/v1", "judge.model=m"]

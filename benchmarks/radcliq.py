@@ -17,9 +17,9 @@ from benchmarks.bertscore import make_weights
 from benchmarks.data import texts
 from harness.annotate import Cache, attach
 from harness.api import Pair
-from harness.config import load_metrics, load_protocol
-from harness.progress import quiet
-from harness.score import open_metrics
+from harness.config.compose import load_metrics, load_protocol
+from harness.core.progress import quiet
+from harness.score.scorer import open_metrics
 from tests.clinical import chexbert_fixtures, radgraph_fixture
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from harness.datasets.openi import OpenI
+from harness.data.sources.openi import OpenI
 from metrics.annotators.radgraph import RadGraph
 from tests.clinical import radgraph_fixture as fixture
 

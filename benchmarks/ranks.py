@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from harness.leaderboard.ranks import joint_scores, rank_intervals
-from harness.stats import Resampler
+from harness.publish.board.ranks import joint_scores, rank_intervals
+from harness.score.stats.resampling import Resampler
 from metrics.label_f1 import counts, label_scores
 
 MODELS, STUDIES, RESAMPLES = 80, 4000, 1000

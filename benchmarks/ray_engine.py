@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from harness.api import ModelCard, Prediction, Report, Request
-from harness.datasets.phantom import Phantom
-from harness.engines import local
-from harness.engines.job import ModelJob
-from harness.engines.ray import RayEngine
-from harness.settings import EngineSettings
+from harness.data.sources.phantom import Phantom
+from harness.predict.engines import worker as local
+from harness.predict.engines.job import ModelJob
+from harness.predict.engines.ray import RayEngine
+from harness.config.settings import EngineSettings
 
 BATCH = 64
 

@@ -19,13 +19,14 @@ import time
 from pathlib import Path
 
 from harness.api import Prediction, Report
-from harness.cli import main as reportcard
-from harness.cohort import load_cohort
-from harness.config import load
-from harness.datasets.phantom import Phantom
-from harness.predict import open_model, predictions_dir
-from harness.prediction_file import to_json
-from harness.store import file_digest, jsonl, write_json
+from harness.cli.main import main as reportcard
+from harness.data.cohort import load_cohort
+from harness.config.compose import load
+from harness.data.sources.phantom import Phantom
+from harness.predict.system import open_model
+from harness.core.layout import predictions_dir
+from harness.predict.predictions_file import to_json
+from harness.core.files import file_digest, jsonl, write_json
 
 SIZES = (250_000, 1_000_000)
 METRICS = "f1_chexpert_rules,bleu,rouge"

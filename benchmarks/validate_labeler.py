@@ -20,8 +20,8 @@ import numpy as np
 import yaml
 
 from harness.api import Array
-from harness.datasets.openi import OpenI
-from harness.stats import Estimate, Resampler, estimate
+from harness.data.sources.openi import OpenI
+from harness.score.stats.resampling import Estimate, Resampler, estimate
 from metrics.annotators.chexpert_rules import CheXpertRules
 from metrics.label_f1 import CLASSES, LABELS, counts, label_scores, present
 

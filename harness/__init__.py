@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from harness.evaluation import evaluate as evaluate
+from harness.core.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from harness.score.evaluate import evaluate as evaluate
+
 __all__ = ["evaluate"]
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `reportcard --help` does not pay for the metrics' imports.
     if name == "evaluate":
-        from harness.evaluation import evaluate
+        from harness.score.evaluate import evaluate
 
         return evaluate
     raise AttributeError(f"module 'harness' has no attribute {name!r}")

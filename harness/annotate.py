@@ -28,25 +28,13 @@ from harness.api import (
     Progress,
     ReportCardError,
 )
-from harness.engines.engine import Engine, LocalEngine
-from harness.store import canonical
+from harness.predict.engines.engine import Engine
+from harness.predict.engines.local import LocalEngine
+from harness.core.files import canonical
 
 CHUNK = 1024  # items per call: a kill loses at most so many notes
 
 
-def cache_folder(base: Path, data: DatasetCard) -> Path:
-    """Notes and verdicts hold text: what falls under one use agreement lies in a folder of its own,
-    so that deleting the folder deletes it. Raises ReportCardError for an id that is no folder name.
-    """
-    if data.data_class == "open":
-        return base
-    name = data.dua_id or data.data_class
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise ReportCardError(
-            f"use agreement {name!r}: an id names a folder, so it is made of letters, digits and"
-            " . _ - and starts with a letter or digit."
-        )
-    return base / "dua" / name
 
 
 class Cache:

@@ -15,8 +15,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from harness.core.errors import ImageError as ImageError
+from harness.core.errors import Json as Json
+from harness.core.errors import ReportCardError as ReportCardError
+
 Array = npt.NDArray[np.float64]
-Json = dict[str, Any]
 Direction = Literal["higher", "lower"]
 Kind = Literal["model", "floor", "ceiling"]
 DataClass = Literal["open", "registered", "credentialed"]
@@ -30,19 +33,8 @@ MASKS_VIEW = "MASKS"  # a picture of masks (harness/marks.py), no radiograph
 Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
 
 
-class ReportCardError(Exception):
-    """Something the user can act on; the CLI prints the sentence and no traceback."""
 
 
-class ImageError(ReportCardError):
-    """An image that cannot be had: it costs its own study, is counted, and the run goes on.
-
-    kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame | mask
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class StopRunError(ReportCardError):
@@ -137,7 +129,7 @@ class Image:
 
         Raises ImageError naming the image when it is absent or cannot be decoded.
         """
-        from harness.datasets.images import read_grey
+        from harness.core.imaging.read import read_grey
 
         return read_grey(self)
 
@@ -369,7 +361,7 @@ class ModelAdapter(Protocol):
     #                              run asks for what is missing only
     #   shown(request) -> mapping  what it would send, for `reportcard prompt`: "prompt" and others
     #   close()                    after the last batch
-    # A model with weights extends harness.staged.StagedAdapter, which has them all.
+    # A model with weights extends harness.models.staged.StagedAdapter, which has them all.
 
 
 @runtime_checkable

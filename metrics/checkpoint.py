@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import ReportCardError
-from harness.store import file_digest
+from harness.core.files import file_digest
 
 # What is found in place of weights when a download went through a log-in page or without git-lfs.
 _NOT_WEIGHTS = (

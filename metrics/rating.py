@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.api import Json
-from harness.judge import BadAnswerError, closed_object, loose_json
+from harness.llm.judge.contract import BadAnswerError, closed_object, loose_json
 
 # upstream eval_utils.py ERROR_TYPE_MAP
 TYPES = {

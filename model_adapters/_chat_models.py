@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import ReportCardError
-from harness.staged import Prepared, StagedAdapter, resolved_dtype
-from harness.store import read_json
+from harness.models.staged import Prepared, StagedAdapter, resolved_dtype
+from harness.core.files import read_json
 
 PROMPT_TOKENS = 4096  # allowed for one request, images and text
 LOCAL: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -62,7 +62,7 @@ def memory(folder: Path, adapter: StagedAdapter) -> str | None:
 
 def _weight_bytes(folder: Path, dtype: str) -> int:
     """Bytes of the parameters once they are held in `dtype`."""
-    from harness.checkpoints import safetensors_shapes
+    from harness.models.checkpoints import safetensors_shapes
 
     width = 4 if dtype == "float32" else 2
     total = 0

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from harness.api import ReportCardError
-from harness.checkpoints import HUB_ID, Checkpoint, cached, locate
+from harness.models.checkpoints import HUB_ID, Checkpoint, cached, locate
 from model_adapters._sentencepiece import Pieces
 
 PACKAGES = ("torch", "transformers", "sentencepiece", "safetensors")

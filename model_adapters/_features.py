@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from harness.api import Image
-from harness.staged import Prepared, StagedAdapter
+from harness.models.staged import Prepared, StagedAdapter
 
 Tensor = torch.Tensor
 KEPT_BYTES = 2 * 2**30  # of vision features: 190 images of 1369 × 4096 in half precision

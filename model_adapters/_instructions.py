@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.api import Image, ReportCardError, Request
-from harness.views import frontal_of, lateral_of, masks_of, prior_frontal_of
+from harness.models.views import frontal_of, lateral_of, masks_of, prior_frontal_of
 
 FIELDS = ("indication", "technique", "comparison", "prior_report", "age", "sex", "marks", "phrase")
 ROLES = ("frontal", "lateral", "prior")

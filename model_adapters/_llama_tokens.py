@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.api import ReportCardError
-from harness.store import read_json
+from harness.core.files import read_json
 from model_adapters._sentencepiece import Pieces
 
 BLANK = "▁"  # sentencepiece's own

@@ -17,9 +17,9 @@ import re
 from pathlib import Path
 
 from harness.api import ReportCardError
-from harness.checkpoints import Checkpoint
-from harness.staged import StagedAdapter
-from harness.store import read_json
+from harness.models.checkpoints import Checkpoint
+from harness.models.staged import StagedAdapter
+from harness.core.files import read_json
 from model_adapters._dinov2 import from_timm
 from model_adapters._llava import projector
 from model_adapters._lora import merged

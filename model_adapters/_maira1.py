@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.checkpoints import Checkpoint
-from harness.staged import StagedAdapter
-from harness.store import read_json
+from harness.models.checkpoints import Checkpoint
+from harness.models.staged import StagedAdapter
+from harness.core.files import read_json
 from model_adapters._llava import projector
 from model_adapters._preflight import described
 from model_adapters._raddino import Eyes, tower

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import ReportCardError
-from harness.staged import StagedAdapter
-from harness.store import read_json
+from harness.models.staged import StagedAdapter
+from harness.core.files import read_json
 from model_adapters._llama_tokens import Tokens
 from model_adapters._llava import projector
 from model_adapters._preflight import described

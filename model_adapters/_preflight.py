@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import ReportCardError
-from harness.checkpoints import Checkpoint, safetensors_shapes
-from harness.staged import StagedAdapter, resolved_dtype
-from harness.store import read_json
+from harness.models.checkpoints import Checkpoint, safetensors_shapes
+from harness.models.staged import StagedAdapter, resolved_dtype
+from harness.core.files import read_json
 from model_adapters._checkpoint import here, packages_problem
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")

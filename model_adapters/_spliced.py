@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.api import ReportCardError
-from harness.staged import Completion, Prepared, StagedAdapter
+from harness.models.staged import Completion, Prepared, StagedAdapter
 from model_adapters._features import Features
 from model_adapters._llava import IMAGE, spliced
 from model_adapters._torch import (

@@ -16,7 +16,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from harness.api import ReportCardError
-from harness.staged import Completion, Prepared, Sampling, StagedAdapter, resolved_dtype
+from harness.models.staged import Completion, Prepared, Sampling, StagedAdapter, resolved_dtype
 
 Tensor = torch.Tensor
 
@@ -195,7 +195,7 @@ class SeededSampling(LogitsProcessor):
     """
 
     def __init__(self, sampling: Sampling, batch: Sequence[Prepared]) -> None:
-        from harness.store import digest
+        from harness.core.files import digest
 
         self._sampling = sampling
         self._generators = []

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from harness.api import Box, ImageError, Json, ModelCard, Phrase, Report, ReportCardError, Request
-from harness.isolated import IsolatedAdapter, Task
+from harness.models.isolated.adapter import IsolatedAdapter, Task
 
 HERE = Path(__file__).parent / "workers" / "chexagent2"
 SRRG = "Structured Radiology Report Generation for Findings Section"

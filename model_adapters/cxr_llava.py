@@ -17,10 +17,10 @@ import numpy.typing as npt
 import PIL.Image
 
 from harness.api import ModelCard, ReportCardError, Request
-from harness.checkpoints import fetch, locate
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from harness.store import digest, read_json
-from harness.views import frontal_of, lateral_of, prior_frontal_of
+from harness.models.checkpoints import fetch, locate
+from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from harness.core.files import digest, read_json
+from harness.models.views import frontal_of, lateral_of, prior_frontal_of
 from model_adapters._checkpoint import identity_of, revision_of
 from model_adapters._llama_tokens import PieceTokens
 from model_adapters._llava import IMAGE

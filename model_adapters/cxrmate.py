@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.api import ImageError, Json, ModelCard, Report, Request
-from harness.isolated import IsolatedAdapter, Task
+from harness.models.isolated.adapter import IsolatedAdapter, Task
 
 HERE = Path(__file__).parent / "workers" / "cxrmate"
 STYLES = ("rrg24", "tf", "longitudinal", "two")

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.api import ModelCard, Report, ReportCardError, Request
-from harness.checkpoints import fetch, locate
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from harness.models.checkpoints import fetch, locate
+from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 from model_adapters._answers import KINDS, read
 from model_adapters._checkpoint import here, identity_of, packages_problem, revision_of
 from model_adapters._instructions import ROLES, Asked, asked, fields

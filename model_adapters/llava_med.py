@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.api import ModelCard, Request
-from harness.isolated import IsolatedAdapter, Task
-from harness.views import frontal_of
+from harness.models.isolated.adapter import IsolatedAdapter, Task
+from harness.models.views import frontal_of
 
 HERE = Path(__file__).parent / "workers" / "llava_med"
 QUESTION = "Describe the findings of this chest X-ray as a radiologist would in a report."

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import PIL.Image
 
 from harness.api import ModelCard, ReportCardError, Request
-from harness.checkpoints import Checkpoint, fetch
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from harness.store import read_json
-from harness.views import frontal_of
+from harness.models.checkpoints import Checkpoint, fetch
+from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from harness.core.files import read_json
+from harness.models.views import frontal_of
 from model_adapters import _one_frontal as one_frontal
 from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of, revision_of
 from model_adapters._llava import ids_with_images

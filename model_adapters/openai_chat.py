@@ -27,8 +27,8 @@ from harness.api import (
     Request,
     StopRunError,
 )
-from harness.chat import ChatAnswer, ChatClient, ChatRequest, ChatSettings
-from harness.staged import Prompt, answered
+from harness.models.chat import ChatAnswer, ChatClient, ChatRequest, ChatSettings
+from harness.models.staged import Prompt, answered
 from model_adapters._answers import KINDS, read
 from model_adapters._instructions import FIELD, ROLES, asked
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.api import ImageError, ModelCard, Request
-from harness.isolated import IsolatedAdapter, Task
+from harness.models.isolated.adapter import IsolatedAdapter, Task
 
 HERE = Path(__file__).parent / "workers" / "r2gen"
 TRAINED_ON = ("iu_xray", "mimic_cxr")

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.api import ModelCard, ReportCardError, Request
-from harness.isolated import IsolatedAdapter, Task
-from harness.tables import by_id, read_records
-from harness.views import frontal_of
+from harness.models.isolated.adapter import IsolatedAdapter, Task
+from harness.core.user_files import by_id, read_records
+from harness.models.views import frontal_of
 
 HERE = Path(__file__).parent / "workers" / "radialog"
 INSTRUCTION = (

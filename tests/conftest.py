@@ -13,10 +13,10 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 import pytest
 
 from harness.api import ReportCardError
-from harness.cohort import Cohort, load_cohort
-from harness.fetch import fetch_judge, fetch_openi
-from harness.local_judge import judge_dir
-from harness.settings import Plugin
+from harness.data.cohort import Cohort, load_cohort
+from harness.core.download import fetch_judge, fetch_openi
+from harness.llm.judge.local_server import judge_dir
+from harness.config.settings import Plugin
 from tests.mini_openi import write_mini_openi
 
 REPOSITORY = Path(__file__).parent.parent

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import registry
+from harness.core import registry
 from harness.api import Image, ImageError, ModelCard, Prediction, Prior, Report, Request
-from harness.cli import main
-from harness.datasets.images import LOOKUPS
-from harness.engines.ahead import Ahead, decoding_ahead
-from harness.engines.local import generate
+from harness.cli.main import main
+from harness.core.imaging.read import LOOKUPS
+from harness.predict.engines.prefetch_images import Ahead, decoding_ahead
+from harness.predict.engines.worker import generate
 from tests.fixtures.images import write_images
 
 DECODED: Counter[int] = Counter()

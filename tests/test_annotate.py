@@ -11,7 +11,7 @@ import pytest
 
 from harness.annotate import CHUNK, Cache, attach, note_key
 from harness.api import Json, Pair, ReportCardError
-from harness.progress import quiet
+from harness.core.progress import quiet
 
 
 class Counter:

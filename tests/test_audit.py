@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import config, registry
+from harness.config import compose as config
+from harness.core import registry
 from harness.api import Array, Custody, Json, Key, MetricSpec, Pair, ReportCardError
-from harness.audit.judge import AskedAnew, _flagged
-from harness.audit.metrics import audit_metrics
-from harness.audit.pairs import FAITHFUL, KINDS, TYPES, EditedPair, edited_pairs, pairs_id
-from harness.cli import main
-from harness.judge import Message, NoJudge, Question, Verdict
-from harness.score import Scorer
+from harness.analysis.audit.judge import AskedAnew, _flagged
+from harness.analysis.audit.metrics import audit_metrics
+from harness.analysis.audit.pairs import FAITHFUL, KINDS, TYPES, EditedPair, edited_pairs, pairs_id
+from harness.cli.main import main
+from harness.llm.judge.contract import Message, Question, Verdict
+from harness.llm.judge.open import NoJudge
+from harness.score.scorer import Scorer
 
 SIDES = {"left", "right"}
 SEVERITY = {
@@ -186,7 +188,7 @@ def _rewritten(
 # --- judges of known skill ------------------------------------------------------------------------
 
 ANNOTATOR = """
-from harness.judge import Message, Question
+from harness.llm.judge.contract import Message, Question
 
 class Counter:
     id, scope, weights = "error_counter", "pair", None
@@ -298,7 +300,7 @@ def audit_of(
     def run(
         answer: Answer, *more: str, what: str = "judge", metrics: str | None = "error_counts"
     ) -> Json:
-        monkeypatch.setattr("harness.score.open_judge", lambda options: FakeJudge(answer))
+        monkeypatch.setattr("harness.score.scorer.open_judge", lambda options: FakeJudge(answer))
         arguments = [
             *("audit", what, "--out", str(tmp_path / "out"), *more),
             *(("--metrics", metrics) if metrics else ()),
@@ -601,7 +603,7 @@ def test_without_matplotlib_the_tables_are_written(
 ) -> None:
     import sys
 
-    monkeypatch.delitem(sys.modules, "harness.audit.plot", raising=False)
+    monkeypatch.delitem(sys.modules, "harness.analysis.audit.plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["audit", "metrics", "--metrics", "bleu", "--out", str(tmp_path)]) == 0
     assert not (tmp_path / "audit-metrics.png").exists()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness.api import Prediction, ReportCardError
-from harness.cohort import Cohort
-from harness.engines.job import ModelJob
-from harness.predict import open_model
-from harness.settings import Plugin
+from harness.data.cohort import Cohort
+from harness.predict.engines.job import ModelJob
+from harness.predict.system import open_model
+from harness.config.settings import Plugin
 
 
 def answers(cohort: Cohort, plugin: str, **options: object) -> list[Prediction]:

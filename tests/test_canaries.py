@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import registry
-from harness.cli import main
+from harness.core import registry
+from harness.cli.main import main
 from tests.fixtures.chexpert_plus import write_chexpert_plus
 from tests.fixtures.mimic_cxr import write_mimic_cxr
 from tests.fixtures.padchest_gr import write_padchest_gr

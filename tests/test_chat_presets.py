@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import config, registry
+from harness.config import compose as config
+from harness.core import registry
 from harness.api import Image, Request
-from harness.staged import Completion
+from harness.models.staged import Completion
 
 PRESETS = [
     name

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import checking, registry
+from harness.analysis import check as checking
+from harness.core import registry
 from harness.api import (
     Box,
     ImageError,
@@ -24,16 +25,17 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.checking import examine, vision
-from harness.checking.access import holds_reference, prompt_problem
-from harness.checking.subject import Check, Subject, drawn, make_ready, varied
-from harness.checking.vision import changed_words
-from harness.cli import main
-from harness.cohort import Cohort, load_cohort
-from harness.predict import System
-from harness.settings import Plugin
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter
-from harness.views import frontal_of
+from harness.analysis.check import examine
+from harness.analysis.check import vision_use as vision
+from harness.analysis.check.inputs import holds_reference, prompt_problem
+from harness.analysis.check.under_test import Check, Subject, drawn, make_ready, varied
+from harness.analysis.check.vision_use import changed_words
+from harness.cli.main import main
+from harness.data.cohort import Cohort, load_cohort
+from harness.predict.system import System
+from harness.config.settings import Plugin
+from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter
+from harness.models.views import frontal_of
 
 CARD = ModelCard("Toy", inputs=("frontal",), licence="none", trained_on=("nothing",))
 
@@ -391,7 +393,7 @@ def test_one_check_that_crashes_does_not_hide_the_others(
 
     names = set(check(Toy()))
     broken = [(n, crash if n == "card" else c) for n, c in checking.CHECKS]
-    monkeypatch.setattr("harness.checking.CHECKS", broken)
+    monkeypatch.setattr("harness.analysis.check.CHECKS", broken)
     found = check(Toy())
     assert set(found) == names
     assert failures(found) == {"card"}
@@ -457,7 +459,7 @@ def test_bad_prompts_are_found(studies: tuple[Study, ...]) -> None:
 
 HONEST = """
 from harness.api import ModelCard, Prediction, Report
-from harness.views import frontal_of
+from harness.models.views import frontal_of
 
 
 class Honest:

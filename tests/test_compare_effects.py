@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness.api import Array
-from harness.effects import FEWEST, effects, power, studies_needed
-from harness.stats import Resampler, compare
+from harness.score.stats.effect_size import FEWEST, effects, power, studies_needed
+from harness.score.stats.resampling import Resampler, compare
 
 
 def both(total: Array) -> dict[str, Array]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import ReportCardError
 
 GROUPS = ("model", "dataset", "metrics", "protocol", "suite", "engine", "tracking")

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import checking, config, registry
-from harness.arguments import parser
-from harness.cli import main
+from harness.analysis import check as checking
+from harness.config import compose as config
+from harness.core import registry
+from harness.cli.parser import parser
+from harness.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -10,7 +10,8 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 
-from harness import config, registry
+from harness.config import compose as config
+from harness.core import registry
 from harness.api import (
     Box,
     DatasetCard,
@@ -22,10 +23,10 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.cli import main
-from harness.cohort import Cohort
-from harness.contact_sheet import FAILED, FIRST, SECOND, TEXT, TILE, write_contact_sheet
-from harness.doctor import report
+from harness.cli.main import main
+from harness.data.cohort import Cohort
+from harness.data.contact_sheet import FAILED, FIRST, SECOND, TEXT, TILE, write_contact_sheet
+from harness.cli.doctor import report
 from tests.fixtures.folder import write_folder
 from tests.fixtures.images import write_images
 
@@ -183,7 +184,7 @@ def test_doctor_of_a_dataset_says_what_was_found(
     def opened(path: Path) -> None:
         raise AssertionError(f"doctor decoded {path}")
 
-    monkeypatch.setattr("harness.datasets.images.read_file", opened)
+    monkeypatch.setattr("harness.core.imaging.read.read_file", opened)
     lines, able = report(config.load(looked_at(tmp_path)), look_inside=True)
     assert able
     told = [(area.strip(), state, text) for area, state, text in lines if area[:2] == "  "]

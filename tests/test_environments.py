@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness.api import ReportCardError
-from harness.engines import environments
-from harness.engines.environments import environment, interpreter
+from harness.models.isolated import environments
+from harness.models.isolated.environments import environment, interpreter
 
 
 @pytest.fixture

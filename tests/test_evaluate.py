@@ -12,7 +12,7 @@ import pytest
 
 from harness import evaluate
 from harness.api import ReportCardError
-from harness.cli import main
+from harness.cli.main import main
 
 ROWS = [
     {"study_id": "a", "candidate": "The lungs are clear.", "reference": "Lungs are clear."},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.api import Json
-from harness.cli import main
+from harness.cli.main import main
 from tests.test_cli import options
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import fetch
+from harness.core import download as fetch
 from harness.api import ReportCardError
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness import registry
+from harness.core import registry
 from harness.api import Report, ReportCardError
-from harness.cli import main
-from harness.request_file import digest_of, read_requests
+from harness.cli.main import main
+from harness.data.requests_file import digest_of, read_requests
 
 REPOSITORY = Path(__file__).parent.parent
 TOY = Path(__file__).parent / "toy_staged.py"
@@ -134,7 +134,7 @@ def test_killed_and_repeated_it_writes_the_bytes_of_an_undisturbed_run(
     words = ("+model.mates=true", "+model.batch_size=2")
     assert generate(requests, tmp_path / "whole.jsonl", *words) == 0
     command = [
-        *(sys.executable, "-m", "harness.cli", "generate", str(requests), f"plugin={TOY}"),
+        *(sys.executable, "-m", "harness.cli.main", "generate", str(requests), f"plugin={TOY}"),
         *("model=toy_staged", *words, "+model.seconds=0.2", "--out", str(out)),
     ]
     log = tmp_path / "out.jsonl.partial" / "predictions.jsonl"

@@ -11,7 +11,7 @@ import PIL.ImageFile
 import pytest
 
 from harness.api import Image, ImageError
-from harness.datasets.images import READING, decode, read_file, resolve_under
+from harness.core.imaging.read import READING, decode, read_file, resolve_under
 from tests.fixtures.images import (
     BONE,
     DEPTHS,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import registry
+from harness.core import registry
 from harness.api import (
     Custody,
     DatasetCard,
@@ -26,11 +26,12 @@ from harness.api import (
     Request,
     StopRunError,
 )
-from harness.cli import main
-from harness.engines import environments, local
-from harness.engines.environments import worker_environment
-from harness.engines.frames import LIMIT, WorkerError
-from harness.engines.worker_process import WorkerCrashError, WorkerProcess, WorkerTimeoutError
+from harness.cli.main import main
+from harness.models.isolated import environments
+from harness.predict.engines import worker as local
+from harness.models.isolated.environments import worker_environment
+from harness.models.isolated.frames import LIMIT, WorkerError
+from harness.models.isolated.worker_process import WorkerCrashError, WorkerProcess, WorkerTimeoutError
 from tests.isolated.toy import Toy
 
 OLD_PYTHONS = [Path(f"~/.pyenv/versions/{v}/bin/python").expanduser() for v in ("3.7.16",)]

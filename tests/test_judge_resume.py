@@ -13,10 +13,10 @@ import pytest
 pytest.importorskip("openai")
 
 from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.judge import JudgeSettings
-from harness.llm import LiveJudge
-from harness.progress import quiet
-from harness.verdicts import VerdictCache
+from harness.config.settings import JudgeSettings
+from harness.llm.judge.live import LiveJudge
+from harness.core.progress import quiet
+from harness.llm.judge.cache import VerdictCache
 from tests import scripted_judge as scripted
 from tests.scripted_judge import Reply, ScriptedJudge, answer, in_turn
 from tests.test_llm import CANARY, GOOD, Asker, ask_about, many
@@ -171,9 +171,9 @@ LATE = """
 import sys
 from pathlib import Path
 from harness.api import Custody, DatasetCard
-from harness.judge import JudgeSettings, Message, Question
-from harness.llm import LiveJudge
-from harness.progress import quiet
+from harness.llm.judge.contract import JudgeSettings, Message, Question
+from harness.llm.judge.live import LiveJudge
+from harness.core.progress import quiet
 
 judge = LiveJudge(JudgeSettings(kind="openai", base_url=sys.argv[1], model="m"))
 judge.admit(Custody(DatasetCard("o", "open"), Path(sys.argv[2]), quiet, print))

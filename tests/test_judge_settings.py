@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import ReportCardError
-from harness.cli import main
-from harness.judge import JudgeSettings, settings_of
+from harness.cli.main import main
+from harness.config.settings import JudgeSettings
+from harness.llm.judge.open import settings_of
 from tests.scripted_judge import ScriptedJudge
 
 ZEROS = dict.fromkeys("ABCDEF", 0)

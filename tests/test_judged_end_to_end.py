@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from harness.api import Json
-from harness.evaluation import evaluate
-from harness.local_judge import running
+from harness.score.evaluate import evaluate
+from harness.llm.judge.local_server import running
 
 PLAIN: list[dict[str, Any]] = [
     {

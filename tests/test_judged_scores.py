@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness import registry
-from harness.annotate import cache_folder
+from harness.core import registry
+from harness.core.layout import cache_folder
 from harness.api import (
     Array,
     Custody,
@@ -26,17 +26,18 @@ from harness.api import (
     Pair,
     ReportCardError,
 )
-from harness.cohort import Cohort
-from harness.comparison import compare_runs
-from harness.grounded import phrases_of
-from harness.leaderboard.page import render as render_page
-from harness.leaderboard.publish import tidy
-from harness.leaderboard.tables import collect
-from harness.leaderboard.terminal import render as render_terminal
-from harness.leaderboard.ties import _Pairs
-from harness.predict import open_model, predict
-from harness.progress import quiet
-from harness.score import (
+from harness.data.cohort import Cohort
+from harness.analysis.compare import compare_runs
+from harness.data.grounded import phrases_of
+from harness.publish.page.page import render as render_page
+from harness.publish.page.write import tidy
+from harness.publish.board.build import collect
+from harness.publish.page.terminal import render as render_terminal
+from harness.publish.board.ties import _Pairs
+from harness.predict.stage import predict
+from harness.predict.system import open_model
+from harness.core.progress import quiet
+from harness.score.scorer import (
     Scorer,
     Setting,
     not_run,
@@ -45,12 +46,12 @@ from harness.score import (
     try_again,
     unscored_reasons,
 )
-from harness.scoring import Scoring
-from harness.settings import Plugin, Protocol, Stats
-from harness.stats import Resampler
-from harness.store import read_json
-from harness.terminal_compare import comparison_table
-from harness.text import normaliser
+from harness.score.stage import Scoring
+from harness.config.settings import Plugin, Protocol, Stats
+from harness.score.stats.resampling import Resampler
+from harness.core.files import read_json
+from harness.cli.tables_compare import comparison_table
+from harness.score.normalise import normaliser
 
 PROTOCOL = Protocol()
 SETTING = Setting(PROTOCOL, normaliser(PROTOCOL, None), Stats(50))
@@ -288,7 +289,7 @@ def test_a_grounded_report_that_is_none_is_named(value: Any, sentence: str) -> N
 
 def test_boxes_survive_the_predictions_file(tmp_path: Path) -> None:
     from harness.api import Box, Phrase, Prediction, Report
-    from harness.prediction_file import read_reports, to_json
+    from harness.predict.predictions_file import read_reports, to_json
 
     phrase = Phrase("Left effusion.", (Box(0.5, 0.25, 0.75, 1.0),))
     line = to_json(Prediction("s", Report("Left effusion.", None, (phrase, Phrase("Clear.")))))

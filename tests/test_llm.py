@@ -22,14 +22,15 @@ import pytest
 
 pytest.importorskip("openai")
 
-from harness import patience
+from harness.llm.client import backoff as patience
 from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.failures import retry_after
-from harness.judge import BadAnswerError, JudgeSettings, Message, Question, Verdict, loose_json
-from harness.llm import LiveJudge
-from harness.progress import quiet
-from harness.shelf import content, key_of
-from harness.verdicts import VerdictCache
+from harness.llm.client.errors import retry_after
+from harness.llm.judge.contract import BadAnswerError, Message, Question, Verdict, loose_json
+from harness.config.settings import JudgeSettings
+from harness.llm.judge.live import LiveJudge
+from harness.core.progress import quiet
+from harness.llm.judge.cache_keys import content, key_of
+from harness.llm.judge.cache import VerdictCache
 from tests import scripted_judge as scripted
 from tests.scripted_judge import Reply, Script, ScriptedJudge, answer, in_turn
 

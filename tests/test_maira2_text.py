@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.api import Box, Image, Phrase, Prior, Report, ReportCardError, Request
-from harness.staged import Completion, Prepared
+from harness.models.staged import Completion, Prepared
 from model_adapters._maira2_answer import on_original, parse
 from model_adapters.maira2 import Maira2
 

@@ -10,13 +10,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import Box, Image, ImageError, Request
-from harness.cli import main
-from harness.cohort import Cohort, load_cohort
-from harness.marks import FIGURES, VIEW, Marking
-from harness.predict import open_model
-from harness.settings import Marks, Plugin
+from harness.cli.main import main
+from harness.data.cohort import Cohort, load_cohort
+from harness.data.masks import FIGURES, VIEW, Marking
+from harness.predict.system import open_model
+from harness.config.settings import Marks, Plugin
 
 SIZE = 64
 OPTIONS = {"test": 6, "train": 6, "size": SIZE}

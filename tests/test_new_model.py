@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import new_model
+from harness.models import scaffold as new_model
 from harness.api import ReportCardError
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,7 @@ def python(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def reportcard(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return python(checkout, "-m", "harness.cli", *words)
+    return python(checkout, "-m", "harness.cli.main", *words)
 
 
 @pytest.mark.slow  # four processes

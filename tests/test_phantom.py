@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from harness.api import Image, ReportCardError, Selection, Study
-from harness.cli import main
-from harness.cohort import Cohort, load_cohort
-from harness.datasets._phantom_case import DEVICES, ENLARGED, SIZES, Case, Finding
-from harness.datasets._phantom_film import frontal
-from harness.datasets._phantom_frontal import SIGNS, Frontal
-from harness.datasets._phantom_report import NORMAL, sentences
-from harness.datasets.phantom import VERSION, Phantom
-from harness.settings import Plugin
+from harness.cli.main import main
+from harness.data.cohort import Cohort, load_cohort
+from harness.data.sources._phantom.case import DEVICES, ENLARGED, SIZES, Case, Finding
+from harness.data.sources._phantom.film import frontal
+from harness.data.sources._phantom.frontal import SIGNS, Frontal
+from harness.data.sources._phantom.report import NORMAL, sentences
+from harness.data.sources.phantom import VERSION, Phantom
+from harness.config.settings import Plugin
 
 LABELS = {
     "cardiomegaly": "Cardiomegaly",
@@ -182,7 +182,7 @@ def test_the_heart_is_drawn_to_the_ratio_that_the_report_says() -> None:
 
 def test_the_rules_labeler_reads_what_was_drawn() -> None:
     pytest.importorskip("negspacy", reason="the rules extra is not installed")
-    from harness import registry
+    from harness.core import registry
     from metrics.label_f1 import LABELS as NAMES
 
     labeler = registry.annotators.get("chexpert_rules")()

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from harness.api import Image, ImageError, Report, ReportCardError, Request, Study
-from harness.datasets.phantom import Phantom
+from harness.data.sources.phantom import Phantom
 from model_adapters.pixel_retrieval import PixelRetrieval
 
 Grey = npt.NDArray[np.uint8]

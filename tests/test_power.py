@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from harness.api import Array
-from harness.cli import main
-from harness.effects import studies_needed
-from harness.pairs import all_pairs
-from harness.stats import Resampler, compare, holm
+from harness.cli.main import main
+from harness.score.stats.effect_size import studies_needed
+from harness.score.stats.pairwise import all_pairs
+from harness.score.stats.resampling import Resampler, compare, holm
 from tests.test_cli import options
 from tests.test_compare_effects import both, two
 

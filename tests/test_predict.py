@@ -15,16 +15,18 @@ from typing import Any
 
 import pytest
 
-from harness import registry
+from harness.core import registry
 from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
-from harness.cohort import Cohort
-from harness.config import load_metrics, load_protocol
-from harness.leaderboard.publish import write
-from harness.predict import System, is_done, open_model, predict
-from harness.prediction_file import read_reports
-from harness.score import open_metrics
-from harness.scoring import Scoring
-from harness.settings import Plugin, Stats
+from harness.data.cohort import Cohort
+from harness.config.compose import load_metrics, load_protocol
+from harness.publish.page.write import write
+from harness.predict.stage import predict
+from harness.predict.system import System, open_model
+from harness.predict.predictions_file import is_done
+from harness.predict.predictions_file import read_reports
+from harness.score.scorer import open_metrics
+from harness.score.stage import Scoring
+from harness.config.settings import Plugin, Stats
 
 CALLS: list[list[str]] = []
 
@@ -221,7 +223,7 @@ def test_ten_kills_end_in_the_same_files(tmp_path: Path, mini_data: Path) -> Non
 
     def start(results: Path) -> subprocess.Popen[bytes]:
         command = [
-            *(sys.executable, "-m", "harness.cli", "run", f"plugin={tmp_path / 'slow.py'}"),
+            *(sys.executable, "-m", "harness.cli.main", "run", f"plugin={tmp_path / 'slow.py'}"),
             *("model=slow,empty_report", "dataset=openi_findings", f"data_dir={mini_data}"),
             *(f"results_dir={results}", "engine.batch_size=1", "tracking=none"),
             *("stats.resamples=50", "metrics=bleu,rouge"),
@@ -304,7 +306,7 @@ def test_somebodys_broken_plugin_costs_its_own_row_only(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from harness.cli import main
+    from harness.cli.main import main
 
     for kind in registry.KINDS:
         monkeypatch.setattr(kind, "_files", {})
@@ -330,7 +332,7 @@ def test_somebodys_broken_plugin_costs_its_own_row_only(
 def test_a_run_without_predictions_does_not_stop_the_scores_of_others(
     tmp_path: Path, mini_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from harness.cli import main
+    from harness.cli.main import main
 
     common = [
         *("dataset=openi_findings", f"data_dir={mini_data}", f"results_dir={tmp_path / 'r'}"),

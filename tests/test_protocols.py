@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import config, evaluate
+from harness import evaluate
+from harness.config import compose as config
 from harness.api import Pair, Report
-from harness.evaluation import inverse
-from harness.text import report_text
+from harness.score.evaluate import inverse
+from harness.score.normalise import report_text
 from metrics.bleu import Bleu
 from metrics.rouge import Rouge
 
@@ -25,7 +26,7 @@ def rows(real_texts: list[str]) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_column_is_a_key_of_a_metric_that_exists(name: str) -> None:
-    from harness.score import open_metrics
+    from harness.score.scorer import open_metrics
 
     protocol = config.load_protocol(name)
     scorers = open_metrics(config.load_metrics(protocol.metrics_of_columns(), protocol))

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from harness.api import ModelCard, Prediction, Report, ReportCardError, Request, StopRunError
-from harness.cli import main
-from harness.engines.cluster import look_at
-from harness.engines.engine import LocalEngine
-from harness.engines.job import ModelJob
-from harness.engines.private_folder import PrivateFolder
-from harness.engines.ray import RayEngine
-from harness.settings import EngineSettings
+from harness.cli.main import main
+from harness.predict.engines.ray_cluster import look_at
+from harness.predict.engines.local import LocalEngine
+from harness.predict.engines.job import ModelJob
+from harness.predict.engines.ray_tempdir import PrivateFolder
+from harness.predict.engines.ray import RayEngine
+from harness.config.settings import EngineSettings
 from tests.faulty_model import SOURCE
 from tests.isolated.toy import Toy
 from tests.test_isolated import alive, ask, gone
@@ -141,7 +141,7 @@ def test_a_replica_of_two_gpus_and_processors(engine: Any) -> None:
 
 @pytest.mark.slow
 def test_more_than_a_node_has_is_refused(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.engines.ray.JOIN_S", 0.0)
+    monkeypatch.setattr("harness.predict.engines.ray.JOIN_S", 0.0)
     first, second = engine(gpus_per_replica=4), engine(cpus_per_replica=3)
     with pytest.raises(ReportCardError, match=r"engine.gpus_per_replica=4; no node .* 2 GPUs"):
         told(first)
@@ -170,7 +170,7 @@ def test_what_cannot_travel_is_said(engine: Any) -> None:
 def test_auto_that_would_mean_two_devices_is_refused(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.engines.ray.GPU_DRIVER", tmp_path / "none")
+    monkeypatch.setattr("harness.predict.engines.ray.GPU_DRIVER", tmp_path / "none")
     with pytest.raises(ReportCardError, match=r"Say model\.device=cuda"):
         list(engine().generate(ModelJob(ToyStaged(device="auto"), requests(2)), 2))
 
@@ -304,7 +304,7 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(SOURCE)
     (tmp_path / "fault.json").write_text('{"sleep": 1.0}')
     command = [
-        *(sys.executable, "-m", "harness.cli", "predict", f"plugin={tmp_path / 'faulty.py'}"),
+        *(sys.executable, "-m", "harness.cli.main", "predict", f"plugin={tmp_path / 'faulty.py'}"),
         *("model=faulty", "dataset=phantom", "dataset.size=64", "engine=ray", "tracking=none"),
         *("engine.batch_size=1", f"results_dir={tmp_path / 'r'}"),
     ]
@@ -385,7 +385,7 @@ def test_the_local_engine_imports_no_ray(mini_data: Path, tmp_path: Path) -> Non
         *(f"results_dir={tmp_path / 'r'}", "metrics=bleu", "tracking=none"),
     ]
     code = (
-        "import sys; from harness.cli import main\n"
+        "import sys; from harness.cli.main import main\n"
         f"assert main({arguments!r}) == 0\n"
         "sys.exit('ray' in sys.modules)"
     )

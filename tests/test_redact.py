@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from harness.failures import of_status
-from harness.judge import JudgeSettings
-from harness.redact import safe_id
+from harness.llm.client.errors import of_status
+from harness.config.settings import JudgeSettings
+from harness.llm.client.redact import safe_id
 
 TEXT = "CANARYLARK shows a small effusion."
 

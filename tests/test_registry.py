@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import config, registry
+from harness.config import compose as config
+from harness.core import registry
 from harness.api import ReportCardError
-from harness.registry import Registry
+from harness.core.registry import Registry
 
 TOY = """
 from harness.api import ModelCard, Prediction, Report

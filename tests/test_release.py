@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import registry
+from harness.core import registry
 from harness.api import ReportCardError
-from harness.cli import main
-from harness.release.export import export
-from harness.release.pseudonyms import Scrub
-from harness.release.verify import verify
-from harness.rows import load_rows
-from harness.store import file_digest
+from harness.cli.main import main
+from harness.publish.release.export import export
+from harness.publish.release.pseudonyms import Scrub
+from harness.publish.release.verify import verify
+from harness.score.rows_file import load_rows
+from harness.core.files import file_digest
 from tests.mini_openi import write_mini_openi
 from tests.test_canaries import CANARY, places
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.config import load
-from harness.settings import EngineSettings
+from harness.config.compose import load
+from harness.config.settings import EngineSettings
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "scaling.md").read_text()

@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
-from harness.cli import main
-from harness.cohort import Cohort, load_cohort
-from harness.engines.engine import LocalEngine
-from harness.predict import System, predict, predictions_dir
-from harness.progress import quiet
-from harness.settings import EngineSettings, Plugin, Shard
-from harness.shards import predict_shard
+from harness.cli.main import main
+from harness.data.cohort import Cohort, load_cohort
+from harness.predict.engines.local import LocalEngine
+from harness.predict.stage import predict
+from harness.predict.system import System
+from harness.core.layout import predictions_dir
+from harness.core.progress import quiet
+from harness.config.settings import EngineSettings, Plugin, Shard
+from harness.predict.shards import predict_shard
 
 ENGINE = LocalEngine(EngineSettings(batch_size=2))
 ASKED: list[list[str]] = []
@@ -149,7 +151,7 @@ def test_a_killed_shard_goes_on_and_a_second_writer_is_refused(
 
     assert main(["predict", *words("calm")]) == 0
     part = ["predict", *words("shaken", "shard=1/2")]
-    command = [sys.executable, "-m", "harness.cli", *part]
+    command = [sys.executable, "-m", "harness.cli.main", *part]
     slow = {**os.environ, "SLOW_S": "5"}
     process = subprocess.Popen(command, env=slow, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 60

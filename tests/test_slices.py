@@ -22,15 +22,17 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.cohort import Cohort, load_cohort
-from harness.config import load_metrics, load_protocol
-from harness.predict import System, predict, predictions_dir
-from harness.progress import quiet
-from harness.references import References
-from harness.score import Scorer, open_metrics
-from harness.scoring import Scoring
-from harness.settings import Plugin, Stats
-from harness.slices import Slices
+from harness.data.cohort import Cohort, load_cohort
+from harness.config.compose import load_metrics, load_protocol
+from harness.predict.stage import predict
+from harness.predict.system import System
+from harness.core.layout import predictions_dir
+from harness.core.progress import quiet
+from harness.score.references import References
+from harness.score.scorer import Scorer, open_metrics
+from harness.score.stage import Scoring
+from harness.config.settings import Plugin, Stats
+from harness.score.pairs import Slices
 from metrics.bleu import Bleu
 
 N = 48

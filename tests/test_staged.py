@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import registry
+from harness.core import registry
 from harness.api import Image, Prediction, ReportCardError, Request
-from harness.cohort import load_cohort
-from harness.config import load
-from harness.engines import local
-from harness.predict import open_model
-from harness.run import run
-from harness.settings import Plugin
+from harness.data.cohort import load_cohort
+from harness.config.compose import load
+from harness.predict.engines import worker as local
+from harness.predict.system import open_model
+from harness.pipeline import run
+from harness.config.settings import Plugin
 from tests.toy_staged import ToyStaged
 
 TOY = Path(__file__).parent / "toy_staged.py"
@@ -305,6 +305,6 @@ def test_a_run_over_a_cohort_stands_in_its_order_whatever_the_batches(tmp_path: 
 
 def test_half_a_surrogate_pair_in_an_answer_survives_the_reordering(tmp_path: Path) -> None:
     """Batches are out of order, so every file of a model in stages is written again at the end."""
-    from harness.store import jsonl
+    from harness.core.files import jsonl
 
     assert jsonl([{"raw": "a\ud83e"}]) == b'{"raw":"a\\ud83e"}\n'

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import config, registry
-from harness.cli import main
-from harness.systems import STATUSES, rows, systems
+from harness.config import compose as config
+from harness.core import registry
+from harness.cli.main import main
+from harness.cli.systems import STATUSES, rows, systems
 
 ROOT = Path(__file__).parent.parent
 # Each in another family of adapters. Where all are there, so must be every key that is named.
@@ -68,7 +69,7 @@ def test_the_listing_says_what_is_ready_and_what_a_model_needs(
 
 def test_listing_imports_no_torch() -> None:
     code = (
-        "import sys; from harness.systems import rows; rows();"
+        "import sys; from harness.cli.systems import rows; rows();"
         " sys.exit(' '.join({'torch', 'transformers', 'hydra'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -81,7 +82,7 @@ def test_a_model_that_needs_torch_says_how_to_get_it(
     """The same sentence for each of them, told without importing its adapter."""
     from importlib import util
 
-    from harness import systems as module
+    from harness.cli import systems as module
 
     real = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else real(name))

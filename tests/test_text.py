@@ -10,9 +10,9 @@ import pytest
 
 from harness import evaluate
 from harness.api import ReportCardError
-from harness.cohort import Cohort
-from harness.config import load_protocol
-from harness.text import normaliser, r2gen_clean
+from harness.data.cohort import Cohort
+from harness.config.compose import load_protocol
+from harness.score.normalise import normaliser, r2gen_clean
 
 
 @pytest.mark.parametrize(

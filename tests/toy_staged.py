@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.api import Image, ImageError, ModelCard, ReportCardError, Request
-from harness.checkpoints import locate
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from harness.models.checkpoints import locate
+from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 
 LIMITS = {"findings": 60, "grounded_findings": 60, "phrase_grounding": 20}
 

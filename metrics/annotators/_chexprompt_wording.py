@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Formatter
 
 from harness.api import Json, ReportCardError
-from harness.judge import Message, prompt_id
+from harness.llm.judge.contract import Message, prompt_id
 from metrics.rating import PARTS, TYPES, rating_schema
 from metrics.upstream import read_at
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from harness.api import Json
-from harness.judge import BadAnswerError
+from harness.llm.judge.contract import BadAnswerError
 
 MAX_PHRASES = 200
 MAX_PHRASE = 2_000  # characters

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from harness.api import Json, ReportCardError
-from harness.judge import Message, closed_object, loose_json, prompt_id
+from harness.llm.judge.contract import Message, closed_object, loose_json, prompt_id
 from metrics.annotators._radfact_answers import STATUSES, parse_yaml
 from metrics.upstream import read_at
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.api import Json, ReportCardError, pack_floats
-from harness.weights import hub_cached, weights_missing, weights_path
+from harness.core.weights import hub_cached, weights_missing, weights_path
 from metrics.bert import ClsEncoder, Shape
 from metrics.checkpoint import checkpoint_digest, load_checkpoint
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.api import Custody, Json, ReportCardError
-from harness.judge import Judge, Question, Verdict
+from harness.llm.judge.contract import Judge, Question, Verdict
 from metrics.annotators._chexprompt_wording import Wording, official_wording, reportcard_wording
 from metrics.rating import check_rating, parse_rating
 

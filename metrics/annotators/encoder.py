@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.api import ReportCardError
-from harness.store import digest, file_digest
+from harness.core.files import digest, file_digest
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FILES = (  # all that decides an embedding

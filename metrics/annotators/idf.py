@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import ReportCardError
-from harness.store import digest
+from harness.core.files import digest
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from harness.api import Custody, Json, ReportCardError
-from harness.judge import Judge, Message, Question, Verdict
+from harness.llm.judge.contract import Judge, Message, Question, Verdict
 from metrics.annotators._radfact_answers import FOREIGN, check_entailment, check_phrases
 from metrics.annotators._radfact_prompts import (
     MAX_TOKENS,

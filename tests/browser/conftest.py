@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.api import Json
-from harness.leaderboard.page import render
+from harness.publish.page.page import render
 
 pytest.importorskip("playwright.sync_api", reason="needs the browser extra: make test-browser")
 

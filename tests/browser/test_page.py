@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.api import Json
-from harness.leaderboard.page import render
+from harness.publish.page.page import render
 from tests.browser.axe import barriers
 from tests.leaderboard.synthetic import leaderboard
 

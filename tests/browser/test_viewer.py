@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from harness.api import Box, Image, Phrase
-from harness.leaderboard.tables import collect
-from harness.leaderboard.viewer import write_viewers
+from harness.publish.board.build import collect
+from harness.publish.page.viewer import write_viewers
 from tests.browser.axe import barriers
 from tests.browser.test_page import HOSTILE
 from tests.leaderboard.test_leaderboard import Bench

@@ -171,7 +171,7 @@ def test_close_frees_the_model_and_it_loads_again(make):
 
 
 def test_the_plugin_is_found_by_its_name():
-    from harness import registry
+    from harness.core import registry
 
     assert registry.annotators.get("bertscore") is Bertscore
     assert Bertscore.scope == "pair"

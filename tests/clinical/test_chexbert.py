@@ -17,7 +17,7 @@ pytest.importorskip("tokenizers", reason="the clinical extra is not installed")
 
 from harness.annotate import Cache, attach  # noqa: E402
 from harness.api import Pair, ReportCardError, unpack_floats  # noqa: E402
-from harness.progress import quiet  # noqa: E402
+from harness.core.progress import quiet  # noqa: E402
 from metrics.annotators.chexbert import Chexbert  # noqa: E402
 from metrics.f1_chexbert import F1CheXbert  # noqa: E402
 from tests.clinical.chexbert_fixtures import (  # noqa: E402

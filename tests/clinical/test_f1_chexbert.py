@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from harness.api import Pair, ReportCardError
-from harness.config import conf_dir
-from harness.registry import annotators, metrics
+from harness.config.compose import conf_dir
+from harness.core.registry import annotators, metrics
 from metrics.f1_chexbert import F1CheXbert
 
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="the clinical extra is not installed (package torch)")
 pytest.importorskip("radgraph", reason="the clinical extra is not installed (package radgraph)")
 
-from harness.cli import main
+from harness.cli.main import main
 from tests.clinical import bertscore_fixtures, chexbert_fixtures, radgraph_fixture
 
 METRICS = "radcliq,f1_chexbert,f1_chexbert_pos,f1_radgraph,bertscore,bleu"

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from harness import config, registry
+from harness.config import compose as config
+from harness.core import registry
 from harness.api import (
     Box,
     Dataset,
@@ -24,15 +25,15 @@ from harness.api import (
     ReportCardError,
     Request,
 )
-from harness.checking.access import prompt_problem
-from harness.checking.subject import drawn, varied
-from harness.cohort import Cohort, load_cohort
-from harness.engines.job import ModelJob
-from harness.predict import open_model
-from harness.score import open_metrics
-from harness.settings import Plugin
-from harness.staged import Completion, Prepared, Prompt, StagedAdapter
-from harness.views import frontal_of
+from harness.analysis.check.inputs import prompt_problem
+from harness.analysis.check.under_test import drawn, varied
+from harness.data.cohort import Cohort, load_cohort
+from harness.predict.engines.job import ModelJob
+from harness.predict.system import open_model
+from harness.score.scorer import open_metrics
+from harness.config.settings import Plugin
+from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter
+from harness.models.views import frontal_of
 
 MODELS = config.names("model")
 METRICS = [
@@ -264,8 +265,8 @@ def test_every_yaml_names_a_plugin_that_exists() -> None:
             assert kind.get(plugins[0].plugin)
 
 
-ALLOWED = {"harness.api", "harness.judge", "harness.tables", "harness.weights", "harness.store"} | {
-    *("harness.staged", "harness.checkpoints", "harness.isolated", "harness.chat", "harness.views")
+ALLOWED = {"harness.api", "harness.llm.judge.contract", "harness.core.user_files", "harness.core.weights", "harness.core.files"} | {
+    *("harness.models.staged", "harness.models.checkpoints", "harness.models.isolated.adapter", "harness.models.chat", "harness.models.views")
 }
 PLUGIN_FILES = [
     path

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import FRONTAL_VIEWS, LATERAL_VIEWS, Image
-from harness.cohort import Cohort, load_cohort, plural
-from harness.datasets.images import READING
-from harness.references import References
-from harness.settings import Plugin
+from harness.data.cohort import Cohort, load_cohort, plural
+from harness.core.imaging.read import READING
+from harness.score.references import References
+from harness.config.settings import Plugin
 from tests.fixtures import make_fixtures
 
 FILES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import ImageError, ReportCardError
-from harness.cohort import Cohort, load_cohort
-from harness.datasets.chexpert_plus import ChexpertPlus
-from harness.settings import Plugin
+from harness.data.cohort import Cohort, load_cohort
+from harness.data.sources.chexpert_plus import ChexpertPlus
+from harness.config.settings import Plugin
 from tests.fixtures import chexpert_plus as fixture
 
 S = "valid/patient1999900{}/study1".format

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import ImageError, ReportCardError, Selection, Study
-from harness.cohort import load_cohort
-from harness.datasets.r2gen_json import R2GenJson
-from harness.datasets.rexrank_json import RexrankJson
-from harness.settings import Plugin
-from harness.text import report_text
+from harness.data.cohort import load_cohort
+from harness.data.sources.r2gen_json import R2GenJson
+from harness.data.sources.rexrank_json import RexrankJson
+from harness.config.settings import Plugin
+from harness.score.normalise import report_text
 from tests.fixtures.r2gen_json import iu, write_r2gen_json
 from tests.fixtures.reserved import subject
 from tests.fixtures.rexrank_json import rows, write_rexrank_json
@@ -238,7 +238,7 @@ def test_annotations_of_another_shape_are_named(tmp_path: Path, value: Any, mess
 
 @pytest.mark.parametrize("name", ["rexrank_json", "r2gen_json"])
 def test_untagged_data_counts_as_credentialed(name: str) -> None:
-    from harness.cohort import open_dataset
+    from harness.data.cohort import open_dataset
 
     (plugin,) = config.load([f"dataset={name}"]).datasets
     card = open_dataset(plugin).card

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness.api import ImageError, ReportCardError, Selection, Study
-from harness.cli import main
-from harness.cohort import load_cohort
-from harness.datasets.folder import Folder
-from harness.settings import Plugin
+from harness.cli.main import main
+from harness.data.cohort import load_cohort
+from harness.data.sources.folder import Folder
+from harness.config.settings import Plugin
 from tests.datasets.test_exchange import adds_up
 from tests.fixtures.folder import TABLE, write_folder
 

@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import ImageError, ReportCardError, Selection, Study
-from harness.cohort import load_cohort
-from harness.datasets import _mimic_index, sections
-from harness.datasets._mimic_index import Exam, Radiograph
-from harness.datasets._mimic_select import PriorPolicy, pick_lateral
-from harness.datasets._mimic_studies import Example, ImageFiles, Studies, Texts
-from harness.datasets._mimic_tables import seconds_of_day, study_date
-from harness.datasets.mimic_cxr import MimicCXR
-from harness.settings import Plugin
+from harness.data.cohort import load_cohort
+from harness.data.sources._mimic import index as _mimic_index
+from harness.data.sources import sections
+from harness.data.sources._mimic.index import Exam, Radiograph
+from harness.data.sources._mimic.select import PriorPolicy, pick_lateral
+from harness.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
+from harness.data.sources._mimic.tables import seconds_of_day, study_date
+from harness.data.sources.mimic_cxr import MimicCXR
+from harness.config.settings import Plugin
 from tests.fixtures import reserved
 from tests.fixtures.mimic_cxr import (
     CASES,

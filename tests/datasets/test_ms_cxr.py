@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.api import Box, ReportCardError
-from harness.cohort import load_cohort
-from harness.datasets.ms_cxr import MsCXR
-from harness.settings import Plugin
+from harness.data.cohort import load_cohort
+from harness.data.sources.ms_cxr import MsCXR
+from harness.config.settings import Plugin
 from tests.fixtures import reserved
 from tests.fixtures.ms_cxr import dicom_id, image_path, write_ms_cxr
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import ImageError, ReportCardError
-from harness.cohort import Cohort, load_cohort
-from harness.datasets.rexgradient import years
-from harness.settings import Plugin
+from harness.data.cohort import Cohort, load_cohort
+from harness.data.sources.rexgradient import years
+from harness.config.settings import Plugin
 from tests.fixtures import rexgradient as fixture
 
 

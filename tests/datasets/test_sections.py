@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from harness.api import ReportCardError
-from harness.cli import main
-from harness.datasets.sections import (
+from harness.cli.main import main
+from harness.data.sources.sections import (
     FINDINGS_VARIANT,
     Special,
     conclusion,

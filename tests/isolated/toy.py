@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.api import ModelCard, Request
-from harness.isolated import IsolatedAdapter, Task
+from harness.models.isolated.adapter import IsolatedAdapter, Task
 
 
 class Toy(IsolatedAdapter):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import config
+from harness.config import compose as config
 from harness.api import (
     Array,
     DatasetCard,
@@ -24,14 +24,16 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.cohort import Cohort
-from harness.leaderboard import breakdown, details, reports
-from harness.leaderboard.tables import collect
-from harness.rows import load_rows
-from harness.score import open_metrics
-from harness.scoring import Scoring
-from harness.stats import Resampler
-from harness.subgroups import groups_of
+from harness.data.cohort import Cohort
+from harness.score.details import breakdown
+from harness.score.details import update as details
+from harness.score.details import report_texts as reports
+from harness.publish.board.build import collect
+from harness.score.rows_file import load_rows
+from harness.score.scorer import open_metrics
+from harness.score.stage import Scoring
+from harness.score.stats.resampling import Resampler
+from harness.data.subgroups import groups_of
 from tests.leaderboard.test_leaderboard import Bench, edit
 
 SAID = (

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness import config
+from harness.config import compose as config
 from harness.api import (
     DatasetCard,
     Image,
@@ -29,17 +29,18 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.cohort import Cohort
-from harness.leaderboard import ties
-from harness.leaderboard.publish import write
-from harness.leaderboard.tables import collect
-from harness.leaderboard.terminal import render
-from harness.predict import System, predict
-from harness.rows import load_rows
-from harness.score import open_metrics
-from harness.scoring import Scoring
-from harness.stats import Resampler, compare
-from harness.store import digest, file_digest
+from harness.data.cohort import Cohort
+from harness.publish.board import ties
+from harness.publish.page.write import write
+from harness.publish.board.build import collect
+from harness.publish.page.terminal import render
+from harness.predict.stage import predict
+from harness.predict.system import System
+from harness.score.rows_file import load_rows
+from harness.score.scorer import open_metrics
+from harness.score.stage import Scoring
+from harness.score.stats.resampling import Resampler, compare
+from harness.core.files import digest, file_digest
 
 WORDS = "heart lungs clear effusion none small left right normal size pleural no acute"
 HOSTILE = (

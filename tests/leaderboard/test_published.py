@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from harness.api import Json, ReportCardError
-from harness.leaderboard import page
-from harness.leaderboard.publish import tidy
-from harness.leaderboard.published import published, published_dir, read_figures
-from harness.leaderboard.terminal import published_line, render, render_published
+from harness.publish.page import page
+from harness.publish.page.write import tidy
+from harness.publish.board.published import published, published_dir, read_figures
+from harness.publish.page.terminal import published_line, render, render_published
 
 GOOD = """
 title: A paper

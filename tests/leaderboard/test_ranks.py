@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from harness.api import Array
-from harness.leaderboard import ranks
-from harness.leaderboard.publish import write
-from harness.leaderboard.ranks import joint_scores, rank_intervals
-from harness.leaderboard.tables import collect
-from harness.stats import Clusters, Resampler
+from harness.publish.board import ranks
+from harness.publish.page.write import write
+from harness.publish.board.ranks import joint_scores, rank_intervals
+from harness.publish.board.build import collect
+from harness.score.stats.resampling import Clusters, Resampler
 from tests.leaderboard.test_leaderboard import Bench, edit
 
 N, RESAMPLES, SEED = 40, 120, 7

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.api import ReportCardError
-from harness.leaderboard.serving import open_server, serve
+from harness.publish.page.serve import open_server, serve
 
 FILES = (
     *("leaderboard/index.html", "scores/c@1/m@2/reportcard/bleu/scores.json"),

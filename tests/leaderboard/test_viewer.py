@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from harness.api import Box, Image, Json, Phrase
-from harness.leaderboard import viewer
-from harness.leaderboard.tables import collect
-from harness.leaderboard.viewer import write_viewers
+from harness.publish.page import viewer
+from harness.publish.board.build import collect
+from harness.publish.page.viewer import write_viewers
 from tests.leaderboard.test_leaderboard import HOSTILE, Bench
 
 

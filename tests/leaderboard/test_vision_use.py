@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from harness.api import ReportCardError
-from harness.checking import saved
-from harness.checking.vision import Change, Vision
-from harness.leaderboard.publish import write
-from harness.leaderboard.tables import collect
-from harness.leaderboard.terminal import render
-from harness.predict import System
+from harness.analysis.check import report_file as saved
+from harness.analysis.check.vision_use import Change, Vision
+from harness.publish.page.write import write
+from harness.publish.board.build import collect
+from harness.publish.page.terminal import render
+from harness.predict.system import System
 from tests.leaderboard.test_leaderboard import Bench, Tags
 
 NONE = Change(0.0, 0.0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.api import Custody
-from harness.judge import BadAnswerError, Question, Verdict
+from harness.llm.judge.contract import BadAnswerError, Question, Verdict
 
 NO = json.dumps({"status": "not_entailment", "evidence": []})
 

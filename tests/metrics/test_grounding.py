@@ -10,15 +10,15 @@ import pytest
 
 from harness.annotate import item_of
 from harness.api import Box, Pair, Phrase, Prediction, Report, Study
-from harness.cli import main
-from harness.cohort import Cohort, load_cohort
-from harness.config import load_protocol
-from harness.prediction_file import to_json
-from harness.references import References
-from harness.score import open_metrics
-from harness.settings import Plugin
-from harness.slices import Slices
-from harness.store import jsonl
+from harness.cli.main import main
+from harness.data.cohort import Cohort, load_cohort
+from harness.config.compose import load_protocol
+from harness.predict.predictions_file import to_json
+from harness.score.references import References
+from harness.score.scorer import open_metrics
+from harness.config.settings import Plugin
+from harness.score.pairs import Slices
+from harness.core.files import jsonl
 from metrics.grounding import Grounding, iou, partners
 
 LEFT, RIGHT = Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 1.0)

@@ -202,8 +202,9 @@ def test_baselines_are_those_of_the_installed_package():
 
 
 def test_the_plugins_and_their_options_are_found_by_name():
-    from harness import config, registry
-    from harness.score import open_metrics
+    from harness.config import compose as config
+    from harness.core import registry
+    from harness.score.scorer import open_metrics
 
     names = ["bertscore", "bertscore_distilbert", "radcliq", "cider", "meteor_nltk"]
     scorers = open_metrics(config.load_metrics(names, config.load_protocol("reportcard")))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.judge import Verdict
-from harness.progress import quiet
+from harness.llm.judge.contract import Verdict
+from harness.core.progress import quiet
 from metrics.annotators._radfact_answers import check_entailment, check_phrases
 from metrics.annotators.radfact import Radfact
 from tests.metrics.radfact_fixtures import FakeJudge, split, yes

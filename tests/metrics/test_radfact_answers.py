@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.api import Json
-from harness.judge import BadAnswerError
+from harness.llm.judge.contract import BadAnswerError
 from metrics.annotators._radfact_answers import check_entailment, check_phrases, parse_yaml
 
 PREMISES = ("No effusion.", "Well-expanded lungs", "no effusion")

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("negspacy")
 
-from harness.datasets.openi import OpenI
+from harness.data.sources.openi import OpenI
 from metrics.label_f1 import LABELS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "validate_labeler.py"

@@ -80,8 +80,8 @@ ADAPTER = """
 from pathlib import Path
 
 from harness.api import ModelCard
-from harness.isolated import IsolatedAdapter, Task
-from harness.views import frontal_of
+from harness.models.isolated.adapter import IsolatedAdapter, Task
+from harness.models.views import frontal_of
 
 
 class RemoteToy(IsolatedAdapter):

@@ -18,8 +18,8 @@ pytest.importorskip("sentencepiece", reason="needs the gpu extra: sentencepiece"
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs the gpu extra")
 
 from harness.api import ReportCardError
-from harness.engines.local import generate
-from harness.staged import StagedAdapter
+from harness.predict.engines.worker import generate
+from harness.models.staged import StagedAdapter
 from model_adapters.cxr_llava import CxrLlava
 from model_adapters.huggingface import HuggingFace
 from model_adapters.llava_rad import LlavaRad

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
-from harness.cli import main
+from harness.core import registry
+from harness.cli.main import main
 from tests.models.remote_code import WORDS, write_checkpoint, write_plugin
 
 TRANSFORMERS = "4.57.6"

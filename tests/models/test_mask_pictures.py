@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import config, registry
+from harness.config import compose as config
+from harness.core import registry
 from harness.api import MASKS_VIEW, Image, ImageError, ModelAdapter, Prior, Report, Request
 from model_adapters.pixel_retrieval import _frontal
 

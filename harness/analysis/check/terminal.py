@@ -1,0 +1,28 @@
+"""What `reportcard check` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.core.console import console
+
+if TYPE_CHECKING:
+    from harness.analysis.check.under_test import Check
+
+
+def check_table(model: str, checks: Sequence[Check]) -> None:
+    """What `reportcard check` found of one model."""
+
+    table = Table(title=Text(f"{model} on the phantom"), title_justify="left", show_header=False)
+    for check in checks:
+        style = {"pass": "green", "FAIL": "bold red"}.get(check.state, "dim")
+        # A reason may quote what a model or an exception said.
+        reason = "".join(
+            c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in check.reason
+        )
+        table.add_row(Text(check.name), Text(check.state, style=style), Text(reason))
+    console().print(table)

@@ -1,0 +1,143 @@
+"""The vision-use probe: does the text follow the image?
+
+Each study is asked for with its own images, with them again, with blank ones (each image's mean
+grey), and with another patient's. What changes is counted in words: 1 − the share of words that
+two texts have in common, in order (the normalised Indel distance). A model that writes the same
+with a blank image and with a stranger's does not look, whatever its scores are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from rapidfuzz.distance import Indel
+
+from harness.api import Image, Json, Prediction, ReportCardError, Request, Study
+from harness.analysis.check.under_test import Check, Subject, shown, text_of, with_images
+
+IGNORES = 0.01  # of the words, on average; a text that follows its image changes far more
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """words: mean share of the words that changed; texts: share of studies with any change."""
+
+    words: float
+    texts: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vision:
+    """What the probe found on `studies` studies; failed: left out, as a condition had no answer."""
+
+    studies: int
+    failed: int
+    again: Change
+    blank: Change
+    other: Change
+    claims_pixels: bool
+
+    @property
+    def ignores_pixels(self) -> bool:
+        """Claimed, and neither a blank image nor another patient's changes more than asking again
+        does."""
+        moved = max(self.blank.words, self.other.words)
+        return self.claims_pixels and moved < max(IGNORES, 2 * self.again.words)
+
+    def json(self) -> Json:
+        return {**asdict(self), "ignores_pixels": self.ignores_pixels}
+
+
+def probe(subject: Subject) -> Vision:
+    """Raises ReportCardError where no study was answered under all conditions."""
+    requests = [study.request for study in subject.many]
+    others = Strangers(subject)
+    own = subject.ask(requests)
+    conditions = {
+        "again": subject.ask(requests),
+        "blank": subject.ask([with_images(request, blank) for request in requests]),
+        "other": subject.ask([others.instead(study) for study in subject.many]),
+    }
+    whole = [
+        n
+        for n in range(len(requests))
+        if all(answers[n].status != "failed" for answers in (own, *conditions.values()))
+    ]
+    if not whole:
+        reasons = [a.error for answers in (own, *conditions.values()) for a in answers if a.error]
+        raise ReportCardError(f"no study was answered under all conditions: {reasons[0][:200]}")
+    changes = {
+        name: _change([own[n] for n in whole], [answers[n] for n in whole])
+        for name, answers in conditions.items()
+    }
+    failed = len(requests) - len(whole)
+    return Vision(len(whole), failed, claims_pixels=subject.claims_pixels, **changes)
+
+
+def _change(before: Sequence[Prediction], after: Sequence[Prediction]) -> Change:
+    rates = [changed_words(text_of(a), text_of(b)) for a, b in zip(before, after, strict=True)]
+    texts = [text_of(a) != text_of(b) for a, b in zip(before, after, strict=True)]
+    return Change(round(float(np.mean(rates)), 6), round(float(np.mean(texts)), 6))
+
+
+def changed_words(a: str, b: str) -> float:
+    """0: the same words in the same order; 1: not one in common."""
+    return float(Indel.normalized_distance(a.split(), b.split()))
+
+
+def blank(image: Image) -> Image:
+    """The image's mean grey everywhere, in its own size."""
+    pixels = image.pixels()
+    grey = np.full_like(pixels, round(float(pixels.mean())))
+    return shown(image, grey, "-blank")
+
+
+class Strangers:
+    """Images of other patients: for each image one of its kind, drawn when it is asked for."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._test = subject.cohort.test
+
+    def instead(self, study: Study) -> Request:
+        start = next(n for n, s in enumerate(self._test) if s.study_id == study.study_id)
+        following = [*self._test[start + 1 :], *self._test[:start]]
+        images = [
+            image
+            for other in following
+            if other.patient_id != study.patient_id
+            for image in other.request.images
+        ]
+        taken: set[Image] = set()
+
+        def change(image: Image) -> Image:
+            for found in images:
+                if found.lateral == image.lateral and found not in taken:
+                    taken.add(found)
+                    return Image(f"{found.image_id}-instead", image.view, read=found.read)
+            return image
+
+        return with_images(study.request, change)
+
+
+def checks(subject: Subject, found: Vision) -> list[Check]:
+    """The probe as two lines of the table."""
+    numbers = (
+        f"{found.other.words:.2f} of the words change with another patient's image,"
+        f" {found.blank.words:.2f} with a blank one ({found.studies} studies)"
+    )
+    if found.failed:
+        numbers += f"; {found.failed} failed"
+    again = Check("asked again", "pass", f"{found.studies} studies: the same text")
+    if found.again.texts:
+        reason = f"not deterministic: asked again, {found.again.texts:.0%} of the texts changed"
+        again = Check("asked again", "FAIL", reason)
+    if found.ignores_pixels:
+        return [again, Check("vision use", "FAIL", f"ignores its image: {numbers}")]
+    if found.claims_pixels:
+        return [again, Check("vision use", "pass", numbers)]
+    if max(found.blank.words, found.other.words) > max(IGNORES, 2 * found.again.words):
+        reason = f"the card names no image, and the text follows it: {numbers}"
+        return [again, Check("vision use", "FAIL", reason)]
+    return [again, Check("vision use", "told", "text only: its card names no image")]

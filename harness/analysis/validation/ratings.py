@@ -1,0 +1,148 @@
+"""Error counts of several raters for the same pairs: read strictly, then laid out as arrays.
+
+A cell of these files can hold report text when columns have slipped, so no error quotes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.api import Array, DatasetCard, ReportCardError
+from harness.score.stats.resampling import Clusters, clusters_of
+from harness.core.user_files import Record
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A candidate beside its reference, and the study that the pair belongs to."""
+
+    study: str
+    candidate: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """n pairs and what m raters counted in each.
+
+    studies             (n,) pairs of one study share a reference: they are resampled together
+    significant, total  (n, m) errors per pair and rater, summed over the categories
+    consensus           the raters agreed on one count, so m = 1 and nobody can be left out
+    notes               what was assumed or left out, for the reader of the table
+    """
+
+    name: str
+    card: DatasetCard
+    ids: tuple[str, ...]
+    texts: tuple[Texts, ...]
+    raters: tuple[str, ...]
+    significant: Array
+    total: Array
+    consensus: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def clusters(self) -> Clusters | None:
+        return clusters_of([text.study for text in self.texts])
+
+    @property
+    def targets(self) -> dict[str, Array]:
+        return {"total": self.total, "significant": self.significant}
+
+
+@dataclass
+class Tally:
+    """Counts as they are read: one per (pair, rater, category, significance)."""
+
+    categories: Sequence[str]
+    counts: dict[tuple[str, str, str, bool], int] = field(default_factory=dict)
+    places: dict[tuple[str, str, str, bool], str] = field(default_factory=dict)
+
+    def add(
+        self, where: str, pair: str, rater: str, category: str, significant: bool, count: int
+    ) -> None:
+        cell = (pair, rater, category, significant)
+        if cell in self.counts:
+            raise ReportCardError(
+                f"{where}: pair {pair}, rater {rater}, category {category} was counted before"
+                f" with the same significance ({self.places[cell]})."
+            )
+        self.counts[cell], self.places[cell] = count, where
+
+    def ratings(
+        self,
+        name: str,
+        card: DatasetCard,
+        texts: Mapping[str, Texts],
+        notes: Sequence[str],
+        consensus: bool = False,
+    ) -> Ratings:
+        """The pairs that every rater counted completely; the others are left out, and said so.
+
+        A missing line is no zero: the published files write their zeros.
+        """
+        raters = sorted({rater for _, rater, _, _ in self.counts}, key=lambda r: (len(r), r))
+        shape = (len(raters), len(self.categories), 2)
+        table = np.full((len(texts), *shape), np.nan)
+        rows = {pair: i for i, pair in enumerate(texts)}
+        for (pair, rater, category, significant), count in self.counts.items():
+            place = (raters.index(rater), self.categories.index(category), int(significant))
+            table[rows[pair]][place] = count
+        gaps = np.isnan(table).any(axis=(2, 3))  # (n, m)
+        kept = [pair for pair, i in rows.items() if not gaps[i].any()]
+        if not kept:
+            raise ReportCardError(
+                f"{name}: no pair has a count of every category, significant and not, by each of"
+                f" the raters {', '.join(raters)}; zeros must be written out."
+            )
+        if left := [pair for pair in rows if pair not in set(kept)]:
+            first = raters[int(np.argmax(gaps[rows[left[0]]]))]
+            note = f"{len(left)} pairs left out: a rater's counts are incomplete"
+            notes = [*notes, f"{note} (first: pair {left[0]}, rater {first})"]
+        counts = table[[rows[pair] for pair in kept]].sum(axis=2)  # (n, m, significance)
+        return Ratings(
+            name,
+            card,
+            tuple(kept),
+            tuple(texts[pair] for pair in kept),
+            tuple(raters),
+            counts[..., 1],
+            counts.sum(axis=-1),
+            consensus,
+            tuple(notes),
+        )
+
+
+def check_columns(record: Record, needed: Sequence[str]) -> None:
+    """Raises ReportCardError naming the columns that the file lacks."""
+    missing = [name for name in needed if name not in record.row]
+    if missing:
+        raise ReportCardError(
+            f"{record.where.rsplit(':', 1)[0]}: no column {', '.join(missing)};"
+            f" needed: {', '.join(needed)}."
+        )
+
+
+def text_of(record: Record, column: str) -> str:
+    """A cell that must not be blank. Raises ReportCardError."""
+    text = record.text(column).strip()
+    if not text:
+        raise ReportCardError(f"{record.where}: '{column}' is blank.")
+    return text
+
+
+def whole(record: Record, column: str, blank: int | None = None) -> int:
+    """A whole number from 0 in a cell; `blank` is what an empty one means (None: an error)."""
+    text = record.text(column).strip()
+    if not text and blank is not None:
+        return blank
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value.is_integer() or value < 0:
+        raise ReportCardError(f"{record.where}: '{column}' must be a whole number from 0.")
+    return int(value)

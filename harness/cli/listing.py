@@ -1,0 +1,37 @@
+"""`reportcard list`: names with one line each, read from the YAML files and plugins."""
+
+from __future__ import annotations
+
+from harness.config.catalogue import entries
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+from harness.config import compose as config
+from harness.core import registry
+from harness.api import ReportCardError
+
+
+
+def show_list(what: str, as_json: bool, say: Callable[[str], None]) -> int:
+    """Print a listing; models are shown as systems, with their status and what they need."""
+    from harness.cli.systems import rows
+    from harness.cli.tables import list_table, systems_table
+
+    named = [] if what == "models" else entries(what)
+    listed = [asdict(row) for row in rows()] if what == "models" else []
+    if as_json:
+        found = listed or [{"name": name, "line": line} for name, line in named]
+        say(json.dumps(found, indent=2, ensure_ascii=False))
+    elif listed:
+        systems_table(listed)
+    else:
+        list_table(what, named)
+    return 0
+
+
+
+
+
+

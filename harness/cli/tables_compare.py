@@ -1,0 +1,145 @@
+"""Tables for the terminal (rich) of what sets rows apart: compare, power, the matrix, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.api import Json
+from harness.analysis.compare import Comparison, Row
+from harness.score.stats.effect_size import ALPHA
+from harness.analysis.power import Plan
+from harness.core.console import ARROW, console, number
+
+
+def comparison_table(cohort: str, names: tuple[str, str], found: Comparison) -> None:
+    """What `compare` found on one cohort; scores are those over the studies that both have."""
+    a, b = names
+    table = Table(title=f"{a} − {b} on {cohort}", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    last = ("effect", "n", "n to tell apart")
+    for name in (a, b, "A − B", "95 % interval", "p", "p (Holm)", *last):
+        table.add_column(Text(name), justify="right")
+    for row in found.rows:
+        d = row.difference
+        table.add_row(
+            Text(f"{row.key} {ARROW[row.direction]}"),
+            number(d.a),
+            number(d.b),
+            number(d.value),
+            f"{number(d.low)} … {number(d.high)}",
+            f"{d.p:.4f}",
+            f"{row.p_holm:.4f}",
+            "–" if row.effect.size is None else f"{row.effect.size:+.2f}",
+            f"{d.n:,}",
+            _needed(row),
+        )
+    out = console()
+    out.print(table)
+    out.print(
+        "effect: A − B in standard deviations of one study's difference. n to tell apart: 80 %"
+        " power at 5 %, one key alone (docs/statistics.md)"
+    )
+    for metric, count in dict.fromkeys((r.key.split(".")[0], r.unscored) for r in found.rows):
+        if count:
+            line = f"{metric}: {count:,} studies without a score on a side are left out"
+            out.print(Text(line))
+    for key, reason in found.left_out.items():
+        out.print(Text(f"left out: {key}: {reason}"))
+    for caveat in dict.fromkeys(row.caveat for row in found.rows if row.caveat):
+        out.print(Text(f"caution: {caveat}", style="bold"))
+
+
+def _needed(row: Row) -> str:
+    if row.told_apart:
+        return "already"
+    needed = row.studies_needed
+    return "–" if needed is None else f"{needed:,}"
+
+
+def power_table(title: str, plans: Sequence[Plan]) -> None:
+    """Per key: studies for 80 and 90 %, what this cohort can show, and n → power."""
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("metric")
+    for name in ("difference", "n", "power at n", "n for 80 %", "n for 90 %", "detectable at n"):
+        table.add_column(name, justify="right")
+    for plan in plans:
+        needed = [plan.needed(wanted) for wanted in (0.8, 0.9)]
+        table.add_row(
+            Text(f"{plan.key} {ARROW[plan.direction]}"),
+            number(plan.difference),
+            f"{plan.n:,}",
+            f"{100 * plan.power_at(plan.n):.0f} %",
+            *("–" if n is None else f"{n:,}" for n in needed),
+            number(plan.to_json()["detectable_80"]),
+        )
+    out = console()
+    out.print(table)
+    for plan in plans:
+        curve = "  ".join(f"{n:,}: {100 * chance:.0f} %" for n, chance in plan.curve)
+        out.print(Text(f"{plan.key}  n → power  {curve}"))
+    for assumed in dict.fromkeys(plan.assumed for plan in plans):
+        out.print(Text(f"{assumed}; two-sided 5 %, 80 % power for what is detectable"))
+
+
+def pairs_table(title: str, found: Json, labels: dict[str, str]) -> None:
+    """Row less column; `*` where Holm's p over all pairs is below 5 %."""
+    pairs, about = found["pairs"], found["pairs_about"]
+    out = console()
+    if about is None or "unknown" in about:
+        out.print(Text(f"{title}: no pairs ({about['unknown'] if about else 'no key'})"))
+        return
+    names = list(dict.fromkeys(n for pair in pairs for n in (pair["a"], pair["b"])))
+    cells: dict[tuple[str, str], str] = {}
+    for pair in pairs:
+        mark = "*" if pair["p_holm"] < ALPHA else ""
+        for a, b, sign in ((pair["a"], pair["b"], 1), (pair["b"], pair["a"], -1)):
+            cells[a, b] = f"{sign * pair['difference'] + 0.0:+.3g}{mark}"
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("row − column")
+    for i in range(len(names)):
+        table.add_column(str(i + 1), justify="right")
+    for i, a in enumerate(names):
+        row = (cells.get((a, b), "" if a == b else "–") for b in names)
+        table.add_row(Text(f"{i + 1} {labels.get(a, a)}"), *row)
+    out.print(table)
+    apart = sum(pair["p_holm"] < ALPHA for pair in pairs)
+    out.print(
+        f"* told apart: {apart} of {len(pairs)} pairs, p below {ALPHA:g} after Holm over all"
+        f" ({about['trials']:,} randomisations; a smaller p is their normal tail)"
+    )
+    if about.get("left_out"):
+        out.print(Text(f"left out, beyond the first {len(names)}: {', '.join(about['left_out'])}"))
+
+
+def explain_table(found: Json) -> None:
+    """Why two numbers differ: what is recorded of both, by what it does to a number."""
+    out = console()
+    for side in ("a", "b"):
+        out.print(Text(f"{side.upper()}: {_short(found[side]['name'])}"))
+    if found["values"]:
+        table = Table()
+        for name in ("metric", "A", "B"):
+            table.add_column(name, justify="left" if name == "metric" else "right")
+        for key, left, right in found["values"]:
+            table.add_row(Text(key), number(left), number(right))
+        out.print(table)
+    for title, entries in found["differences"].items():
+        if not entries:
+            continue
+        table = Table(title=Text(title), title_justify="left")
+        for name in ("what", "A", "B"):
+            table.add_column(name, overflow="fold")
+        for entry in entries:
+            table.add_row(*(Text(_short(entry[name])) for name in ("field", "a", "b")))
+        out.print(table)
+    out.print(Text(found["verdict"], style="bold"))
+
+
+def _short(value: object) -> str:
+    """One line, printable: a card may quote what a model or a file said."""
+    text = "not recorded" if value is None else str(value)
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= 200 else f"{text[:199]}…"

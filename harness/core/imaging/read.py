@@ -1,0 +1,193 @@
+"""Radiograph files → grey uint8 arrays. Tool shared by the datasets.
+
+PNG and JPEG here, DICOM in `_dicom.py`; the kind of file is told by its bytes and not by its name.
+What comes out is (height, width) uint8, 0 black to 255 white, and what was done is a list of rules.
+Anything that is no radiograph is an ImageError of one kind, which costs its own study:
+
+    missing      no such file, or only the reports are on this machine
+    outside      its path leaves the data root
+    empty        a file of zero bytes
+    truncated    the file ends before its picture does
+    bomb         over 100 megapixels by its header; nothing was decoded
+    empty_frame  a side under two pixels
+    unreadable   the rest: no such format, damaged data, a decoder that is not installed
+"""
+
+from __future__ import annotations
+
+from harness.core.imaging.pixels import Pixels, check_size, luma, MAX_PIXELS, MIN_SIDE
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core.errors import ImageError
+
+
+
+class Image(Protocol):
+    """What this module needs to know of harness.api.Image."""
+
+    @property
+    def image_id(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
+
+    @property
+    def read(self) -> Callable[[], Pixels] | None: ...
+
+
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how a PNG and a JPEG begin
+# For request.provenance: {"reading": READING}. A change here changes what a model sees.
+READING = "grey8;png16:round(x/257);colour:luma601;alpha:on_black;dicom:lut|window1|minmax"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A decoded image and the rules that made it grey: ("dicom", "window 1 of 2", "inverted")."""
+
+    pixels: Pixels
+    rules: tuple[str, ...]
+
+
+def resolve_under(root: Path, relative: str) -> Path:
+    """The real path of `relative`, a path out of a CSV or JSON, under `root`; it need not exist.
+
+    Raises ImageError("outside") for an absolute path, for any `..`, and for a link that leaves
+    root. What the data calls a file is quoted, since it is all there is to find the row by.
+    """
+    # Strings, not pathlib: a cohort asks for 370,000 of these.
+    if relative.startswith("/") or ".." in relative.split("/") or "\0" in relative:
+        raise ImageError("outside", f"{relative!r} leaves the data root {root}")
+    top = os.path.abspath(root)
+    base, real = _real_folder(top), _real(os.path.normpath(os.path.join(top, relative)))
+    if real != base and not real.startswith(base.rstrip(os.sep) + os.sep):
+        raise ImageError("outside", f"{relative!r} is a link that leaves the data root {root}")
+    return Path(real)
+
+
+def _real(path: str) -> str:
+    """os.path.realpath with the folders remembered."""
+    folder, name = os.path.split(path)
+    if not name:
+        return path
+    here = os.path.join(_real_folder(folder), name)
+    return os.path.realpath(here) if os.path.islink(here) else here
+
+
+@lru_cache(maxsize=65536)
+def _real_folder(path: str) -> str:
+    return _real(path)
+
+
+def read_grey(image: Image) -> Pixels:
+    """The pixels of an image: those that were decoded ahead, else decoded now.
+
+    Raises ImageError naming the image and its file.
+    """
+    for lookup in tuple(LOOKUPS):
+        found = lookup(image)
+        if found is not None:
+            return found
+    return decode(image).pixels
+
+
+# Who decodes ahead in this process (harness/engines/ahead.py); an Image never holds one.
+LOOKUPS: list[Callable[[Image], Pixels | None]] = []
+
+
+def decode(image: Image) -> Reading:
+    """Read an image from its file or its renderer. Raises ImageError naming image and file."""
+    if image.read is not None:
+        return _checked(image.read(), ("rendered",))
+    if image.path is None:
+        raise ImageError(
+            "missing", f"Image {image.image_id} is not on this machine; set dataset.root=…"
+        )
+    try:
+        return read_file(image.path)
+    except ImageError as error:
+        raise ImageError(error.kind, f"Image {image.image_id} ({image.path}): {error}") from error
+
+
+def read_file(path: Path) -> Reading:
+    """Decode one file. Raises ImageError saying what is wrong with it."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(132)
+    except FileNotFoundError:
+        raise ImageError("missing", "no such file") from None
+    except OSError as error:  # a directory, no permission, a disk that fails
+        raise ImageError("unreadable", error.strerror or type(error).__name__) from error
+    if not head:
+        raise ImageError("empty", "the file has zero bytes")
+    named = path.suffix.lower() in (".dcm", ".dicom") and not head.startswith(PICTURES)
+    if head[128:] == b"DICM" or named:
+        from harness.core.imaging.dicom import read_dicom
+
+        pixels, rules = read_dicom(path)
+    else:
+        pixels, rules = _read_picture(path)
+    return _checked(pixels, rules)
+
+
+
+
+
+
+def _checked(pixels: Pixels, rules: tuple[str, ...]) -> Reading:
+    """The frame check again on what was decoded; a picture of one value is read and noted."""
+    check_size(*pixels.shape[::-1])
+    first = pixels[0, 0]
+    if (pixels[::16, ::16] == first).all() and (pixels == first).all():
+        rules = (*rules, "constant")
+    return Reading(pixels, rules)
+
+
+def _read_picture(path: Path) -> tuple[Pixels, tuple[str, ...]]:
+    """PNG or JPEG. `verify` is not enough: it passes a truncated JPEG, so the whole is decoded."""
+    import PIL.Image
+    import PIL.ImageFile
+
+    # Some model code sets this for the whole process; it fills what is missing with flat grey.
+    PIL.ImageFile.LOAD_TRUNCATED_IMAGES = False
+    bombs = (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning)
+    try:
+        with PIL.Image.open(path, formats=("PNG", "JPEG")) as file:
+            check_size(*file.size)
+            return _grey(file)
+    except ImageError:
+        raise
+    except bombs:
+        raise ImageError("bomb", f"over {MAX_PIXELS:,} pixels") from None
+    except PIL.UnidentifiedImageError:
+        raise ImageError("unreadable", "neither PNG, JPEG nor DICOM") from None
+    except Exception as error:  # Pillow raises whatever broken bytes lead it to
+        short = "truncated" in str(error).lower() or isinstance(error, EOFError)
+        said = str(error) or type(error).__name__
+        raise ImageError("truncated" if short else "unreadable", said) from error
+
+
+def _grey(file: object) -> tuple[Pixels, tuple[str, ...]]:
+    """An opened picture in any mode → grey, and the rule for its mode."""
+    import PIL.Image
+
+    assert isinstance(file, PIL.Image.Image)
+    kind, mode = (file.format or "").lower(), file.mode
+    if mode == "L" and "transparency" not in file.info:
+        return np.array(file), (f"{kind}8",)
+    if mode.startswith("I"):  # Pillow's own convert("L") clips these at 255
+        wide = np.asarray(file).astype(np.uint32)
+        return ((wide.clip(0, 65535) + 128) // 257).astype(np.uint8), (f"{kind}16:round(x/257)",)
+    if mode in ("LA", "PA", "RGBA") or "transparency" in file.info:
+        both = np.asarray(file.convert("RGBA").convert("LA")).astype(np.uint16)
+        flat = (both[..., 0] * both[..., 1] + 127) // 255
+        return flat.astype(np.uint8), (f"{kind}8", f"{mode} on black")
+    return np.array(file.convert("RGB").convert("L")), (f"{kind}8", f"{mode} luma")

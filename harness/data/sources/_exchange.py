@@ -1,0 +1,102 @@
+"""What datasets that come as one table share: cells, images below a root, filters, notes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from harness.api import Json, ReportCardError, Request, Step, Study
+from harness.data.sources._inside import is_refused
+from harness.core.user_files import Record, listed
+
+T = TypeVar("T")
+TABLES = (".csv", ".tsv", ".jsonl", ".json")
+
+
+def table_in(root: Path, table: str | None, endings: Sequence[str] = TABLES) -> Path | str:
+    """The table's path, or a sentence saying why there is none: named, or the only one in root."""
+    if table is not None:
+        path = root / table
+        return path if path.is_file() else f"expected {path.resolve()}"
+    found = sorted(p for p in root.glob("*") if p.suffix.lower() in endings and p.is_file())
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return f"expected one file {' or '.join('*' + e for e in endings)} in {root.resolve()}"
+    return f"{root.resolve()} holds {listed([p.name for p in found])}: say which, dataset.table=…"
+
+
+def cell(record: Record, column: str) -> str | None:
+    """A row's text; None where the column or its value is absent. Numbers become text."""
+    value = record.row.get(column)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise ReportCardError(
+        f"{record.where}: '{column}' must be text, not {type(value).__name__}"
+        f" (study {record.row.get('study_id', '?')})."
+    )
+
+
+def cells(record: Record, column: str) -> list[str]:
+    """A list of texts; one text counts as a list of one, and absent or blank as none."""
+    value = record.row.get(column)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [item.strip() for item in value]
+    if isinstance(value, list):
+        raise ReportCardError(f"{record.where}: '{column}' must be a list of texts.")
+    text = (cell(record, column) or "").strip()
+    return [text] if text else []
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts s2 before s10, whatever the order of rows."""
+    parts = re.findall(r"\d+|\D+", text)
+    return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts]
+
+
+class Sieve:
+    """Filters one after the other and keeps the account: kept + dropped = total at every step."""
+
+    def __init__(self, what: str, items: Sequence[T]) -> None:
+        self.steps = [Step(what, len(items), len(items))]
+
+    def keep(self, rule: str, items: Sequence[T], wanted: Callable[[T], bool]) -> list[T]:
+        kept = [item for item in items if wanted(item)]
+        self.steps.append(Step(rule, len(items), len(kept)))
+        return kept
+
+
+def has_text(study: Study, section: str) -> bool:
+    """section: findings, impression, or any of the two."""
+    names = ("findings", "impression") if section == "any" else (section,)
+    return any((getattr(study.reference, name) or "").strip() for name in names)
+
+
+def image_notes(studies: Sequence[Study], root: Path) -> list[str]:
+    """What a reader must know of the images: none here, some missing, some refused."""
+    images = [image for study in studies for image in study.request.images]
+    refused = sum(map(is_refused, images))
+    there = sum(image.path is not None for image in images)
+    notes = []
+    if not any(image.available for image in images):
+        return [f"text only: no images under {root} (models that need pixels refuse)"]
+    if refused:
+        notes.append(f"{refused:,} of {len(images):,} image paths leave the root: refused")
+    absent = len(images) - there - refused
+    if absent:  # "text only" marks what is so on this machine and stays out of the cohort's file
+        notes.append(f"text only for {absent:,} of {len(images):,} images: no such file")
+    return notes
+
+
+def counted(counts: Json) -> list[str]:
+    """One note per count that is not zero: {"{n} rows without a view": 3}."""
+    return [text.format(n=f"{n:,}") for text, n in counts.items() if n]
+
+
+def patient(request: Request, record: Record, *columns: str) -> str:
+    """The first of the columns that is filled; without one a study is its own patient."""
+    return next((v for c in columns if (v := (cell(record, c) or "").strip())), request.study_id)

@@ -1,0 +1,132 @@
+"""CSV and JSON of a data root: columns by name, every cell a str, errors that name file and line.
+
+No error quotes a cell: the tables of closed data hold report text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+
+from harness.api import Json, ReportCardError
+from harness.core.files import read_text
+
+Row = dict[str, str]
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    """(line of its end, {column: cell}) of a .csv or .csv.gz, for the columns asked for.
+
+    Cells are never turned into numbers: 39-digit ids stay themselves, "None" and "" too.
+    Raises ReportCardError naming the missing columns, or the line that is not whole.
+    """
+    for line, cells in rows_of(path, columns):
+        yield line, dict(zip(columns, cells, strict=True))
+
+
+def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """read_table with the cells as a list, in the order of `columns`."""
+    with _open_text(path) as handle:
+        yield from _rows(handle, str(path), columns)
+
+
+def read_rows(handle: IO[str], name: str, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    """read_table of an open file that is called `name`."""
+    for line, cells in _rows(handle, name, columns):
+        yield line, dict(zip(columns, cells, strict=True))
+
+
+def one_per(name: str, rows: Sequence[Row]) -> list[Row]:
+    """Rows ordered by their whole content, `name` first, and of each `name` only the first.
+
+    So neither the order of a file nor a row that it repeats, alike or not, changes a study.
+    """
+    found: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: (row[name], *row.values())):
+        found.setdefault(row[name], row)
+    return list(found.values())
+
+
+def header_of(path: Path) -> list[str]:
+    """The column names of a table."""
+    with _open_text(path) as handle:
+        reader = csv.reader(handle)
+        with _told(str(path), reader):
+            return _header(reader)
+
+
+def _rows(handle: IO[str], name: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(handle)
+    with _told(name, reader):
+        header = _header(reader)
+        absent = [column for column in columns if column not in header]
+        if absent:
+            raise ReportCardError(f"{name}:1: no column {', '.join(absent)}.")
+        places = [header.index(column) for column in columns]
+        for row in reader:
+            if len(row) == len(header):
+                yield reader.line_num, [row[place] for place in places]
+            elif row:
+                raise ReportCardError(
+                    f"{name}:{reader.line_num}: {len(row)} fields where the header has"
+                    f" {len(header)}."
+                )
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    return [name.strip() for name in next(reader, [])]
+
+
+@contextlib.contextmanager
+def _told(name: str, reader: Any) -> Iterator[None]:
+    """What goes wrong in a csv.reader, as a sentence with file and line."""
+    try:
+        yield
+    except csv.Error as error:
+        raise ReportCardError(f"{name}:{reader.line_num}: not CSV: {error}.") from None
+    except UnicodeDecodeError:
+        raise ReportCardError(f"{name}:{reader.line_num + 1}: not UTF-8.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReportCardError(f"{name} is damaged: {error}.") from None
+
+
+@contextlib.contextmanager
+def _open_text(path: Path) -> Iterator[IO[str]]:
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        raise ReportCardError(f"{path} cannot be read: {error.strerror}.") from None
+    with raw, contextlib.ExitStack() as stack:
+        data: IO[bytes] = raw
+        if path.suffix == ".gz":
+            data = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=raw)))
+        yield stack.enter_context(io.TextIOWrapper(data, encoding="utf-8-sig", newline=""))
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file holds. Raises ReportCardError naming file and, where known, line."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
+    except RecursionError:
+        raise ReportCardError(f"{path}: nested too deep to be read.") from None
+    except ValueError:  # more digits than Python turns into an int
+        raise ReportCardError(f"{path}: a number in it is too long to be read.") from None
+
+
+def read_json_file(path: Path, kind: type[list[Any]] | type[Json]) -> Any:
+    """load_json of a file whose top level is a `kind`."""
+    value = load_json(path)
+    if not isinstance(value, kind):
+        raise ReportCardError(
+            f"{path}: expected a JSON {kind.__name__}, found a {type(value).__name__}."
+        )
+    return value

@@ -1,0 +1,300 @@
+"""MIMIC-CXR 2.1.0 reports with MIMIC-CXR-JPG images (or MIMIC-CXR's DICOM), credentialed.
+
+The official tree under one root is mimic-cxr/2.1.0 beside mimic-cxr-jpg/2.1.0 (_mimic_tree.py).
+Findings come from (`annotations`)
+    parser      the reports: the last FINDINGS section of the official parser (sections.py), whose
+                54 hand-cut studies have none; or `parser: findings`, our variant
+    llava_rad   the rule-based rows of LLaVA-Rad's annotation JSON
+    r2gen       R2Gen's annotation.json
+
+What an example is (`unit`): a study with all its chosen images, or a pair of one image and its
+report: 2,461 counts pairs. Policies of choice and priors: _mimic_select.py. MIMIC-CXR says nothing
+of age and sex.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from harness.api import DatasetCard, ReportCardError, Selection, Step, Study
+from harness.data.sources._examples import PAIR
+from harness.data.sources._mimic.annotations import Annotation, Funnel, read_llava_rad, read_r2gen
+from harness.data.sources._mimic.index import Exam, Index, Radiograph, Sources, open_index
+from harness.data.sources._mimic.reports import FolderReports, Reports, ZipReports
+from harness.data.sources._mimic.select import (
+    FRONTAL,
+    PriorPolicy,
+    check_lateral,
+    check_option,
+    pick,
+    pick_frontals,
+)
+from harness.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
+from harness.data.sources._mimic.tree import Tree
+from harness.core.imaging.read import READING
+
+FILES = {
+    "llava_rad": "chat_test_MIMIC_CXR_all_gpt4extract_rulebased_v1.json",
+    "r2gen": "mimic_cxr/annotation.json",
+}
+
+
+class MimicCXR:
+    """MIMIC-CXR with one test cohort. Every option is a policy, and named in provenance."""
+
+    def __init__(
+        self,
+        root: str,
+        annotations: str = "parser",
+        annotations_file: str | None = None,
+        parser: str = "official",
+        unit: str = "study",
+        frontal_select: str = "all",
+        lateral_select: str = "none",
+        prior_select: str = "none",
+        same_day: str | None = None,
+        look_back: bool = False,
+        images: str = "jpg",
+        train_part: str = "validate",
+        reports_root: str | None = None,
+        images_root: str | None = None,
+    ) -> None:
+        check_option("annotations", annotations, ("parser", "llava_rad", "r2gen"))
+        check_option("parser", parser, ("official", "findings"))
+        check_option("unit", unit, ("study", "pair"))
+        check_option("frontal_select", frontal_select, ("all", "first", "prefer_pa"))
+        check_option("images", images, ("jpg", "dicom"))
+        check_option("train_part", train_part, ("none", "validate", "train"))
+        check_lateral(lateral_select)
+        if annotations != "parser" and unit != "pair":
+            raise ReportCardError(f"annotations={annotations} lists image-report pairs: unit=pair.")
+        if annotations == "r2gen" and (frontal_select, lateral_select) != ("all", "none"):
+            raise ReportCardError(
+                "annotations=r2gen names its images: frontal_select=all, lateral_select=none."
+            )
+        self.annotations, self.parser, self.unit = annotations, parser, unit
+        self.frontal_select, self.lateral_select = frontal_select, lateral_select
+        self.prior = PriorPolicy(prior_select, same_day, look_back)
+        self.images, self.train_part = images, train_part
+        self.tree = Tree(root, reports_root, images_root)
+        given = annotations_file or self.tree.root / FILES.get(annotations, "")
+        self._annotations_file = Path(given)
+
+    @property
+    def card(self) -> DatasetCard:
+        return DatasetCard(
+            title="MIMIC-CXR",
+            data_class="credentialed",
+            dua_id="physionet-mimic-cxr",
+            licence="PhysioNet Credentialed Health Data License 1.5.0",
+            url="https://physionet.org/content/mimic-cxr/2.1.0/",
+        )
+
+    def missing(self) -> str | None:
+        absent = self.tree.absent(reports=self._needs_reports)
+        if self.annotations != "parser" and not self._annotations_file.is_file():
+            absent.append(f"annotations {self._annotations_file} (dataset.annotations_file=…)")
+        if not absent:
+            return None
+        return (
+            f"MIMIC-CXR is not complete under {self.tree.root.resolve()}:"
+            f" no {'; no '.join(absent)}."
+            " It comes from PhysioNet, with credentials (docs/datasets/mimic_cxr.md)."
+        )
+
+    def select(self) -> Selection:
+        problem = self.missing()
+        if problem:
+            raise ReportCardError(problem)
+        tree = self.tree
+        assert tree.split is not None
+        assert tree.metadata is not None
+        index = open_index(Sources(tree.split, tree.metadata, tree.reports_zip))
+        texts = Texts(self._reports(index), self.parser)
+        patients = index.patients("test")
+        chosen, notes = self._chosen(index, patients, texts, "test")
+        files = ImageFiles(tree.images(self.images), ".dcm" if self.images == "dicom" else ".jpg")
+        studies = Studies(patients, texts, files, self.prior, self.provenance)
+        test = tuple(map(studies.study, chosen.items))
+        damaged = texts.reports.damaged
+        notes = [
+            *_counts(index, patients),
+            *notes,
+            *([f"reports that cannot be read: {damaged:,}"] if damaged else []),
+            *studies.notes(),
+            *files.notes(),
+        ]
+        train = () if self.train_part == "none" else self._train(index, texts)
+        if self.train_part == "validate":
+            notes.append(
+                f"the train part is the official validate split ({len(train):,});"
+                " dataset.train_part=train reads every train report"
+            )
+        unit = "study" if self.unit == "study" else PAIR
+        return Selection(test, train, tuple(chosen.steps), tuple(notes), unit)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        return {
+            "annotations": self.annotations,
+            **({"parser": self.parser} if self.annotations == "parser" else {}),
+            "unit": self.unit,
+            "frontal_select": self.frontal_select,
+            "lateral_select": self.lateral_select,
+            **self.prior.provenance,
+            "images": self.images,
+            "reading": READING,
+        }
+
+    def labels(self) -> dict[str, dict[str, str]]:
+        """Study id → the radiologist's labels of the 2.1.0 test set (Tree.labels)."""
+        return self.tree.labels()
+
+    @property
+    def _needs_reports(self) -> bool:
+        parsed = self.annotations == "parser" or self.prior.select != "none"
+        return parsed or (self.annotations == "llava_rad" and self.train_part != "none")
+
+    def _reports(self, index: Index) -> Reports:
+        if self.tree.reports_zip is not None:
+            return ZipReports(self.tree.reports_zip, index.reports())
+        return FolderReports(self.tree.reports_folder or self.tree.root)
+
+    def _train(self, index: Index, texts: Texts) -> tuple[Study, ...]:
+        patients = index.patients(self.train_part)
+        chosen, _ = self._chosen(index, patients, texts, self.train_part)
+        files = ImageFiles(
+            self.tree.images(self.images), ".dcm" if self.images == "dicom" else ".jpg"
+        )
+        studies = Studies(patients, texts, files, self.prior, self.provenance)
+        return tuple(map(studies.study, chosen.items))
+
+    def _chosen(
+        self, index: Index, patients: dict[int, list[Exam]], texts: Texts, split: str
+    ) -> tuple[Funnel, list[str]]:
+        """The examples of one split with the filters they passed, and notes on their number."""
+        if self.annotations == "r2gen":
+            part = "val" if split == "validate" else split
+            rows, steps = read_r2gen(self._annotations_file, part)
+            funnel = self._listed(rows, steps, patients, split)
+            return funnel, [_expected("image-report pairs (R2Gen, any view)", 3858, funnel)]
+        if self.annotations == "llava_rad" and split == "test":
+            rows, steps = read_llava_rad(self._annotations_file)
+            funnel = self._listed(rows, steps, patients, split)
+        else:
+            funnel = self._parsed(index, patients, texts, split)
+        if self.unit == "study":
+            with_findings = next(s.after for s in funnel.steps if s.rule == "findings not empty")
+            return funnel, [
+                f"the unit is a study; MultiMedEval prints 2,347 test studies with findings, here"
+                f" {with_findings:,} before the filter on views"
+            ]
+        note = _expected("image-report pairs (LLaVA-Rad, AP and PA)", 2461, funnel)
+        self._one_per_study(funnel)
+        return funnel, [note]
+
+    def _parsed(
+        self, index: Index, patients: dict[int, list[Exam]], texts: Texts, split: str
+    ) -> Funnel:
+        exams = [e for patient in patients.values() for e in patient if e.split == split]
+        if self.unit == "study":
+            total = index.head["studies"]
+            items = [Example(exam, pick_frontals(exam, self.frontal_select)) for exam in exams]
+        else:
+            total = index.head["images"]
+            items = [
+                Example(exam, (image,))
+                for exam in exams
+                for image in exam.images
+                if image.split == split
+            ]
+        funnel = Funnel(items, [Step(f"{self.unit}: official {split} split", total, len(items))])
+        funnel.keep("row in the metadata table", self._described)
+        funnel.keep("report present", lambda e: texts.of(e.exam) is not None)
+        if self.parser == "official":
+            funnel.keep(
+                "not one of the 54 studies without official sections",
+                lambda e: (parsed := texts.of(e.exam)) is not None and parsed.has_row,
+            )
+        funnel.items = [_with_texts(example, texts) for example in funnel.items]
+        funnel.keep("findings not empty", lambda e: bool(e.findings))
+        funnel.keep(
+            "an AP or PA view" if self.unit == "study" else "view is AP or PA",
+            lambda e: any(image.view in FRONTAL for image in e.images),
+        )
+        return funnel
+
+    def _described(self, example: Example) -> bool:
+        images = example.exam.images if self.unit == "study" else example.images
+        return any(image.view is not None for image in images)
+
+    def _listed(
+        self,
+        rows: list[Annotation],
+        steps: list[Step],
+        patients: dict[int, list[Exam]],
+        split: str,
+    ) -> Funnel:
+        """Rows of an annotation file, joined to the tables by subject, study and dicom_id."""
+        exams = {(e.subject, e.study): e for patient in patients.values() for e in patient}
+        funnel = Funnel([_of_row(row, exams, split) for row in rows], steps)
+        funnel.keep(f"images in the official {split} split", lambda e: e is not None)
+        return funnel
+
+    def _one_per_study(self, funnel: Funnel) -> None:
+        if self.frontal_select == "all":
+            return
+        by_study: dict[int, list[Radiograph]] = {}
+        for example in funnel.items:
+            by_study.setdefault(example.exam.study, []).extend(example.images)
+        kept = {s: pick(images, self.frontal_select)[0] for s, images in by_study.items()}
+        funnel.keep(
+            f"frontal_select={self.frontal_select}",
+            lambda e: kept[e.exam.study] is e.images[0],
+        )
+
+
+def _with_texts(example: Example, texts: Texts) -> Example:
+    parsed = texts.of(example.exam)
+    assert parsed is not None
+    return replace(
+        example,
+        findings=parsed.findings,
+        impression=parsed.impression,
+        indication=parsed.indication,
+        technique=parsed.technique,
+        comparison=parsed.comparison,
+    )
+
+
+def _of_row(row: Annotation, exams: dict[tuple[int, int], Exam], split: str) -> Example | None:
+    exam = exams.get((row.subject, row.study))
+    known = {i.dicom_id: i for i in exam.images if i.split == split} if exam else {}
+    if exam is None or not all(dicom in known for dicom in row.dicoms):
+        return None
+    images = tuple(known[dicom] for dicom in row.dicoms)
+    if row.view is not None:  # the annotation's own view decides, as it did in its filter
+        images = tuple(replace(image, view=row.view) for image in images)
+    return Example(exam, images, row.findings, indication=row.reason or "")
+
+
+def _expected(what: str, n: int, funnel: Funnel) -> str:
+    here = len(funnel.items)
+    return f"the unit is an image-report pair; papers print {n:,} {what}, here {here:,}"
+
+
+def _counts(index: Index, patients: dict[int, list[Exam]]) -> list[str]:
+    exams = [e for patient in patients.values() for e in patient if e.split == "test"]
+    images = sum(image.split == "test" for exam in exams for image in exam.images)
+    notes = [
+        "official test split: the authors count 5,159 images, 3,269 studies, 293 patients;"
+        f" here {images:,}, {len(exams):,}, {len({e.subject for e in exams}):,}"
+    ]
+    for key, what in (
+        ("split_without_metadata", "images with a split row and no metadata row"),
+        ("metadata_without_split", "images with a metadata row and no split row (never used)"),
+    ):
+        if index.head[key]:
+            notes.append(f"{what}: {index.head[key]:,}")
+    return notes

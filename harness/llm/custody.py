@@ -1,0 +1,14 @@
+"""Whose text it is, for pairs and requests outside a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.api import Custody, DatasetCard, Progress
+from harness.core.layout import cache_folder
+from harness.core.weights import weights_dir
+
+
+def custody_of(card: DatasetCard, progress: Progress, say: Callable[[str], None]) -> Custody:
+    """Pairs outside a run keep notes and verdicts beside the weights."""
+    return Custody(card, cache_folder(weights_dir().parent, card), progress, say)

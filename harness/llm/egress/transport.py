@@ -1,0 +1,192 @@
+"""The client behind harness/egress.py: httpx2 in front, aiohttp's connections behind it.
+
+httpx2's own transport takes no address check, and reaching into it would fail open with the next
+rename of a private attribute. So there is a transport of its own, made of public parts only; for
+open data too, since httpx2's connections alone take a core more than 32 slots of 50 ms leave
+(benchmarks/judge.py). For guarded data the permit is asked about every address of a name before
+the first is tried, and about the address of each socket that is made. The server name of TLS and
+the Host header stay the name's. The environment decides nothing but, for open data, the proxy and
+the certificates.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx2
+from yarl import URL
+
+from harness.llm.egress.policy import PORTS, EgressError, Endpoint, Permit
+
+CONNECT_S = 10.0
+IDLE_S = 5.0  # a connection unused for longer is closed: servers close theirs without a word
+# aiohttp's errors as httpx2's, the first that fits.
+ERRORS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
+    (aiohttp.ClientConnectorError, httpx2.ConnectError),
+    (aiohttp.ConnectionTimeoutError, httpx2.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx2.ReadTimeout),
+    (aiohttp.ServerDisconnectedError, httpx2.RemoteProtocolError),
+    (aiohttp.ClientConnectionError, httpx2.ReadError),
+    (aiohttp.ClientHttpProxyError, httpx2.ProxyError),
+    (aiohttp.ClientResponseError, httpx2.RemoteProtocolError),  # an answer that is no HTTP
+    (aiohttp.ClientPayloadError, httpx2.RemoteProtocolError),
+    (aiohttp.InvalidURL, httpx2.UnsupportedProtocol),
+    (aiohttp.ClientError, httpx2.TransportError),
+    (ValueError, httpx2.LocalProtocolError),  # a header that cannot be written
+)
+# Nothing of a request has been sent when these are raised, so their words are safe to show.
+BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+def open_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
+    """See harness.llm.egress.policy.http_client."""
+
+    return httpx2.AsyncClient(
+        timeout=None,  # the transport's counts
+        follow_redirects=False,
+        trust_env=False,
+        transport=Transport(permit, timeout_s, connections),
+    )
+
+
+class Transport(httpx2.AsyncBaseTransport):
+    """One session of aiohttp to the permitted endpoint; made where an event loop runs."""
+
+    def __init__(self, permit: Permit, timeout_s: float, connections: int) -> None:
+        self._permit = permit
+        self._proxy = None if permit.guarded else proxy_of(permit.endpoint)
+        options: dict[str, Any] = {}
+        if permit.guarded:
+            options = {"resolver": GuardedResolver(permit), "socket_factory": _sockets(permit)}
+        if permit.endpoint.scheme == "https":
+            options["ssl"] = httpx2.create_ssl_context(trust_env=not permit.guarded)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections, use_dns_cache=False, keepalive_timeout=IDLE_S, **options
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=min(timeout_s, CONNECT_S), sock_read=timeout_s
+            ),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Raises EgressError for another endpoint, another place, and a redirect."""
+        url, permit = request.url, self._permit
+        permit.check_endpoint(url.scheme, url.host, url.port or PORTS.get(url.scheme, 0))
+        content = await request.aread()
+        with _as_httpx2():
+            answer = await self._session.request(
+                request.method,
+                URL(str(url), encoded=True),
+                headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
+                data=content or None,
+                allow_redirects=False,
+                proxy=self._proxy,
+            )
+        if 300 <= answer.status < 400:  # before anyone can follow it
+            answer.close()
+            raise EgressError(
+                f"{permit.endpoint} answered {answer.status}, a redirect, and redirects are not"
+                " followed. Give the final address as judge.base_url."
+            )
+        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+class GuardedResolver(aiohttp.ThreadedResolver):
+    """Looks a name up and gives its addresses only when the permit holds for every one."""
+
+    def __init__(self, permit: Permit) -> None:
+        super().__init__()
+        self._permit = permit
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Raises EgressError when any address is outside the permit."""
+        found = await super().resolve(host, port, family)
+        self._permit.check_addresses([each["host"] for each in found])
+        return found
+
+
+def _sockets(permit: Permit) -> Any:
+    """Makes sockets for permitted addresses; aiohttp resolves no host that is an address itself."""
+
+    def make(found: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = found
+        permit.check_addresses([str(address[0])])
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def proxy_of(endpoint: Endpoint) -> str | None:
+    """The proxy that the environment names for an endpoint (HTTPS_PROXY, ALL_PROXY, NO_PROXY, …).
+
+    Raises EgressError for one that does not speak HTTP.
+    """
+    proxies = getproxies()
+    proxy = proxies.get(endpoint.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise EgressError(
+            f"The environment's proxy for {endpoint} is no http(s) proxy: set"
+            f" {endpoint.scheme.upper()}_PROXY to one, or name {endpoint.host} in NO_PROXY."
+        )
+    return proxy
+
+
+class _Stream(httpx2.AsyncByteStream):
+    """A response's body, with httpx2's errors."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx2():
+            async for part in self._answer.content.iter_any():
+                yield part
+
+    async def aclose(self) -> None:
+        self._answer.release()  # closes the connection where the body was not read to its end
+
+
+@contextmanager
+def _as_httpx2() -> Iterator[None]:
+    """aiohttp's errors as httpx2's.
+
+    Their words are kept only from before anything was sent: later ones may quote what a server
+    echoed (a status line, a header), and so a report.
+    """
+    try:
+        yield
+    except (aiohttp.ClientError, ValueError) as error:
+        kind = next(kind for found, kind in ERRORS if isinstance(error, found))
+        words = str(error) if isinstance(error, BEFORE_SENDING) else kind.__name__
+        raise kind(words) from None
+
+
+def http_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
+    """A client that reaches the permitted endpoint only, and follows no redirect.
+
+    Needs a running event loop.
+    timeout_s: of each wait for the server (connect, receive), not of the whole request.
+    connections: at most so many at a time.
+    Requests raise EgressError for another endpoint, a redirect, or a name that has come to mean
+    another place; else httpx2's errors, which for guarded data quote nothing that was sent.
+    """
+    from harness.llm.egress.transport import open_client
+
+    return open_client(permit, timeout_s, connections)

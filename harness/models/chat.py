@@ -1,0 +1,264 @@
+"""Chat requests with images, for models behind an endpoint: the tool of such adapters.
+
+    adapter ──ChatRequest──▶ ChatClient ──▶ Asking, Pool, Patience, Ledger ──▶ guarded endpoint
+        ▲                        │
+        └──────ChatAnswer────────┘   or why the run must stop
+
+Requests go the way of a judge's questions: the same guarded connections, retries, patience and
+budget. What differs: an answer stands as it came, nothing is cached (predictions are the record),
+and an endpoint that is down is no answer, so the run stops and goes on later. Nothing is sent
+before `admit`. Plugins may import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.llm.client.connect import connect, lacks, new_ledger
+from harness.api import Custody, Json, ReportCardError, Status
+from harness.llm.client.batch import Asking, Modes, Outcome
+from harness.llm.client.budget import Ledger
+from harness.llm.client.endpoint import EMPTY, REFUSES, Endpoint
+from harness.llm.client.errors import CONTENT_FILTER
+from harness.llm.judge.contract import Message, Question
+from harness.config.settings import JudgeSettings
+from harness.llm.client.backoff import UNREACHABLE
+from harness.llm.client.loop_thread import Pool
+from harness.llm.client.redact import safe_id
+
+if TYPE_CHECKING:
+    from harness.llm.egress.policy import Permit
+
+WAIT_S = 0.1
+PROBE = "Answer with the word OK."
+PROBE_TOKENS = 16
+BROKEN = 3  # requests that each break an endpoint which has answered none: it breaks on all
+PROBE_S = 0.01  # patience: the second failure is the last
+
+
+@dataclass(frozen=True)
+class ChatSettings(JudgeSettings):
+    """A judge's settings under a model's name; `structured`, `attempts`, `verdicts`, `record` and
+    `caveat` are without effect."""
+
+    role: ClassVar[str] = "model"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("openai", "azure"):
+            raise ReportCardError(f"model.kind '{self.kind}'; there are openai, azure.")
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One user's turn: images, in front of the text, each a maker of the bytes of a PNG; it may
+    raise ImageError. sampling: temperature, top_p, seed, as the endpoint names them."""
+
+    text: str
+    images: tuple[Callable[[], bytes], ...] = ()
+    sampling: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ChatAnswer:
+    """What came back. `reason`: why it is not ok, without a word of what was sent or answered.
+    `answered_by`: the model's id as the endpoint resolves it, and its system_fingerprint."""
+
+    status: Status
+    text: str = ""
+    reason: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    answered_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """An answer per request, in order; None, and why under `stopped`, where there is none yet."""
+
+    answers: tuple[ChatAnswer | None, ...]
+    stopped: str | None = None
+
+
+class ChatClient:
+    """Asks settings.model at settings.base_url. One object is one run and one budget."""
+
+    def __init__(self, settings: ChatSettings, system: str | None, max_tokens: int) -> None:
+        self.settings = settings
+        self.answered_by: str | None = None  # the id that this run's answers came from
+        self._system = (Message("system", system),) if system else ()
+        self._max_tokens = max_tokens
+        self._ledger: Ledger | None = None
+        self._modes = Modes("none")
+        self._resolved: str | None = None
+        self._permit: Permit | None = None
+
+    def missing(self) -> str | None:
+        """None when it can be asked; else what is missing and what to do. Needs no network."""
+        return lacks(self.settings)
+
+    def admit(self, custody: Custody) -> None:
+        """Raises ReportCardError when images and text of this data may not go to this endpoint."""
+        from harness.llm.egress.policy import permit
+
+        self._permit = None  # a refusal leaves no earlier permission in force
+        if reason := self.missing():
+            raise ReportCardError(reason)
+        self._permit = permit(custody.data, str(self.settings.base_url))
+
+    def cost(self) -> str:
+        """Tokens and USD of this invocation, lost answers included."""
+        return (self._ledger or new_ledger(self.settings)).summary()
+
+    def ask(self, requests: Sequence[ChatRequest]) -> Round:
+        """Ask all, `concurrency` at a time.
+
+        When nothing succeeds for patience_s, the endpoint is asked for one word. If it gives none,
+        it is down. If it does, requests that it fails on again, each alone, have failed for good.
+        """
+        questions = [self._question(request) for request in requests]
+        found: list[ChatAnswer | None] = [None] * len(questions)
+        left, stopped = list(range(len(questions))), None
+        while left:
+            stopped = self._round(questions, found, left)
+            if not _unreachable(stopped) or not self._alive():
+                break
+            before, left = len(left), [i for i in left if found[i] is None]
+            if len(left) == before:
+                stopped = self._one_by_one(questions, found, left)
+                break
+        return Round(tuple(found), stopped)
+
+    def _one_by_one(
+        self, questions: Sequence[Question], found: list[ChatAnswer | None], left: Sequence[int]
+    ) -> str | None:
+        broken: list[int] = []
+        for i in left:
+            stopped = self._round(questions, found, [i])
+            if not stopped:
+                continue
+            if not _unreachable(stopped) or not self._alive():
+                return stopped
+            why = str(stopped).partition(": ")[2]
+            found[i] = ChatAnswer("failed", reason=f"{why}, though the endpoint answers others")
+            broken.append(i)
+            if self.answered_by is None and len(broken) == BROKEN:
+                for j in broken:  # it answers a word, and none of this run's requests
+                    found[j] = None
+                return stopped
+        return None
+
+    def _round(
+        self, questions: Sequence[Question], found: list[ChatAnswer | None], which: Sequence[int]
+    ) -> str | None:
+        """Ask those questions, put their answers into `found`; why the rest was not asked."""
+        outcomes, stopped = self._exchange([questions[i] for i in which], self.settings)
+        for outcome in outcomes:
+            if outcome.model is not None:
+                name = shown(outcome.model)
+                self.answered_by = self.answered_by or name
+                if name != self.answered_by:
+                    stopped = _changed(self.answered_by, name)
+                    continue
+            if stopped and outcome.verdict.again:
+                continue
+            question = questions[which[outcome.index]]
+            found[which[outcome.index]] = _answer_of(outcome, question)
+        return stopped
+
+    def _alive(self) -> bool:
+        """Whether the endpoint answers one word, asked for at most twice."""
+        message = Message("user", PROBE)
+        question = Question("probe", {}, (message,), "", dict, max_tokens=PROBE_TOKENS, once=True)
+        outcomes, _ = self._exchange([question], replace(self.settings, patience_s=PROBE_S))
+        return any(outcome.answers for outcome in outcomes)
+
+    def _exchange(
+        self, questions: Sequence[Question], settings: ChatSettings
+    ) -> tuple[list[Outcome], str | None]:
+        permit = self._permit
+        if permit is None:
+            return [], "the model was not told whose requests these are: admit() comes first"
+        self._ledger = self._ledger or new_ledger(settings)
+        outcomes: list[Outcome] = []
+        asking: list[Asking] = []
+
+        def build(endpoint: Endpoint) -> Asking:
+            assert self._ledger is not None
+            common = (settings, endpoint, self._ledger, self._modes, self._resolved)
+            proven = self.answered_by is not None
+            asking.append(Asking(*common, outcomes.append, proven=proven))
+            return asking[0]
+
+        pool = Pool(build, lambda: connect(settings, permit), questions)
+        try:
+            while not pool.wait(WAIT_S):
+                pass
+        finally:
+            pool.stop()
+        stopped = asking[0].stopped if asking else None
+        self._resolved = asking[0].resolved if asking else self._resolved
+        try:
+            pool.raise_error()
+        except ReportCardError as error:  # the egress guard
+            stopped = str(error)
+        return outcomes, stopped
+
+    def _question(self, request: ChatRequest) -> Question:
+        return Question(
+            kind="chat",
+            texts={"user": request.text, "system": "".join(m.content for m in self._system)},
+            messages=(*self._system, Message("user", request.text, request.images)),
+            prompt="",
+            check=dict,
+            sampling=request.sampling,
+            max_tokens=self._max_tokens,
+            once=True,
+        )
+
+
+def shown(model: str) -> str:
+    """A model's id without the folders of somebody's home: llama.cpp may answer with a path."""
+    return model.rsplit("/", 1)[-1] if model.startswith(("/", "~")) else model
+
+
+def _unreachable(stopped: str | None) -> bool:
+    return bool(stopped) and str(stopped).startswith(f"{ChatSettings.role} {UNREACHABLE}")
+
+
+def _changed(old: str, new: str) -> str:
+    return (
+        f"the endpoint answers as {new} where {old} answered before, and one run never mixes two"
+        " models: name a dated model as model.model, or delete this run's folder to ask"
+        f" {new} everything"
+    )
+
+
+def _answer_of(outcome: Outcome, question: Question) -> ChatAnswer:
+    if not outcome.answers:
+        reason = outcome.verdict.reason
+        return ChatAnswer("refused" if reason == CONTENT_FILTER else "failed", reason=reason)
+    last = outcome.answers[-1]
+    status, reason = _status(last)
+    tokens_in, _, tokens_out = last["usage"] or (None, None, None)
+    by = shown(str(outcome.model))
+    if fingerprint := last["system_fingerprint"]:
+        by += " " + safe_id(fingerprint, (str(text) for text in question.texts.values()))
+    return ChatAnswer(status, last["answer"] or "", reason, tokens_in, tokens_out, by)
+
+
+def _status(record: Json) -> tuple[Status, str | None]:
+    """What an answer as the endpoint recorded it counts as."""
+    finish, bad = record["finish_reason"], record["bad"]
+    if finish == "content_filter":
+        return "refused", CONTENT_FILTER
+    if bad == REFUSES:
+        return "refused", bad
+    if bad == EMPTY:
+        limit = f"no text within {record['max_tokens']} tokens" if finish == "length" else None
+        return "empty", limit
+    if bad:
+        return "failed", bad
+    return ("truncated" if finish == "length" else "ok"), None

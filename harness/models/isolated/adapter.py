@@ -1,0 +1,310 @@
+"""A model that cannot live with our packages: a worker process in an environment of its own.
+
+    Request ──task──▶ Task ──PNG, JSON──▶ worker.py ──JSON──▶ answer ──report──▶ Report
+            (here)         (its own Python, its own pins)             (here)
+
+The adapter is as light as any plugin: `task` and `report` are pure, and all that needs the model's
+packages stands in the worker. The environment is built once (engines/environments.py), the worker
+is watched, restarted and ended (engines/worker_process.py). docs/models/isolated.md is the guide.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.api import (
+    Custody,
+    Image,
+    Json,
+    ModelCard,
+    Prediction,
+    Report,
+    ReportCardError,
+    Request,
+)
+from harness.models.checkpoints import Checkpoint, locate
+from harness.models.isolated import worker_main
+from harness.models.isolated.environments import environment, interpreter
+from harness.models.isolated.frames import WorkerError
+from harness.models.isolated.supervised import Launch, SupervisedWorker, WorkerAnswerError
+from harness.models.staged import DTYPES, Prompt, answered
+from harness.core.files import digest, file_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the worker is told for one request.
+
+    prompt   the exact text, where the model takes one
+    images   in the order in which they enter; the worker finds their files under "images"
+    more     further fields of the task
+    used, left_out   as in staged.Prompt
+    """
+
+    prompt: str = ""
+    images: tuple[Image, ...] = ()
+    more: Json = field(default_factory=dict)
+    used: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+class IsolatedAdapter(ABC):
+    """Extend this. Class attributes: requirements, worker (paths), paper_dtype, paper_tokens;
+    needs, files that a checkpoint holds; options, the adapter's own with their defaults (sent to
+    the worker as settings); files, those of the options that name a file or folder.
+
+    weights, max_new_tokens, dtype, device, batch_size   as in staged.StagedAdapter
+    env               a Python with the packages in it, instead of an environment built here
+    timeout_s         seconds for one batch; start_timeout_s: to start and load
+    """
+
+    requirements: ClassVar[Path]
+    worker: ClassVar[Path]
+    needs: ClassVar[tuple[str, ...]] = ("config.json",)
+    options: ClassVar[Mapping[str, Any]] = {}
+    files: ClassVar[tuple[str, ...]] = ()
+    paper_dtype: ClassVar[str] = "bfloat16"
+    paper_tokens: ClassVar[int] = 512
+    silence_s: ClassVar[float] = 120.0
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        max_new_tokens: int | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        batch_size: int = 8,
+        env: str | None = None,
+        timeout_s: float = 600.0,
+        start_timeout_s: float = 1800.0,
+        **own: Any,
+    ) -> None:
+        name = type(self).__name__
+        if unknown := sorted(own.keys() - self.options.keys()):
+            known = ", ".join(self.options) or "no options but the shared ones"
+            raise ReportCardError(f"{name} has no option {unknown[0]!r}; it has {known}.")
+        if dtype not in DTYPES:
+            raise ReportCardError(f"{name}: dtype is one of {', '.join(DTYPES)}, not {dtype!r}.")
+        limit = self.paper_tokens if max_new_tokens is None else max_new_tokens
+        for option, value in (("batch_size", batch_size), ("max_new_tokens", limit)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ReportCardError(
+                    f"{name}: {option} must be a whole number from 1 up, not {value!r}."
+                )
+        for option, seconds in (("timeout_s", timeout_s), ("start_timeout_s", start_timeout_s)):
+            if not isinstance(seconds, int | float) or not seconds > 0:
+                raise ReportCardError(f"{name}: {option} must be above 0, not {seconds!r}.")
+        self.weights, self.max_new_tokens, self.batch_size = weights, limit, batch_size
+        self.device = device if device != "auto" else "cuda" if _gpu_here() else "cpu"
+        cpu = self.device == "cpu"
+        self.dtype = dtype if dtype != "auto" else "float32" if cpu else self.paper_dtype
+        self.env, self.timeout_s, self.start_timeout_s = env, timeout_s, start_timeout_s
+        self.own = {**self.options, **own}
+        self.notes: tuple[str, ...] = ()
+        self.say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
+        self._quote = False  # until we are told that the data is open
+        self._supervised: SupervisedWorker | None = None
+        self._gave_up: set[tuple[str, int]] = set()
+
+    # What an adapter says; all of it pure.
+
+    @property
+    @abstractmethod
+    def card(self) -> ModelCard: ...
+
+    @abstractmethod
+    def task(self, request: Request) -> Task:
+        """Raises ReportCardError where the request lacks what the model cannot do without."""
+
+    def report(self, request: Request, answer: Json) -> Report:
+        """The worker's answer ("text" is a str, the rest unchecked); default: all is findings."""
+        return Report(findings=answer["text"].strip())
+
+    def unfit(self) -> str | None:
+        """A sentence when its own options do not allow a run."""
+        return None
+
+    # What follows from it.
+
+    @property
+    def weights_identity(self) -> str | None:
+        """What the weights are, for the card: a folder that moves stays the same model."""
+        try:
+            return self._checkpoint().identity
+        except ReportCardError:
+            return None  # preflight says why it cannot run
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the answers, as far as it is known without a start of the worker."""
+        return {
+            "worker": [file_digest(self.worker), file_digest(Path(worker_main.__file__))],
+            "requirements": file_digest(self.requirements),
+            "env": self.env,
+            "weights": self.weights_identity,
+            "max_new_tokens": self.max_new_tokens,
+            "dtype": self.dtype,
+            **{k: _content(v) if k in self.files else v for k, v in self.own.items()},
+        }
+
+    def missing(self) -> str | None:
+        try:
+            self._checkpoint()
+            for option in self.files:
+                value = self.own[option]
+                if value is not None and not Path(value).expanduser().exists():
+                    return f"model.{option}: there is nothing at {value}."
+            if reason := self.unfit():
+                return reason
+            if self.env is None:
+                interpreter(self._name, self.requirements)
+            elif not os.access(Path(self.env).expanduser(), os.X_OK) or Path(self.env).is_dir():
+                return f"model.env: {self.env} is no Python interpreter (…/bin/python)."
+        except ReportCardError as error:
+            return str(error)
+        return None
+
+    def prompt(self, request: Request) -> Prompt:
+        """For `reportcard prompt`: what the worker is told, without ids."""
+        task = self.task(request)
+        return Prompt(
+            task.prompt,
+            task.images,
+            self.max_new_tokens,
+            used=task.used,
+            left_out=task.left_out,
+        )
+
+    def admit(self, custody: Custody) -> None:
+        """Nothing leaves this machine; what a worker says may be quoted for open data alone."""
+        self._quote = custody.data.data_class == "open"
+
+    def plan(self, requests: Sequence[Request]) -> None:
+        """Build the environment, start the worker, load: fails before the first batch."""
+        self._started()
+
+    def generate(self, requests: Sequence[Request]) -> list[Prediction]:
+        if not requests:
+            return []
+        tasks = [self.task(request) for request in requests]
+        keys = [(request.study_id, request.draw) for request in requests]
+        again = len(keys) > 1 or keys[0] not in self._gave_up
+        worker = self._started()
+        with worker.written([task.images for task in tasks]) as paths:
+            told = [
+                {**task.more, "id": n, "prompt": task.prompt, "images": files}
+                for n, (task, files) in enumerate(zip(tasks, paths, strict=True))
+            ]
+            try:
+                answers = worker.ask(told, attempts=2 if again else 1)
+            except WorkerError:
+                self._gave_up.update(keys)  # the engine asks one by one now, and each once
+                raise
+        return [self._prediction(*each) for each in zip(requests, tasks, answers, strict=True)]
+
+    def close(self) -> None:
+        if self._supervised:
+            self._supervised.close()
+            self._supervised = None
+
+    @property
+    def _name(self) -> str:
+        return type(self).__module__.rpartition(".")[2].removeprefix("reportcard_plugin_")
+
+    def _checkpoint(self) -> Checkpoint:
+        return locate(self.weights, self.needs)
+
+    def _started(self) -> SupervisedWorker:
+        worker = self._worker()
+        worker.start()
+        self.notes = (f"worker: {_versions(worker.versions)}",)
+        return worker
+
+    def _worker(self) -> SupervisedWorker:
+        if self._supervised is None:
+            checkpoint = self._checkpoint()
+            python = Path(self.env).expanduser() if self.env else None
+            settings = {
+                **{k: _absolute(v) if k in self.files else v for k, v in self.own.items()},
+                "weights": str(checkpoint.folder.resolve()),
+                "max_new_tokens": self.max_new_tokens,
+                "dtype": self.dtype,
+                "device": self.device,
+            }
+            launch = Launch(
+                self._name,
+                python or environment(self._name, self.requirements, self.say),
+                self.worker,
+                settings,
+                self.timeout_s,
+                self.start_timeout_s,
+                self.silence_s,
+            )
+            self._supervised = SupervisedWorker(launch)
+        self._supervised.quote = self._quote
+        return self._supervised
+
+    def _prediction(self, request: Request, task: Task, answer: Json) -> Prediction:
+        report = self.report(request, answer)
+        finished, counts = _finished(answer), [_count(answer, f"tokens_{n}") for n in ("in", "out")]
+        return Prediction(
+            request.study_id,
+            report,
+            raw=answer["text"],
+            status="empty"
+            if not answered(report, answer["text"])
+            else "ok"
+            if finished
+            else "truncated",
+            used=task.used,
+            tokens_in=counts[0],
+            tokens_out=counts[1],
+            draw=request.draw,
+        )
+
+
+def _finished(answer: Json) -> bool:
+    """Raises WorkerAnswerError unless it is true, false or left out."""
+    value = answer.get("finished", True)
+    if not isinstance(value, bool):
+        raise WorkerAnswerError('"finished" of a worker\'s answer is neither true nor false')
+    return value
+
+
+def _count(answer: Json, name: str) -> int | None:
+    """Raises WorkerAnswerError unless it is a number of tokens, null or left out."""
+    value = answer.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise WorkerAnswerError(f'"{name}" of a worker\'s answer is no number of tokens')
+    return value
+
+
+def _gpu_here() -> bool:
+    """Whether an NVIDIA driver is here and shown to us; our own Python may have no torch."""
+    return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+
+
+def _content(value: Any) -> str | None:
+    """What a file, or the Python code of a folder, is."""
+    path = Path(value).expanduser() if value is not None else None
+    if path is None or not path.exists():
+        return None
+    if path.is_file():
+        return file_digest(path)
+    sources = sorted(p for p in path.rglob("*.py") if p.is_file())
+    return digest({str(p.relative_to(path)): file_digest(p) for p in sources})
+
+
+def _absolute(value: Any) -> str | None:
+    return None if value is None else str(Path(value).expanduser().resolve())
+
+
+def _versions(hello: Json) -> str:
+    known = ("python", "torch", "transformers", "cuda", "gpu")
+    return ", ".join(f"{name} {hello[name]!s:.60}" for name in known if hello.get(name))

@@ -1,0 +1,86 @@
+"""`reportcard serve`: the leaderboard on loopback, for a browser on this machine.
+
+Served are leaderboard/, the score files, and predictions of open cohorts: what the page links to.
+Nothing is listed, nothing else of the results folder is found, and a request that does not name
+this machine as its host (a page elsewhere that rebinds its name) is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from harness.api import ReportCardError
+from harness.core.files import read_json
+
+HOME = "/leaderboard/index.html"
+HOSTS = ("127.0.0.1", "localhost")
+
+
+def serve(results_dir: Path, port: int, say: Callable[[str], None]) -> int:
+    """Serve until interrupted. Raises ReportCardError when there is no page yet."""
+    if not (results_dir / "leaderboard" / "index.html").is_file():
+        raise ReportCardError(f"No page in {results_dir / 'leaderboard'}. Run: reportcard run")
+    with open_server(results_dir, port) as server:
+        say(f"The leaderboard on http://127.0.0.1:{server.server_port}{HOME} (Ctrl-C ends it)")
+        server.serve_forever()
+    return 0
+
+
+def open_server(results_dir: Path, port: int) -> ThreadingHTTPServer:
+    """Bound to 127.0.0.1; port 0 takes a free one."""
+    return ThreadingHTTPServer(("127.0.0.1", port), partial(_Pages, results_dir.resolve()))
+
+
+class _Pages(SimpleHTTPRequestHandler):
+    def __init__(self, results_dir: Path, *arguments: Any) -> None:
+        self._results = results_dir
+        super().__init__(*arguments, directory=str(results_dir))
+
+    def send_head(self) -> Any:
+        if (self.headers.get("Host") or "").rpartition(":")[0] not in HOSTS:
+            self.send_error(HTTPStatus.FORBIDDEN, "Only by the name of this machine")
+            return None
+        path = urlsplit(self.path).path
+        if path in ("/", "/leaderboard", "/leaderboard/"):
+            self.send_response(HTTPStatus.FOUND)
+            self.send_header("Location", HOME)
+            self.end_headers()
+            return None
+        if not self._shown(path):
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        return super().send_head()
+
+    def _shown(self, path: str) -> bool:
+        """A file among those that the page links to, without a step or a link out of them."""
+        parts = unquote(path).strip("/").split("/")
+        if ".." in parts or "\0" in path:
+            return False
+        file = self._results.joinpath(*parts)
+        inside = (self._results / parts[0]).resolve()
+        if not file.is_file() or not file.resolve().is_relative_to(inside):
+            return False
+        if parts[0] == "predictions":
+            return self._open(parts[1])
+        return parts[0] == "leaderboard" or (parts[0] == "scores" and parts[-1] == "scores.json")
+
+    def _open(self, cohort: str) -> bool:
+        try:
+            found = read_json(self._results / "cohorts" / f"{cohort}.json")
+        except ReportCardError:
+            return False
+        return found.get("data_class") == "open"
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        super().end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """A line per request would bury the address that was printed."""

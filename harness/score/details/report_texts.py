@@ -1,0 +1,136 @@
+"""What a run's texts show without a metric: how long, how varied, from which inputs, and whether
+they compare with a study that nobody showed.
+
+Counts and shares alone: no text of a report leaves this module.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.api import Array, Json, Pair
+from harness.score.details.prior_comparisons import comparison_in
+from harness.score.stats.resampling import Resampler, estimate
+
+PERCENTILES = (5, 25, 50, 75, 95)
+REPLAY = "replay"  # the plugin that answers with what a file says
+FIELDS = ("study_id", "draw", "used", "tokens_in", "tokens_out")  # what is read of an answer
+COLLAPSE = 0.2  # share of one text from which a model may have collapsed to it
+
+
+def lengths(texts: Sequence[str]) -> Json:
+    """Words of a text at five percentiles (linear); an empty text has none.
+
+    >>> lengths(["one two", "one two three four"])["p50"]
+    3.0
+    """
+    words = [len(text.split()) for text in texts]
+    found = np.percentile(words, PERCENTILES)
+    return {f"p{p}": round(float(v), 1) for p, v in zip(PERCENTILES, found, strict=True)}
+
+
+def variety(pairs: Sequence[Pair]) -> Json:
+    """How often the commonest text stands, and whether that is a collapse.
+
+    A collapse: one text is a fifth or more of the candidates, and twice as frequent as the
+    commonest reference. (Radiologists write some normal reports word for word.)
+    """
+    most = {
+        "top_share": max(Counter(p.candidate for p in pairs).values()) / len(pairs),
+        "reference_top_share": max(Counter(p.reference for p in pairs).values()) / len(pairs),
+    }
+    collapsed = most["top_share"] >= COLLAPSE
+    collapsed &= most["reference_top_share"] < most["top_share"] / 2
+    return {**{k: round(v, 6) for k, v in most.items()}, "mode_collapse": collapsed}
+
+
+def used(lines: Sequence[Json]) -> dict[str, int]:
+    """Input → studies in which it reached the model, as the model says; empty: it does not say."""
+    first = (line for line in lines if line["draw"] == 0)
+    return dict(sorted(Counter(name for r in first for name in set(r.get("used", ()))).items()))
+
+
+def tokens(lines: Sequence[Json]) -> Json | None:
+    """Tokens of all answers; None where an endpoint or model does not count them."""
+    counted = [line for line in lines if "tokens_in" in line and "tokens_out" in line]
+    if not counted:
+        return None
+    return {
+        "in": sum(line["tokens_in"] for line in counted),
+        "out": sum(line["tokens_out"] for line in counted),
+        "studies": len({line["study_id"] for line in counted}),
+    }
+
+
+def prior_comparisons(
+    draws: Sequence[Sequence[Pair]],
+    lines: Sequence[Json],
+    given: Mapping[str, bool],
+    tells: bool,
+    resampler: Resampler,
+    confidence: float,
+) -> Json | None:
+    """Share of the reports of studies without a prior that compare with one, with its interval.
+
+    Without a prior: the request had none, or the model tells what it used and a prior is not among
+    it. An empty report is no report. reference_share: the same rules over the references of the
+    studies counted. given: study id → whether its request had a prior. tells: whether an answer
+    without `used` used nothing; else nobody knows, and it counts where no prior was given.
+    None: nothing to count.
+    """
+    told = {
+        (line["study_id"], line["draw"]): any(map(_is_prior, line.get("used", ())))
+        for line in lines
+    }
+
+    def saw(study_id: str, draw: int) -> bool:
+        return given[study_id] and (told[study_id, draw] or not tells)
+
+    rows = np.array(
+        [[_counts(p, saw(p.study_id, d)) for p in pairs] for d, pairs in enumerate(draws)]
+    )
+    if not rows[..., 1].sum():
+        return None
+    found = estimate(rows, _shares, resampler, confidence)
+    share, reference = found["share"], found["reference_share"]
+    return {
+        "share": round(share.value, 6),
+        "n": int((rows[..., 1] > 0).any(axis=0).sum()),
+        "ci_low": _rounded(share.low),
+        "ci_high": _rounded(share.high),
+        "reference_share": round(reference.value, 6),
+    }
+
+
+def tells_what_it_used(card: Json, lines: Sequence[Json]) -> bool:
+    """Whether answers say which inputs reached the model. A file of predictions does not; nor does
+    a model that could take a prior and never names an input. card: card.json of the run."""
+    if any("used" in line for line in lines):
+        return True
+    could = any(map(_is_prior, card["card"]["inputs"]))
+    return card["plugin"] != REPLAY and not could
+
+
+def _is_prior(name: str) -> bool:
+    return name.startswith("prior")
+
+
+def _counts(pair: Pair, saw_prior: bool) -> list[float]:
+    """Report compares, report counts, reference compares; all 0 where a prior was seen."""
+    if saw_prior or not pair.candidate.strip():
+        return [0.0, 0.0, 0.0]
+    mine, theirs = (comparison_in(text) is not None for text in (pair.candidate, pair.reference))
+    return [float(mine), 1.0, float(theirs)]
+
+
+def _shares(total: Array) -> dict[str, Array]:
+    n: npt.NDArray[np.float64] = np.where(total[..., 1] > 0, total[..., 1], np.nan)
+    return {"share": total[..., 0] / n, "reference_share": total[..., 2] / n}
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 6)

@@ -1,0 +1,159 @@
+"""details.json: what a row can be opened to, made by the score stage and only read by the tables.
+
+scores/<cohort>@<fp8>/<label>@<fp8>/<protocol>/details.json
+    reports   of the predictions: lengths, variety, inputs used, tokens, prior comparisons
+    metrics   of each metric's rows.npz: subgroups, and errors where it scores findings one by one
+
+Each part holds the digest of what it was made from (`made_of`, `rows_sha256`) and is made anew when
+that changes. Counts and scores alone: no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.api import Json, ReportCardError
+from harness.data.cohort import Cohort
+from harness.score.details import breakdown
+from harness.score.details import prior_comparisons as priors
+from harness.score.details import report_texts as reports
+from harness.score.references import References
+from harness.score.rows_file import load_rows
+from harness.score.scorer import Scorer, Setting
+from harness.score.pairs import Slices
+from harness.score.stats.resampling import Resampler, clusters_of
+from harness.core.files import digest, read_json, read_jsonl, write_json
+
+NAME = "details.json"
+VERSION = 1  # goes up whenever a number in the file would change
+AGAIN = "not recorded: run `reportcard score` again"
+
+
+def update(
+    folder: Path,
+    source: Path,
+    cohort: Cohort,
+    references: References,
+    setting: Setting,
+    scorers: Sequence[Scorer],
+) -> None:
+    """Write what is missing or stale of a scored run's details.
+
+    folder: its scores under one protocol; source: its finished predictions.
+    """
+    old = _old(folder / NAME)
+    new: Json = {
+        "version": VERSION,
+        "reports": _reports(old.get("reports", {}), source, cohort, references, setting),
+        "metrics": dict(old.get("metrics", {})),
+    }
+    place = {study.study_id: i for i, study in enumerate(cohort.test)}
+    groups = {
+        name: [values[place[study_id]] for study_id in references.ids]
+        for name, values in cohort.groups.items()
+    }
+    for scorer in scorers:
+        path = folder / scorer.label / "scores.json"
+        saved = read_json(path) if path.is_file() else {}
+        if saved.get("metric_fingerprint") != scorer.fingerprint or "rows_sha256" not in saved:
+            continue
+        made_of = digest([VERSION, saved["rows_sha256"], saved["stats"], groups])
+        if new["metrics"].get(scorer.label, {}).get("made_of") != made_of:
+            new["metrics"][scorer.label] = {
+                "made_of": made_of,
+                "rows_sha256": saved["rows_sha256"],
+                **_metric(path.parent, scorer, groups, references, setting),
+            }
+    new["metrics"] = dict(sorted(new["metrics"].items()))
+    if new != old:
+        write_json(folder / NAME, new)
+
+
+def _old(path: Path) -> Json:
+    """What an earlier run wrote; {} where that is absent, damaged or of another version."""
+    try:
+        saved = read_json(path) if path.is_file() else {}
+    except ReportCardError:
+        return {}
+    whole = all(isinstance(saved.get(part), dict) for part in ("reports", "metrics"))
+    return saved if whole and saved.get("version") == VERSION else {}
+
+
+def _reports(
+    old: Json, source: Path, cohort: Cohort, references: References, setting: Setting
+) -> Json:
+    predictions = read_json(source / "DONE")["predictions_sha256"]
+    stats = setting.stats
+    made_of = digest(
+        [
+            *(VERSION, priors.VERSION, predictions, cohort.fingerprint),
+            *(setting.protocol.name, setting.text.name, list(setting.protocol.sections)),
+            *(stats.resamples, stats.seed, stats.confidence),
+        ]
+    )
+    if old.get("made_of") == made_of:
+        return old
+    lines = [
+        {name: line[name] for name in reports.FIELDS if name in line}
+        for _, line in read_jsonl(source / "predictions.jsonl")
+    ]
+    draws = [pairs for _, _, pairs in Slices(source, references)(whole=True)]
+    given = {study.study_id: study.request.prior is not None for study in cohort.test}
+    tells = reports.tells_what_it_used(read_json(source / "card.json"), lines)
+    patients = clusters_of(references.patients)
+    resampler = Resampler(len(references.ids), stats.resamples, stats.seed or 0, patients)
+    return {
+        "made_of": made_of,
+        "predictions_sha256": predictions,
+        "lengths": {
+            "candidate": reports.lengths([pair.candidate for pair in draws[0]]),
+            "reference": reports.lengths([pair.reference for pair in draws[0]]),
+        },
+        **reports.variety(draws[0]),
+        "used": reports.used(lines),
+        "tokens": reports.tokens(lines),
+        "prior_comparisons_without_prior": reports.prior_comparisons(
+            draws, lines, given, tells, resampler, stats.confidence
+        ),
+    }
+
+
+def _metric(
+    folder: Path,
+    scorer: Scorer,
+    groups: Mapping[str, Sequence[str]],
+    references: References,
+    setting: Setting,
+) -> Json:
+    _, rows, _ = load_rows(folder)
+    resampler = setting.resampler(scorer, references.patients)
+    confidence = setting.stats.confidence
+    centre = setting.protocol.interval_of(scorer.label).centre
+    part: Json = {
+        "subgroups": breakdown.subgroups(rows, scorer, groups, resampler, confidence, centre)
+    }
+    if names := breakdown.findings_in(list(scorer.metric.spec.keys)):
+        scores = scorer.metric.scores
+        part["errors"] = breakdown.errors(rows, scores, names, resampler, confidence)
+    return part
+
+
+def read(folder: Path, files: Mapping[str, Json]) -> Json | None:
+    """The details of a run's scores on disk, without parts that belong to other rows than `files`
+    (metric → scores.json). None: the scores are older than details.
+
+    Raises ReportCardError when the file is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    saved = read_json(path)
+    if not all(isinstance(saved.get(part), dict) for part in ("reports", "metrics")):
+        raise ReportCardError(f"{path} is damaged. Delete it and run: reportcard score")
+    fresh = {
+        metric: part
+        for metric, part in saved["metrics"].items()
+        if part.get("rows_sha256") == files.get(metric, {}).get("rows_sha256", "")
+    }
+    return {**saved, "metrics": fresh}

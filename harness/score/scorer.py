@@ -1,0 +1,272 @@
+"""Pairs → additive rows → scores with intervals. No files: those are harness/scoring.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.core import registry
+from harness.api import (
+    Annotator,
+    Array,
+    BoundedMetric,
+    Json,
+    JudgedAnnotator,
+    Metric,
+    Pair,
+    ReportCardError,
+)
+from harness.config.compose import load_annotators
+from harness.llm.judge.contract import Judge
+from harness.llm.judge.open import open_judge
+from harness.config.settings import Plugin, Protocol, Stats
+from harness.score.stats.resampling import Centre, Recipe, Resampler, clusters_of, estimate, mask_unscored
+from harness.core.files import digest
+from harness.score.normalise import Normaliser
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A constructed metric under the name it is reported as, with the annotators it reads."""
+
+    label: str
+    metric: Metric
+    fingerprint: str
+    annotators: tuple[Annotator, ...] = ()
+
+    @cached_property
+    def not_run(self) -> str | None:
+        """Why the metric cannot run here, or None."""
+        return "; ".join(filter(None, (a.missing() for a in self.annotators))) or None
+
+    @property
+    def caveat(self) -> str | None:
+        """What a judge says of its own verdicts."""
+        judged = [a.caveat for a in self.annotators if isinstance(a, JudgedAnnotator)]
+        return "; ".join(filter(None, judged)) or None
+
+
+def open_metrics(
+    plugins: Iterable[Plugin],
+    overrides: Sequence[str] = (),
+    wrap: Callable[[Judge], Judge] = lambda judge: judge,
+) -> list[Scorer]:
+    """Construct metrics and their annotators; nothing heavy is loaded.
+
+    overrides: `weights.…`, `annotator.…` and `judge.…` of the command line; annotators of one
+    judge share it, and so its budget. wrap: what the annotators get in place of a judge (an audit
+    asks it anew). Raises ReportCardError for an unknown name or option.
+    """
+    built: list[tuple[Plugin, Metric]] = [
+        (p, registry.metrics.build(p.plugin, p.options, p.label)) for p in plugins
+    ]
+    wanted = list(dict.fromkeys(a for _, metric in built for a in metric.spec.annotators))
+    annotators: dict[str, Annotator] = {}
+    if wanted:
+        found = load_annotators(wanted, overrides)
+        judges: dict[str, Judge] = {}
+        for name, p in zip(wanted, found, strict=True):
+            options = dict(p.options)
+            if isinstance(options.get("judge"), dict):
+                one = digest(options["judge"])
+                options["judge"] = judges.get(one) or wrap(open_judge(options["judge"]))
+                judges[one] = options["judge"]
+            annotators[name] = registry.annotators.build(p.plugin, options, p.label)
+    return [
+        Scorer(
+            plugin.label,
+            metric,
+            _metric_fingerprint(plugin, metric),
+            tuple(annotators[name] for name in metric.spec.annotators),
+        )
+        for plugin, metric in built
+    ]
+
+
+def _metric_fingerprint(plugin: Plugin, metric: Metric) -> str:
+    spec = metric.spec
+    return digest(
+        [plugin.plugin, dict(plugin.options), spec.version, spec.signature, sorted(spec.keys)]
+    )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What turns two texts into a number, apart from the metric: it goes into every signature."""
+
+    protocol: Protocol
+    text: Normaliser
+    stats: Stats
+    cohort: str | None = None
+    caveat: str | None = None  # of the dataset: it goes beside every score
+
+    def pair(self, study_id: str, candidate: str, reference: str) -> Pair:
+        return Pair(study_id, self.text.candidate(candidate), self.text.reference(reference))
+
+    def resampler(self, scorer: Scorer, patients: Sequence[str]) -> Resampler:
+        """The weights of one metric; metrics of one recipe and seed share theirs."""
+        interval, stats = self.protocol.interval_of(scorer.label), self.stats
+        seeds = (stats.seed, interval.seed, 0)
+        seed = next(seed for seed in seeds if seed is not None)
+        return _resampler(tuple(patients), stats.resamples, seed, interval.recipe)
+
+    def signature(self, scorer: Scorer, key: str, n: int, resampler: Resampler) -> str:
+        """One line to paste into a paper."""
+        spec, stats = scorer.metric.spec, self.stats
+        centre = self.protocol.interval_of(scorer.label).centre
+        method = "percentile" if resampler.recipe == "scipy" else resampler.recipe
+        parts = [
+            f"{scorer.label}.{key}|v{spec.version}",
+            spec.signature,
+            *(f"{a.id}:{read_by(a)}" for a in scorer.annotators),
+            f"protocol:{self.protocol.name}|text:{self.text.name}",
+            f"sections:{'+'.join(self.protocol.sections)}",
+            f"ci:{method}{100 * stats.confidence:g}%,B={stats.resamples},seed={resampler.seed},"
+            f"by={resampler.unit}" + (f",centre={centre}" if centre != "point" else ""),
+            f"n:{n}",
+        ]
+        return "|".join([*parts, f"cohort:{self.cohort}"] if self.cohort else parts)
+
+
+def read_by(annotator: Annotator, whole: bool = False) -> str:
+    """Version and weights of an annotator: `3/6550703c`, or `3` without weights."""
+    if annotator.missing() is not None:
+        return "missing"
+    weights = annotator.weights
+    return annotator.version + (f"/{weights if whole else weights[:8]}" if weights else "")
+
+
+@lru_cache(maxsize=4)
+def _resampler(patients: tuple[str, ...], resamples: int, seed: int, recipe: Recipe) -> Resampler:
+    return Resampler(len(patients), resamples, seed, clusters_of(patients), recipe)
+
+
+def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
+    """One row per pair, (n, k). Rows of parts stand under each other as those of the whole do,
+    except where the metric's spec says `whole_corpus`.
+
+    Raises ReportCardError when a metric breaks its contract (wrong shape, infinite values).
+    """
+    rows = scorer.metric.rows(pairs)
+    if rows.ndim != 2 or len(rows) != len(pairs):
+        raise ReportCardError(
+            f"metric {scorer.label}: rows() gave shape {rows.shape} for {len(pairs)} pairs;"
+            " it must give one row per pair."
+        )
+    if np.isinf(rows).any():
+        raise ReportCardError(f"metric {scorer.label}: rows() gave an infinite value.")
+    return rows
+
+
+def score(scorer: Scorer, rows: Array, patients: Sequence[str], setting: Setting) -> Json:
+    """Rows (draws, n, k) → one entry per key (`<metric>.<key>`)."""
+    resampler = setting.resampler(scorer, patients)
+    centre = setting.protocol.interval_of(scorer.label).centre
+    found = numbers(scorer.metric, rows, resampler, setting.stats.confidence, centre)
+    missing = int(np.isnan(rows).any(axis=(0, 2)).sum())
+    entries = _entries(scorer, rows.shape[1] - missing, missing, setting, resampler)
+    for name, entry in zip(scorer.metric.spec.keys, entries.values(), strict=True):
+        entry |= found[name]
+    return entries
+
+
+def numbers(
+    metric: Metric, rows: Array, resampler: Resampler, confidence: float, centre: Centre
+) -> dict[str, Json]:
+    """Per key what follows from the rows (draws, n, k) alone: value, ci_low, ci_high; draws and
+    spread where there are several; bounds where studies are unscored."""
+    scored, unscored = mask_unscored(rows)
+    found: dict[str, Json] = {}
+    for name, e in estimate(scored, metric.scores, resampler, confidence, centre).items():
+        found[name] = {
+            "value": _finite(e.value),
+            "ci_low": _finite(e.low),
+            "ci_high": _finite(e.high),
+            **({} if e.spread is None else {"draws": len(rows), "spread": _finite(e.spread)}),
+        }
+    if unscored.any() and isinstance(metric, BoundedMetric):
+        for name, bounds in _bounds(metric, rows, unscored).items():
+            found[name] |= {"bounds": bounds}
+    return found
+
+
+def _bounds(
+    metric: Metric, rows: Array, unscored: npt.NDArray[np.bool_]
+) -> dict[str, list[float | None]]:
+    """Per key the [lowest, highest] score that the unscored pairs leave possible.
+
+    Each unscored pair gets the most, then the least favourable row that the metric names.
+    """
+    assert isinstance(metric, BoundedMetric)
+    filled = np.where(unscored[..., None], 0.0, rows).sum(axis=1)
+    possible = []
+    for row in metric.extremes(rows[~unscored]):
+        scores = metric.scores(filled + unscored.sum(axis=1)[:, None] * row)
+        possible.append({name: float(np.mean(values)) for name, values in scores.items()})
+    # NumPy's min and max, since Python's would drop a NaN: an end that nobody knows.
+    return {
+        name: [_finite(float(end([p[name] for p in possible]))) for end in (np.min, np.max)]
+        for name in metric.spec.keys
+    }
+
+
+def unscored_reasons(pairs: Sequence[Pair], rows: Array) -> dict[str, str]:
+    """study_id → why it has no score, for each pair whose row is NaN."""
+    return {
+        pair.study_id: why_not(pair) or "the metric gave no row"
+        for pair, bad in zip(pairs, np.asarray(np.isnan(rows).any(axis=1)), strict=True)
+        if bad
+    }
+
+
+def why_not(pair: Pair) -> str | None:
+    """The first reason that a note of the pair gives."""
+    for name, notes in pair.notes.items():
+        for note in notes:
+            if note is not None and "unscored" in note:
+                return str(note["unscored"])
+        if notes[0] is None:
+            return f"{name} could not read it"
+    return None
+
+
+def try_again(pairs: Iterable[Pair]) -> bool:
+    """Whether some note is missing only for now: a judge was down, or its budget was spent."""
+    notes = (note for pair in pairs for both in pair.notes.values() for note in both)
+    return any(note is not None and note.get("again") for note in notes)
+
+
+def not_run(scorer: Scorer, reason: str, patients: Sequence[str], setting: Setting) -> Json:
+    """One entry per key of a metric that could not run: no value, every study unscored."""
+    resampler = setting.resampler(scorer, patients)
+    entries = _entries(scorer, 0, len(patients), setting, resampler)
+    return {name: {**entry, "not_run": reason} for name, entry in entries.items()}
+
+
+def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler: Resampler) -> Json:
+    """The part of a key's entry that does not depend on the texts."""
+    caveat = "; ".join(filter(None, (setting.caveat, scorer.caveat)))
+    return {
+        f"{scorer.label}.{name}": {
+            "value": None,
+            "ci_low": None,
+            "ci_high": None,
+            "n": n,
+            "unscored": unscored,
+            "direction": key.direction,
+            "unit": key.unit,
+            "range": [key.low, key.high],
+            "signature": setting.signature(scorer, name, n, resampler),
+            **({"caveat": caveat} if caveat else {}),
+        }
+        for name, key in scorer.metric.spec.keys.items()
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,117 @@
+"""How large a difference is, and how many studies it takes to see it.
+
+Effect size, per key of a paired comparison:
+    per study   the key is a mean of per-study values (ROUGE-L, CIDEr, RadGraph F1): mean of the
+                differences over their standard deviation, Cohen's d_z (J. Cohen, Statistical Power
+                Analysis, 2nd ed. 1988, section 2.3; D. Lakens, Front. Psychol. 4:863, 2013)
+    corpus      the key is a ratio or a product of sums (BLEU, micro and macro F1) and no study has
+                a value: difference / (√n · SE), SE the bootstrap standard error of the difference
+                (B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 6).
+                √n · SE is the standard deviation of one study's influence, so on a mean the two
+                definitions agree up to the noise of the bootstrap; of clustered studies it holds
+                the design effect as well.
+
+Power is the normal approximation of a two-sided test: Δ̂ ~ N(Δ, SE²·n₀/n), where SE is the one of
+n₀ studies. Where patients have several studies, SE comes from resampled patients, and n counts
+studies of patients with as many studies each as here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+
+from harness.api import Array
+from harness.score.stats.resampling import Difference, Scores, in_common
+
+ALPHA, POWER = 0.05, 0.8
+# Below, no sign pattern of a randomisation test is rare enough: 2 / 2**5 > 0.05.
+FEWEST = 6
+PROBES = 16
+NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """size: standard deviations of one study's difference; None where it does not vary."""
+
+    size: float | None
+    kind: Literal["per study", "corpus"]
+
+
+def effects(a: Array, b: Array, scores: Scores, found: dict[str, Difference]) -> dict[str, Effect]:
+    """Per key of `stats.compare(a, b, …)`, with the same rows: (draws, n, k), NaN = unscored."""
+    scored = ~(np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2)))
+    a, b, _ = in_common(a, b)
+    left, right = (_per_study(x[:, scored], scores) for x in (a, b))
+    return {name: _effect(d, left.get(name), right.get(name)) for name, d in found.items()}
+
+
+def _effect(found: Difference, a: Array | None, b: Array | None) -> Effect:
+    if a is not None and b is not None and len(a) > 1:
+        return Effect(_ratio(found.value, float((a - b).std(ddof=1))), "per study")
+    return Effect(_ratio(found.value, math.sqrt(found.n) * found.se), "corpus")
+
+
+def _ratio(difference: float, deviation: float) -> float | None:
+    # Differences that vary by rounding alone do not vary.
+    size = difference / deviation if deviation > 1e-12 * max(1.0, abs(difference)) else math.nan
+    return size if math.isfinite(size) else None
+
+
+def _per_study(rows: Array, scores: Scores) -> dict[str, Array]:
+    """Keys that are means of per-study values, with these, averaged over draws: (n,) each.
+
+    A metric does not say which of its keys are means; drawn resamples do: the score of a resample
+    is the mean of its studies' scores, each time, or the key is none.
+    """
+    n = rows.shape[1]
+    if not n:
+        return {}
+    with np.errstate(all="ignore"):
+        alone = scores(rows)
+        weights = np.random.default_rng(0).integers(0, 3, (PROBES, n)).astype(np.float64)
+        weights[:, 0] += 1  # never empty
+        resampled = scores(np.einsum("wn,dnk->wdk", weights, rows))
+        means = {
+            name: np.einsum("wn,dn->wd", weights, values) / weights.sum(axis=1)[:, None]
+            for name, values in alone.items()
+        }
+    return {
+        name: values.mean(axis=0)
+        for name, values in alone.items()
+        if np.allclose(means[name], resampled[name], rtol=1e-9, atol=1e-12)
+    }
+
+
+def power(difference: float, se: float) -> float:
+    """Chance that a two-sided test at 5 % rejects a true difference, of either sign."""
+    if se <= 0:
+        return 1.0 if difference else ALPHA
+    shift, z = abs(difference) / se, NORMAL.inv_cdf(1 - ALPHA / 2)
+    return NORMAL.cdf(shift - z) + NORMAL.cdf(-shift - z)
+
+
+def studies_needed(difference: float, se: float, n: int, wanted: float = POWER) -> int | None:
+    """Studies at which a test has the wanted power, when n give the standard error se.
+
+    None: nothing was observed that more studies could confirm (a difference of 0, or undefined).
+    """
+    if not (math.isfinite(difference) and math.isfinite(se)) or not difference:
+        return None
+    ratio = _reach(wanted) * se / abs(difference)
+    return max(FEWEST, math.ceil(n * ratio**2))
+
+
+def detectable(se: float, wanted: float = POWER) -> float:
+    """The smallest difference that a test with this standard error finds with the wanted power."""
+    return _reach(wanted) * se
+
+
+def _reach(wanted: float) -> float:
+    """z(1 − α/2) + z(power): the other tail adds less than 1e-6 from 80 % on."""
+    return NORMAL.inv_cdf(1 - ALPHA / 2) + NORMAL.inv_cdf(wanted)
