@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.sources.openi import OpenI
-from metrics.annotators.bertscore import Bertscore
+from reportcard.data.sources.openi import OpenI
+from reportcard.metrics.annotators.bertscore import Bertscore
 
 Pairs = list[tuple[str, str]]
 

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from benchmarks.data import texts as open_i_texts
-from metrics.annotators.chexbert import Chexbert
+from reportcard.metrics.annotators.chexbert import Chexbert
 from tests.clinical import chexbert_fixtures as fixtures
 
 PADDED_BATCH = 32

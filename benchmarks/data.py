@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from harness.data.cohort import load_cohort
-from harness.core.download import fetch_openi
-from harness.config.settings import Plugin
+from reportcard.config.settings import Plugin
+from reportcard.core.download import fetch_openi
+from reportcard.data.cohort import load_cohort
 
 ROOT = Path("data/openi")
 

@@ -20,9 +20,9 @@ from statistics import median
 import numpy as np
 import PIL.Image
 
-from harness.api import Image, ModelCard, Prediction, Report, Request
-from harness.core.imaging.read import read_file
-from harness.predict.engines import worker as local
+from reportcard.api import Image, ModelCard, Prediction, Report, Request
+from reportcard.core.imaging.read import read_file
+from reportcard.predict.engines import worker as local
 
 HEIGHT, WIDTH, FILES, STUDIES, BATCH = 3000, 2500, 6, 96, 8
 RATE = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0

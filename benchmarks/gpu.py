@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.api import ModelCard, Prediction, Request
-from harness.data.sources.phantom import Phantom
-from harness.predict.engines import worker as local
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter
-from harness.models.views import frontal_of
+from reportcard.api import ModelCard, Prediction, Request
+from reportcard.data.sources.phantom import Phantom
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter
+from reportcard.models.views import frontal_of
+from reportcard.predict.engines import worker as local
 
 MIMIC = 2461
 PEAKS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}
@@ -75,7 +75,7 @@ class Random7B(StagedAdapter):
     def pixels(self, grey: Any) -> Any:
         import PIL.Image
 
-        from model_adapters._pixels import centre_crop, shortest_edge, standardise
+        from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
 
         image = shortest_edge(PIL.Image.fromarray(grey).convert("RGB"), self.shape.size, 3)
         return standardise(centre_crop(image, self.shape.size, "round"), [0.5] * 3, [0.25] * 3)
@@ -86,7 +86,7 @@ class Random7B(StagedAdapter):
         import torch
         from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
-        from model_adapters._torch import cast_parameters, device_of, dtype_of
+        from reportcard.model_adapters._torch import cast_parameters, device_of, dtype_of
 
         shape, device = self.shape, device_of(self)
         width, layers, heads = shape.tower
@@ -122,7 +122,7 @@ class Random7B(StagedAdapter):
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
         import torch
 
-        from model_adapters._torch import Features, device_of
+        from reportcard.model_adapters._torch import Features, device_of
 
         device = device_of(self)
         dtype = next(self.projector.parameters()).dtype

@@ -19,13 +19,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.api import Custody, DatasetCard
-from harness.llm.client.budget import Usage
-from harness.llm.client.endpoint import Answer
-from harness.llm.judge.contract import BadAnswerError, Message, Question
-from harness.config.settings import JudgeSettings
-from harness.llm.judge.live import LiveJudge
-from harness.core.progress import quiet
+from reportcard.api import Custody, DatasetCard
+from reportcard.config.settings import JudgeSettings
+from reportcard.core.progress import quiet
+from reportcard.llm.client.budget import Usage
+from reportcard.llm.client.endpoint import Answer
+from reportcard.llm.judge.contract import BadAnswerError, Message, Question
+from reportcard.llm.judge.live import LiveJudge
 
 N = 2461  # pairs: the MIMIC-CXR test reports of the papers
 LATENCY_S, SLOTS = 0.05, 32
@@ -121,7 +121,7 @@ def rescoring(folder: Path, metrics: list[str]) -> None:
     """evaluate() over N pairs of Open-I reports, all verdicts in the cache."""
     os.environ["REPORTCARD_CACHE"] = str(folder)
     from benchmarks.data import rows
-    from harness.score.evaluate import evaluate
+    from reportcard.score.evaluate import evaluate
 
     pairs, total = rows(N), 0.0
     overrides = ["judge=local", "judge.base_url=http://127.0.0.1:9/v1", "judge.model=m"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.data import rows
-from harness import evaluate
+from reportcard import evaluate
 
 N, RESAMPLES = 2461, 500
 

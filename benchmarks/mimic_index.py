@@ -44,8 +44,8 @@ write_tree(pathlib.Path(sys.argv[1]))
 CODE = """
 import resource, sys, time
 began = time.perf_counter()
-from harness.data.cohort import load_cohort
-from harness.config.settings import Plugin
+from reportcard.data.cohort import load_cohort
+from reportcard.config.settings import Plugin
 options = dict(root=sys.argv[1], lateral_select="first", prior_select="previous")
 options.update(word.split("=") for word in sys.argv[2:])
 cohort = load_cohort(Plugin("mimic_cxr", "mimic", options))

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from benchmarks.bertscore import make_weights
 from benchmarks.data import texts
-from harness.annotate import Cache, attach
-from harness.api import Pair
-from harness.config.compose import load_metrics, load_protocol
-from harness.core.progress import quiet
-from harness.score.scorer import open_metrics
+from reportcard.annotate import Cache, attach
+from reportcard.api import Pair
+from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.core.progress import quiet
+from reportcard.score.scorer import open_metrics
 from tests.clinical import chexbert_fixtures, radgraph_fixture
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.data import texts
-from metrics.annotators.radfact import questions_of
+from reportcard.metrics.annotators.radfact import questions_of
 
 
 def sentences(report: str) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from harness.data.sources.openi import OpenI
-from metrics.annotators.radgraph import RadGraph
+from reportcard.data.sources.openi import OpenI
+from reportcard.metrics.annotators.radgraph import RadGraph
 from tests.clinical import radgraph_fixture as fixture
 
 BASE = {

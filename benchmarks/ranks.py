@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 
-from harness.publish.board.ranks import joint_scores, rank_intervals
-from harness.score.stats.resampling import Resampler
-from metrics.label_f1 import counts, label_scores
+from reportcard.metrics.label_f1 import counts, label_scores
+from reportcard.publish.board.ranks import joint_scores, rank_intervals
+from reportcard.score.stats.resampling import Resampler
 
 MODELS, STUDIES, RESAMPLES = 80, 4000, 1000
 

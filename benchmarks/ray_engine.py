@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.api import ModelCard, Prediction, Report, Request
-from harness.data.sources.phantom import Phantom
-from harness.predict.engines import worker as local
-from harness.predict.engines.job import ModelJob
-from harness.predict.engines.ray import RayEngine
-from harness.config.settings import EngineSettings
+from reportcard.api import ModelCard, Prediction, Report, Request
+from reportcard.config.settings import EngineSettings
+from reportcard.data.sources.phantom import Phantom
+from reportcard.predict.engines import worker as local
+from reportcard.predict.engines.job import ModelJob
+from reportcard.predict.engines.ray import RayEngine
 
 BATCH = 64
 

@@ -10,7 +10,14 @@ import time
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "harness.cli.main", "run", "--fetch", f"results_dir={folder}"]
+        command = [
+            sys.executable,
+            "-m",
+            "reportcard.cli.main",
+            "run",
+            "--fetch",
+            f"results_dir={folder}",
+        ]
         for name in ("first ", "second"):
             began = time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from harness.score.stats.resampling import Resampler
+from reportcard.score.stats.resampling import Resampler
 
 STUDIES, COLUMNS, RESAMPLES = 3858, 80, 1000
 

@@ -10,7 +10,7 @@ SIZES = (25_000, 50_000, 100_000, 200_000)
 CODE = """
 import resource, sys, time
 from benchmarks.data import rows
-from harness import evaluate
+from reportcard import evaluate
 pairs = rows(int(sys.argv[1]))
 evaluate(pairs[:50])
 began = time.perf_counter()

@@ -18,15 +18,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.api import Prediction, Report
-from harness.cli.main import main as reportcard
-from harness.data.cohort import load_cohort
-from harness.config.compose import load
-from harness.data.sources.phantom import Phantom
-from harness.predict.system import open_model
-from harness.core.layout import predictions_dir
-from harness.predict.predictions_file import to_json
-from harness.core.files import file_digest, jsonl, write_json
+from reportcard.api import Prediction, Report
+from reportcard.cli.main import main as reportcard
+from reportcard.config.compose import load
+from reportcard.core.files import file_digest, jsonl, write_json
+from reportcard.core.layout import predictions_dir
+from reportcard.data.cohort import load_cohort
+from reportcard.data.sources.phantom import Phantom
+from reportcard.predict.predictions_file import to_json
+from reportcard.predict.system import open_model
 
 SIZES = (250_000, 1_000_000)
 METRICS = "f1_chexpert_rules,bleu,rouge"

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from harness.api import Array
-from harness.data.sources.openi import OpenI
-from harness.score.stats.resampling import Estimate, Resampler, estimate
-from metrics.annotators.chexpert_rules import CheXpertRules
-from metrics.label_f1 import CLASSES, LABELS, counts, label_scores, present
+from reportcard.api import Array
+from reportcard.data.sources.openi import OpenI
+from reportcard.metrics.annotators.chexpert_rules import CheXpertRules
+from reportcard.metrics.label_f1 import CLASSES, LABELS, counts, label_scores, present
+from reportcard.score.stats.resampling import Estimate, Resampler, estimate
 
 TABLE = Path(__file__).with_name("mesh_to_chexpert.yaml")
 SECTIONS = {

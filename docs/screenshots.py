@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from harness.publish.mlflow.server import SERVER, command  # noqa: E402
+from reportcard.publish.mlflow.server import SERVER, command  # noqa: E402
 
 FLAGS = ("--headless=new", "--no-sandbox", "--no-proxy-server")
 PATIENCE = 240  # seconds until the server answers, or a page shows something

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,22 +18,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.api import (
+from reportcard.api import (
     Annotator,
-    DatasetCard,
     Json,
     JudgedAnnotator,
     Pair,
     Progress,
     ReportCardError,
 )
-from harness.predict.engines.engine import Engine
-from harness.predict.engines.local import LocalEngine
-from harness.core.files import canonical
+from reportcard.core.files import canonical
+from reportcard.predict.engines.engine import Engine
+from reportcard.predict.engines.local import LocalEngine
 
 CHUNK = 1024  # items per call: a kill loses at most so many notes
-
-
 
 
 class Cache:

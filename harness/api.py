@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.errors import ImageError as ImageError
-from harness.core.errors import Json as Json
-from harness.core.errors import ReportCardError as ReportCardError
+from reportcard.core.errors import ImageError as ImageError
+from reportcard.core.errors import Json as Json
+from reportcard.core.errors import ReportCardError as ReportCardError
 
 Array = npt.NDArray[np.float64]
 Direction = Literal["higher", "lower"]
@@ -31,10 +31,6 @@ FRONTAL_VIEWS = ("PA", "AP", "AP_horizontal", "Frontal")  # the order of prefere
 LATERAL_VIEWS = ("Lateral", "LATERAL", "LL", "RL")
 MASKS_VIEW = "MASKS"  # a picture of masks (harness/marks.py), no radiograph
 Progress = Callable[[Iterable[list[Any]], int, str], Iterable[list[Any]]]
-
-
-
-
 
 
 class StopRunError(ReportCardError):
@@ -129,7 +125,7 @@ class Image:
 
         Raises ImageError naming the image when it is absent or cannot be decoded.
         """
-        from harness.core.imaging.read import read_grey
+        from reportcard.core.imaging.read import read_grey
 
         return read_grey(self)
 
@@ -361,7 +357,7 @@ class ModelAdapter(Protocol):
     #                              run asks for what is missing only
     #   shown(request) -> mapping  what it would send, for `reportcard prompt`: "prompt" and others
     #   close()                    after the last batch
-    # A model with weights extends harness.models.staged.StagedAdapter, which has them all.
+    # A model with weights extends reportcard.models.staged.StagedAdapter, which has them all.
 
 
 @runtime_checkable

@@ -12,21 +12,21 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.data.cohort import Cohort, attrition_text, load_cohort, open_dataset
-from harness.predict.engines.engine import Engine
-from harness.predict.engines.open import open_engine
-from harness.predict.engines.worker import explain
-from harness.predict.stage import predict
-from harness.predict.system import System, notes_of, open_model, problems
-from harness.predict.predictions_file import image_failures
-from harness.core.progress import track
-from harness.score.references import References
-from harness.score.scorer import Scorer, open_metrics
-from harness.score.stage import Scoring
-from harness.config.settings import Plugin, Protocol, RunConfig
-from harness.predict.shards import predict_shard
-from harness.core.files import read_json, write_json
+from reportcard.api import ReportCardError
+from reportcard.config.settings import Plugin, Protocol, RunConfig
+from reportcard.core.files import read_json, write_json
+from reportcard.core.progress import track
+from reportcard.data.cohort import Cohort, attrition_text, load_cohort, open_dataset
+from reportcard.predict.engines.engine import Engine
+from reportcard.predict.engines.open import open_engine
+from reportcard.predict.engines.worker import explain
+from reportcard.predict.predictions_file import image_failures
+from reportcard.predict.shards import predict_shard
+from reportcard.predict.stage import predict
+from reportcard.predict.system import System, notes_of, open_model, problems
+from reportcard.score.references import References
+from reportcard.score.scorer import Scorer, open_metrics
+from reportcard.score.stage import Scoring
 
 Say = Callable[[str], None]
 

@@ -6,7 +6,7 @@ F is the annotator's (metrics/annotators/bertscore.py); b is the mean F of unrel
 in the same model and layer, so that f1 is near 0 for unrelated texts, and may be negative. An empty
 text has F = 0, as in the reference implementation, and so f1 = −b / (1 − b).
 
->>> from harness.api import Pair
+>>> from reportcard.api import Pair
 >>> pair = Pair("s", "Clear.", "Clear.", {"bertscore_distilroberta": ({"f": 0.8473319}, None)})
 >>> float(BertScore().scores(BertScore().rows([pair])[0])["f1"])
 0.0
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.api import Array, Key, MetricSpec, Pair, ReportCardError
+from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
 
 # bert-score 0.3.13 rescale_baseline/en/<model>.tsv, column F, row LAYER 5; the files give as many
 # digits as a float32 has, and no more exist.

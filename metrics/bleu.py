@@ -22,8 +22,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from harness.api import Array, Key, MetricSpec, Pair, ReportCardError
-from metrics.ngrams import Encoder, chunks, clipped_matches, ngram_totals
+from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
+from reportcard.metrics.ngrams import Encoder, chunks, clipped_matches, ngram_totals
 
 ORDERS = 4
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Box, ReportCardError
+from reportcard.api import Box, ReportCardError
 
 GRID = 224
 THRESHOLD = 0.5

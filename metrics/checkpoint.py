@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.api import ReportCardError
-from harness.core.files import file_digest
+from reportcard.api import ReportCardError
+from reportcard.core.files import file_digest
 
 # What is found in place of weights when a download went through a log-in page or without git-lfs.
 _NOT_WEIGHTS = (

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.api import Array, Key, MetricSpec, Pair, ReportCardError
-from metrics.rating import PARTS, TYPES
+from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
+from reportcard.metrics.rating import PARTS, TYPES
 
 ANNOTATORS = {"chexprompt": "reportcard", "chexprompt_official": "official"}  # → prompts
 ERRORS = Key(direction="lower", low=0.0, high=None, unit="errors/report")

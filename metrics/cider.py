@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.api import Array, Key, MetricSpec, Pair
+from reportcard.api import Array, Key, MetricSpec, Pair
 
 ORDERS = 4
 SIGMA = 6.0  # pycocoevalcap cider/cider_scorer.py

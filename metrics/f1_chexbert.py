@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.api import Array, Pair
-from metrics.label_f1 import LabelF1
+from reportcard.api import Array, Pair
+from reportcard.metrics.label_f1 import LabelF1
 
 
 class F1CheXbert(LabelF1):
     """F1-CheXbert under one policy. Higher is better; 0 to 1.
 
-    >>> from harness.api import Pair
+    >>> from reportcard.api import Pair
     >>> sick, well = {"labels": [0, 1] + [0] * 12}, {"labels": [0] * 13 + [1]}
     >>> metric = F1CheXbert()
     >>> rows = metric.rows([Pair("1", "", "", {"chexbert": (sick, sick)}),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.api import Array, Pair
-from metrics.label_f1 import LabelF1
+from reportcard.api import Array, Pair
+from reportcard.metrics.label_f1 import LabelF1
 
 
 class F1CheXpertRules(LabelF1):

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.api import Array, Json, Key, MetricSpec, Pair, ReportCardError
+from reportcard.api import Array, Json, Key, MetricSpec, Pair, ReportCardError
 
 KEYS = ("rg_e", "rg_er", "rg_bar_er", "entity_relation_f1", "entity_f1", "relation_f1")
 CASES = ("cased", "lower")

@@ -29,8 +29,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.api import Array, Box, Key, MetricSpec, Pair, Phrase
-from metrics.boxes import GRID, draw
+from reportcard.api import Array, Box, Key, MetricSpec, Pair, Phrase
+from reportcard.metrics.boxes import GRID, draw
 
 IOU = 0.5
 COLUMNS = (

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Array, Json, Key, MetricSpec, Pair, ReportCardError
+from reportcard.api import Array, Json, Key, MetricSpec, Pair, ReportCardError
 
 LABELS = (
     "Enlarged Cardiomediastinum",

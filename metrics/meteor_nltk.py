@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.api import Array, Key, MetricSpec, Pair
+from reportcard.api import Array, Key, MetricSpec, Pair
 
 ANNOTATOR = "meteor_nltk"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Array, Pair
+from reportcard.api import Array, Pair
 
 Ints = npt.NDArray[np.int64]
 CHUNK = 20_000  # pairs held as integers at once: bounds memory, keeps time linear

@@ -32,9 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.api import Array, Json, Key, MetricSpec, Pair, unpack_floats
-from metrics.bertscore import BASELINES, raw_f, rescale
-from metrics.bleu import Bleu
+from reportcard.api import Array, Json, Key, MetricSpec, Pair, unpack_floats
+from reportcard.metrics.bertscore import BASELINES, raw_f, rescale
+from reportcard.metrics.bleu import Bleu
 
 RADGRAPH, BERTSCORE, CHEXBERT = "radgraph", "bertscore_distilroberta", "chexbert"
 FEATURES = ("rg", "bs", "semb", "bleu2")
@@ -66,7 +66,7 @@ def cosine(a: Array, b: Array) -> float:
 
 def family_2(candidate: Json, reference: Json) -> float:
     """Mean of entity F1 and relation F1 of two graphs of the radgraph annotator."""
-    from metrics.f1_radgraph import KEYS, graph_f1
+    from reportcard.metrics.f1_radgraph import KEYS, graph_f1
 
     return graph_f1(candidate, reference)[KEYS.index("entity_relation_f1")]
 

@@ -21,8 +21,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from harness.api import Json
-from harness.llm.judge.contract import BadAnswerError, closed_object, loose_json
+from reportcard.api import Json
+from reportcard.llm.judge.contract import BadAnswerError, closed_object, loose_json
 
 # upstream eval_utils.py ERROR_TYPE_MAP
 TYPES = {

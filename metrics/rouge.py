@@ -16,8 +16,8 @@ from functools import cache
 
 import numpy as np
 
-from harness.api import Array, Key, MetricSpec, Pair, ReportCardError
-from metrics.ngrams import (
+from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
+from reportcard.metrics.ngrams import (
     Encoder,
     Texts,
     chunks,

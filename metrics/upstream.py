@@ -11,7 +11,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 
 def read_at(root: Path, commit: str, path: str) -> str:

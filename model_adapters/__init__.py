@@ -1,1 +1,1 @@
-"""Systems under test: one file per model, known to the harness only through harness.api."""
+"""Systems under test: one file per model, known to the harness only through reportcard.api."""

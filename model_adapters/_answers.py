@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from harness.api import Box, Phrase, Report
+from reportcard.api import Box, Phrase, Report
 
 # "Findings:", or the word alone on its line where Markdown marks it: "**Findings**", "## Findings".
 HEADING = re.compile(

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.api import ReportCardError
-from harness.models.staged import Prepared, StagedAdapter, resolved_dtype
-from harness.core.files import read_json
+from reportcard.api import ReportCardError
+from reportcard.core.files import read_json
+from reportcard.models.staged import Prepared, StagedAdapter, resolved_dtype
 
 PROMPT_TOKENS = 4096  # allowed for one request, images and text
 LOCAL: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -38,7 +38,7 @@ def check(folder: Path, adapter: StagedAdapter) -> None:
 
     Gemma 3 overflows float16: empty or NaN answers (huggingface/transformers#36822).
     """
-    from model_adapters._torch import device_of
+    from reportcard.model_adapters._torch import device_of
 
     device_of(adapter)
     if resolved_dtype(adapter) == "float16" and model_type(folder).startswith("gemma3"):
@@ -51,7 +51,7 @@ def check(folder: Path, adapter: StagedAdapter) -> None:
 
 def memory(folder: Path, adapter: StagedAdapter) -> str | None:
     """A sentence when weights and one batch would not fit on the GPU."""
-    from model_adapters._torch import checked_memory
+    from reportcard.model_adapters._torch import checked_memory
 
     dtype = resolved_dtype(adapter)
     tokens = PROMPT_TOKENS + (adapter.max_new_tokens or 0)
@@ -62,7 +62,7 @@ def memory(folder: Path, adapter: StagedAdapter) -> str | None:
 
 def _weight_bytes(folder: Path, dtype: str) -> int:
     """Bytes of the parameters once they are held in `dtype`."""
-    from harness.models.checkpoints import safetensors_shapes
+    from reportcard.models.checkpoints import safetensors_shapes
 
     width = 4 if dtype == "float32" else 2
     total = 0
@@ -101,7 +101,7 @@ def processor_of(folder: Path) -> Any:
         processor_class_from_name,
     )
 
-    from model_adapters._torch import quiet
+    from reportcard.model_adapters._torch import quiet
 
     try:
         with quiet():
@@ -167,7 +167,7 @@ def load_model(folder: Path, adapter: StagedAdapter) -> tuple[Any, tuple[int, ..
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as NAMES,
     )
 
-    from model_adapters._torch import check_rotary, device_of, dtype_of, quiet
+    from reportcard.model_adapters._torch import check_rotary, device_of, dtype_of, quiet
 
     auto = AutoModelForImageTextToText if model_type(folder) in NAMES else AutoModelForCausalLM
     try:
@@ -208,7 +208,7 @@ def answers(
     import torch
     from transformers import LogitsProcessorList
 
-    from model_adapters._torch import SeededSampling, cache_of
+    from reportcard.model_adapters._torch import SeededSampling, cache_of
 
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     if not bool(mask[:, -1].all()):

@@ -6,9 +6,9 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.models.checkpoints import HUB_ID, Checkpoint, cached, locate
-from model_adapters._sentencepiece import Pieces
+from reportcard.api import ReportCardError
+from reportcard.model_adapters._sentencepiece import Pieces
+from reportcard.models.checkpoints import HUB_ID, Checkpoint, cached, locate
 
 PACKAGES = ("torch", "transformers", "sentencepiece", "safetensors")
 

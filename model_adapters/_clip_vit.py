@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 HEAD_WIDTH = 64  # open_clip's default, which the config does not change
 ONLY = {  # what this tower has one value of; open_clip's defaults

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from harness.api import ReportCardError
-from model_adapters._torch import Tensor
+from reportcard.api import ReportCardError
+from reportcard.model_adapters._torch import Tensor
 
 OUTSIDE = {
     "cls_token": "embeddings.cls_token",

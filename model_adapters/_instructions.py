@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.api import Image, ReportCardError, Request
-from harness.models.views import frontal_of, lateral_of, masks_of, prior_frontal_of
+from reportcard.api import Image, ReportCardError, Request
+from reportcard.models.views import frontal_of, lateral_of, masks_of, prior_frontal_of
 
 FIELDS = ("indication", "technique", "comparison", "prior_report", "age", "sex", "marks", "phrase")
 ROLES = ("frontal", "lateral", "prior")

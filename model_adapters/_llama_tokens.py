@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.api import ReportCardError
-from harness.core.files import read_json
-from model_adapters._sentencepiece import Pieces
+from reportcard.api import ReportCardError
+from reportcard.core.files import read_json
+from reportcard.model_adapters._sentencepiece import Pieces
 
 BLANK = "▁"  # sentencepiece's own
 SPECIALS = ("<unk>", "<s>", "</s>")

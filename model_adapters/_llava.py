@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from model_adapters._sentencepiece import Pieces
+from reportcard.model_adapters._sentencepiece import Pieces
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def projector(
     """
     from torch import nn
 
-    from model_adapters._torch import cast_parameters, load_exactly
+    from reportcard.model_adapters._torch import cast_parameters, load_exactly
 
     layers: list[nn.Module] = []
     for narrow, wide in pairwise(widths):

@@ -16,17 +16,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.models.checkpoints import Checkpoint
-from harness.models.staged import StagedAdapter
-from harness.core.files import read_json
-from model_adapters._dinov2 import from_timm
-from model_adapters._llava import projector
-from model_adapters._lora import merged
-from model_adapters._raddino import Eyes, tower
-from model_adapters._sentencepiece import Pieces
-from model_adapters._spliced import SplicedLlama, llama
-from model_adapters._torch import Tensor, device_of, dtype_of, sharded, tensors
+from reportcard.api import ReportCardError
+from reportcard.core.files import read_json
+from reportcard.model_adapters._dinov2 import from_timm
+from reportcard.model_adapters._llava import projector
+from reportcard.model_adapters._lora import merged
+from reportcard.model_adapters._raddino import Eyes, tower
+from reportcard.model_adapters._sentencepiece import Pieces
+from reportcard.model_adapters._spliced import SplicedLlama, llama
+from reportcard.model_adapters._torch import Tensor, device_of, dtype_of, sharded, tensors
+from reportcard.models.checkpoints import Checkpoint
+from reportcard.models.staged import StagedAdapter
 
 TRUNK = "visual.trunk."
 UNUSED = ("visual.head.", "text.", "logit_scale")

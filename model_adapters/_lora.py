@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from harness.api import ReportCardError
-from model_adapters._torch import Tensor
+from reportcard.api import ReportCardError
+from reportcard.model_adapters._torch import Tensor
 
 PART = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 # Each of them changes the arithmetic, and none is in a checkpoint that we know.

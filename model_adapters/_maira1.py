@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from harness.models.checkpoints import Checkpoint
-from harness.models.staged import StagedAdapter
-from harness.core.files import read_json
-from model_adapters._llava import projector
-from model_adapters._preflight import described
-from model_adapters._raddino import Eyes, tower
-from model_adapters._sentencepiece import Pieces
-from model_adapters._spliced import SplicedLlama, by_prefix, llama
-from model_adapters._torch import device_of, dtype_of, sharded
+from reportcard.core.files import read_json
+from reportcard.model_adapters._llava import projector
+from reportcard.model_adapters._preflight import described
+from reportcard.model_adapters._raddino import Eyes, tower
+from reportcard.model_adapters._sentencepiece import Pieces
+from reportcard.model_adapters._spliced import SplicedLlama, by_prefix, llama
+from reportcard.model_adapters._torch import device_of, dtype_of, sharded
+from reportcard.models.checkpoints import Checkpoint
+from reportcard.models.staged import StagedAdapter
 
 PARTS = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")
 

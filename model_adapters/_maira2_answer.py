@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from harness.api import Box, Phrase
+from reportcard.api import Box, Phrase
 
 BINS = 100
 TAG = re.compile(r"(</?obj>|</?box>|<[xy][0-9]+>)")

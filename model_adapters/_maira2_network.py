@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.api import ReportCardError
-from harness.models.staged import StagedAdapter
-from harness.core.files import read_json
-from model_adapters._llama_tokens import Tokens
-from model_adapters._llava import projector
-from model_adapters._preflight import described
-from model_adapters._raddino import HEAD_WIDTH, Eyes, shape, tower
-from model_adapters._spliced import SplicedLlama, by_prefix, llama
-from model_adapters._torch import Tensor, device_of, dtype_of, sharded
+from reportcard.api import ReportCardError
+from reportcard.core.files import read_json
+from reportcard.model_adapters._llama_tokens import Tokens
+from reportcard.model_adapters._llava import projector
+from reportcard.model_adapters._preflight import described
+from reportcard.model_adapters._raddino import HEAD_WIDTH, Eyes, shape, tower
+from reportcard.model_adapters._spliced import SplicedLlama, by_prefix, llama
+from reportcard.model_adapters._torch import Tensor, device_of, dtype_of, sharded
+from reportcard.models.staged import StagedAdapter
 
 PREFIXES = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")
 LAYERS = ("0", "2", "4", "6")

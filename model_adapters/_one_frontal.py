@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.api import Image, ReportCardError, Request
+from reportcard.api import Image, ReportCardError, Request
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives"

@@ -7,11 +7,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from harness.api import ReportCardError
-from harness.models.checkpoints import Checkpoint, safetensors_shapes
-from harness.models.staged import StagedAdapter, resolved_dtype
-from harness.core.files import read_json
-from model_adapters._checkpoint import here, packages_problem
+from reportcard.api import ReportCardError
+from reportcard.core.files import read_json
+from reportcard.model_adapters._checkpoint import here, packages_problem
+from reportcard.models.checkpoints import Checkpoint, safetensors_shapes
+from reportcard.models.staged import StagedAdapter, resolved_dtype
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
@@ -35,7 +35,7 @@ def problem(adapter: StagedAdapter, needs: tuple[str, ...], llama: str, tokens: 
 def _device_problem(
     adapter: StagedAdapter, found: Checkpoint | None, llama: str, tokens: int
 ) -> str | None:
-    from model_adapters._torch import device_of
+    from reportcard.model_adapters._torch import device_of
 
     if found is None:  # to be downloaded
         device_of(adapter)
@@ -50,7 +50,7 @@ def too_large(
 ) -> str | None:
     """A sentence when `count` parameters and one batch do not fit on the GPU. llama: its config,
     which is saved without what is LlamaConfig's default when nested: the sizes of 7B."""
-    from model_adapters._torch import checked_memory
+    from reportcard.model_adapters._torch import checked_memory
 
     size = 4 if resolved_dtype(adapter) == "float32" else 2
     heads = int(llama.get("num_attention_heads") or 32)

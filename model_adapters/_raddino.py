@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from transformers import Dinov2Backbone, Dinov2Config
 
-from harness.api import ReportCardError
-from model_adapters._torch import Tensor, built
+from reportcard.api import ReportCardError
+from reportcard.model_adapters._torch import Tensor, built
 
 SIDE, PATCH, TOKENS = 518, 14, 1369
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 
 class Pieces:

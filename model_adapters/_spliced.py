@@ -8,17 +8,17 @@ from typing import Any, Protocol
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from harness.api import ReportCardError
-from harness.models.staged import Completion, Prepared, StagedAdapter
-from model_adapters._features import Features
-from model_adapters._llava import IMAGE, spliced
-from model_adapters._torch import (
+from reportcard.api import ReportCardError
+from reportcard.model_adapters._features import Features
+from reportcard.model_adapters._llava import IMAGE, spliced
+from reportcard.model_adapters._torch import (
     Tensor,
     built,
     complete,
     device_of,
     dtype_of,
 )
+from reportcard.models.staged import Completion, Prepared, StagedAdapter
 
 
 class Speech(Protocol):

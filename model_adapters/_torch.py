@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from harness.api import ReportCardError
-from harness.models.staged import Completion, Prepared, Sampling, StagedAdapter, resolved_dtype
+from reportcard.api import ReportCardError
+from reportcard.models.staged import Completion, Prepared, Sampling, StagedAdapter, resolved_dtype
 
 Tensor = torch.Tensor
 
@@ -195,7 +195,7 @@ class SeededSampling(LogitsProcessor):
     """
 
     def __init__(self, sampling: Sampling, batch: Sequence[Prepared]) -> None:
-        from harness.core.files import digest
+        from reportcard.core.files import digest
 
         self._sampling = sampling
         self._generators = []

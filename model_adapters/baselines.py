@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.api import ModelCard, Prediction, Report, ReportCardError, Request, Study
+from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request, Study
 
 # Our own sentence of a normal frontal and lateral study.
 NORMAL = (

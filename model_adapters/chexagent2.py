@@ -10,8 +10,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harness.api import Box, ImageError, Json, ModelCard, Phrase, Report, ReportCardError, Request
-from harness.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.api import (
+    Box,
+    ImageError,
+    Json,
+    ModelCard,
+    Phrase,
+    Report,
+    ReportCardError,
+    Request,
+)
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
 
 HERE = Path(__file__).parent / "workers" / "chexagent2"
 SRRG = "Structured Radiology Report Generation for Findings Section"

@@ -16,20 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from harness.api import ModelCard, ReportCardError, Request
-from harness.models.checkpoints import fetch, locate
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from harness.core.files import digest, read_json
-from harness.models.views import frontal_of, lateral_of, prior_frontal_of
-from model_adapters._checkpoint import identity_of, revision_of
-from model_adapters._llama_tokens import PieceTokens
-from model_adapters._llava import IMAGE
-from model_adapters._one_frontal import NO_MARKS, check_task
-from model_adapters._pixels import centre_crop, shortest_edge, standardise
-from model_adapters._preflight import described, problem
+from reportcard.api import ModelCard, ReportCardError, Request
+from reportcard.core.files import digest, read_json
+from reportcard.model_adapters._checkpoint import identity_of, revision_of
+from reportcard.model_adapters._llama_tokens import PieceTokens
+from reportcard.model_adapters._llava import IMAGE
+from reportcard.model_adapters._one_frontal import NO_MARKS, check_task
+from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
+from reportcard.model_adapters._preflight import described, problem
+from reportcard.models.checkpoints import fetch, locate
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from reportcard.models.views import frontal_of, lateral_of, prior_frontal_of
 
 if TYPE_CHECKING:
-    from model_adapters._spliced import SplicedLlama
+    from reportcard.model_adapters._spliced import SplicedLlama
 
 NEEDS = ("config.json", "*.safetensors", "tokenizer.model")
 SIDE = 512
@@ -160,10 +160,10 @@ class CxrLlava(StagedAdapter):
             self._network = self._read(folder)
 
     def _read(self, folder: Path) -> SplicedLlama:
-        from model_adapters._clip_vit import clip_vit
-        from model_adapters._llava import projector
-        from model_adapters._spliced import SplicedLlama, by_prefix, llama
-        from model_adapters._torch import (
+        from reportcard.model_adapters._clip_vit import clip_vit
+        from reportcard.model_adapters._llava import projector
+        from reportcard.model_adapters._spliced import SplicedLlama, by_prefix, llama
+        from reportcard.model_adapters._torch import (
             cast_parameters,
             device_of,
             dtype_of,

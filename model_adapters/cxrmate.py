@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.api import ImageError, Json, ModelCard, Report, Request
-from harness.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.api import ImageError, Json, ModelCard, Report, Request
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
 
 HERE = Path(__file__).parent / "workers" / "cxrmate"
 STYLES = ("rrg24", "tf", "longitudinal", "two")

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import ModelCard, Report, ReportCardError, Request
-from harness.models.checkpoints import fetch, locate
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from model_adapters._answers import KINDS, read
-from model_adapters._checkpoint import here, identity_of, packages_problem, revision_of
-from model_adapters._instructions import ROLES, Asked, asked, fields
+from reportcard.api import ModelCard, Report, ReportCardError, Request
+from reportcard.model_adapters._answers import KINDS, read
+from reportcard.model_adapters._checkpoint import here, identity_of, packages_problem, revision_of
+from reportcard.model_adapters._instructions import ROLES, Asked, asked, fields
+from reportcard.models.checkpoints import fetch, locate
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 
 PACKAGES = ("torch", "transformers", "safetensors")
 FILES = ("config.json", "tokenizer_config.json")
@@ -123,8 +123,8 @@ class HuggingFace(StagedAdapter):
                 f" commit listed at https://huggingface.co/{self.repository}/commits"
             )
         try:
-            from model_adapters._chat_models import check, memory
-            from model_adapters._torch import device_of
+            from reportcard.model_adapters._chat_models import check, memory
+            from reportcard.model_adapters._torch import device_of
 
             found = here(self.weights, NEEDS)
             if found is None:  # to be downloaded
@@ -165,7 +165,7 @@ class HuggingFace(StagedAdapter):
     def load(self) -> None:
         if self._model is not None:
             return
-        from model_adapters._chat_models import check, load_model
+        from reportcard.model_adapters._chat_models import check, load_model
 
         folder = fetch(self.weights or "", NEEDS).folder
         check(folder, self)
@@ -182,7 +182,7 @@ class HuggingFace(StagedAdapter):
         return [found[n] for n in range(len(batch))]
 
     def _complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        from model_adapters._chat_models import answers, processor_options
+        from reportcard.model_adapters._chat_models import answers, processor_options
 
         turns = [self._turns(self._asked(p.request), p.pixels) for p in batch]
         processor = self._processor()
@@ -267,7 +267,7 @@ class HuggingFace(StagedAdapter):
         """The checkpoint's; None where it is not on this machine, or transformers is not."""
         if find_spec("transformers") is None or find_spec("torch") is None:
             return None
-        from model_adapters._chat_models import processor_of
+        from reportcard.model_adapters._chat_models import processor_of
 
         try:
             if self._folder is None:
@@ -293,7 +293,7 @@ def _one_of(option: str, value: object, known: Sequence[str]) -> None:
 
 def _words(context: Sequence[str], instruction: Mapping[str, str]) -> tuple[str, ...]:
     """The fields that the texts name, in the order in which they are known."""
-    from model_adapters._instructions import FIELD, FIELDS
+    from reportcard.model_adapters._instructions import FIELD, FIELDS
 
     named = set(FIELD.findall("\n".join([*context, *instruction.values()])))
     return tuple(name for name in FIELDS if name in named)

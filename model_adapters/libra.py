@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.api import ModelCard, Request
-from harness.models.isolated.adapter import IsolatedAdapter, Task
-from harness.models.views import frontal_of, prior_frontal_of
+from reportcard.api import ModelCard, Request
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.models.views import frontal_of, prior_frontal_of
 
 HERE = Path(__file__).parent / "workers" / "libra"
 QUESTION = "Provide a detailed description of the findings in the radiology image."

@@ -14,20 +14,26 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from harness.api import ModelCard, ReportCardError, Request
-from harness.models.checkpoints import Checkpoint, fetch
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from harness.core.files import read_json
-from harness.models.views import frontal_of
-from model_adapters import _one_frontal as one_frontal
-from model_adapters._checkpoint import here, identity_of, packages_problem, pieces_of, revision_of
-from model_adapters._llava import ids_with_images
-from model_adapters._pixels import centre_crop, shortest_edge, standardise
-from model_adapters._preflight import parameters, too_large
-from model_adapters._sentencepiece import Pieces
+from reportcard.api import ModelCard, ReportCardError, Request
+from reportcard.core.files import read_json
+from reportcard.model_adapters import _one_frontal as one_frontal
+from reportcard.model_adapters._checkpoint import (
+    here,
+    identity_of,
+    packages_problem,
+    pieces_of,
+    revision_of,
+)
+from reportcard.model_adapters._llava import ids_with_images
+from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
+from reportcard.model_adapters._preflight import parameters, too_large
+from reportcard.model_adapters._sentencepiece import Pieces
+from reportcard.models.checkpoints import Checkpoint, fetch
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from reportcard.models.views import frontal_of
 
 if TYPE_CHECKING:
-    from model_adapters._spliced import SplicedLlama
+    from reportcard.model_adapters._spliced import SplicedLlama
 
 OWN = (
     *("config.json", "biomedclipcxr_518.json", "biomedclipcxr_518_checkpoint.pt"),
@@ -125,7 +131,7 @@ class LlavaRad(StagedAdapter):
         base = fetch(self.base or "", BASE, "model.base")
         if problem := self._misfit(own, base) or self._too_large(own, base):
             raise ReportCardError(problem)
-        from model_adapters._llava_rad import load
+        from reportcard.model_adapters._llava_rad import load
 
         self._network = load(self, own, base)
         self._pieces = Pieces(base.path("tokenizer.model"))
@@ -174,12 +180,12 @@ class LlavaRad(StagedAdapter):
         return None
 
     def _too_large(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
-        from model_adapters._torch import device_of
+        from reportcard.model_adapters._torch import device_of
 
         device_of(self)
         if own is None or base is None:
             return None
-        from model_adapters._llava_rad import BASE_FILES
+        from reportcard.model_adapters._llava_rad import BASE_FILES
 
         files = next((found for p in BASE_FILES if (found := list(base.folder.glob(p)))), [])
         tokens = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 256)

@@ -22,19 +22,24 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from harness.api import ModelCard, ReportCardError, Request
-from harness.models.checkpoints import fetch
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from harness.models.views import frontal_of
-from model_adapters import _one_frontal as one_frontal
-from model_adapters._checkpoint import identity_of, packages_problem, pieces_of, revision_of
-from model_adapters._llava import ids_with_images
-from model_adapters._pixels import centre_crop, shortest_edge, standardise
-from model_adapters._preflight import problem
-from model_adapters._sentencepiece import Pieces
+from reportcard.api import ModelCard, ReportCardError, Request
+from reportcard.model_adapters import _one_frontal as one_frontal
+from reportcard.model_adapters._checkpoint import (
+    identity_of,
+    packages_problem,
+    pieces_of,
+    revision_of,
+)
+from reportcard.model_adapters._llava import ids_with_images
+from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
+from reportcard.model_adapters._preflight import problem
+from reportcard.model_adapters._sentencepiece import Pieces
+from reportcard.models.checkpoints import fetch
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from reportcard.models.views import frontal_of
 
 if TYPE_CHECKING:
-    from model_adapters._spliced import SplicedLlama
+    from reportcard.model_adapters._spliced import SplicedLlama
 
 NEEDS = ("config.json", "tokenizer.model", "*.safetensors")
 MEAN, STD = (0.5307,) * 3, (0.2583,) * 3  # microsoft/rad-dino's preprocessor_config.json
@@ -114,7 +119,7 @@ class Maira1(StagedAdapter):
         found = fetch(self.weights or "", NEEDS)
         if wrong := self.missing():
             raise ReportCardError(wrong)
-        from model_adapters._maira1 import load
+        from reportcard.model_adapters._maira1 import load
 
         self._network = load(self, found)
 

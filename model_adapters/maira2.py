@@ -16,21 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from harness.api import Image, ModelCard, Phrase, Report, ReportCardError, Request
-from harness.models.checkpoints import Checkpoint, fetch, locate
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from harness.core.files import digest, read_json
-from harness.models.views import frontal_of, lateral_of, prior_frontal_of
-from model_adapters import _maira2_prompt as words
-from model_adapters._checkpoint import identity_of, revision_of
-from model_adapters._llama_tokens import Tokens, llama_tokens
-from model_adapters._maira2_answer import BINS, parse, placed
-from model_adapters._one_frontal import NO_MARKS
-from model_adapters._pixels import centre_crop, shortest_edge, standardise
-from model_adapters._preflight import problem
+from reportcard.api import Image, ModelCard, Phrase, Report, ReportCardError, Request
+from reportcard.core.files import digest, read_json
+from reportcard.model_adapters import _maira2_prompt as words
+from reportcard.model_adapters._checkpoint import identity_of, revision_of
+from reportcard.model_adapters._llama_tokens import Tokens, llama_tokens
+from reportcard.model_adapters._maira2_answer import BINS, parse, placed
+from reportcard.model_adapters._one_frontal import NO_MARKS
+from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
+from reportcard.model_adapters._preflight import problem
+from reportcard.models.checkpoints import Checkpoint, fetch, locate
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from reportcard.models.views import frontal_of, lateral_of, prior_frontal_of
 
 if TYPE_CHECKING:
-    from model_adapters._spliced import SplicedLlama
+    from reportcard.model_adapters._spliced import SplicedLlama
 
 NEEDS = ("config.json", "*.safetensors")
 SIDE, MEAN, STD = 518, 0.5307, 0.2583  # preprocessor_config.json
@@ -148,7 +148,7 @@ class Maira2(StagedAdapter):
 
     def load(self) -> None:
         if self._network is None:
-            from model_adapters._maira2_network import network
+            from reportcard.model_adapters._maira2_network import network
 
             checkpoint = fetch(str(self.weights), NEEDS)
             self.__dict__.pop("_tokens", None)  # None, if asked for before the download

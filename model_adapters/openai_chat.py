@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from harness.api import (
+from reportcard.api import (
     Custody,
     Image,
     ImageError,
@@ -27,10 +27,10 @@ from harness.api import (
     Request,
     StopRunError,
 )
-from harness.models.chat import ChatAnswer, ChatClient, ChatRequest, ChatSettings
-from harness.models.staged import Prompt, answered
-from model_adapters._answers import KINDS, read
-from model_adapters._instructions import FIELD, ROLES, asked
+from reportcard.model_adapters._answers import KINDS, read
+from reportcard.model_adapters._instructions import FIELD, ROLES, asked
+from reportcard.models.chat import ChatAnswer, ChatClient, ChatRequest, ChatSettings
+from reportcard.models.staged import Prompt, answered
 
 COMPRESSION = 3  # of PNG, 0 to 9: three times as fast as the usual 6 for a few per cent of bytes
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Image, ImageError, ModelCard, Prediction, ReportCardError, Request, Study
+from reportcard.api import Image, ImageError, ModelCard, Prediction, ReportCardError, Request, Study
 
 Features = npt.NDArray[np.float32]
 

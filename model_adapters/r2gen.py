@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.api import ImageError, ModelCard, Request
-from harness.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.api import ImageError, ModelCard, Request
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
 
 HERE = Path(__file__).parent / "workers" / "r2gen"
 TRAINED_ON = ("iu_xray", "mimic_cxr")

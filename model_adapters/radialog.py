@@ -11,10 +11,10 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from harness.api import ModelCard, ReportCardError, Request
-from harness.models.isolated.adapter import IsolatedAdapter, Task
-from harness.core.user_files import by_id, read_records
-from harness.models.views import frontal_of
+from reportcard.api import ModelCard, ReportCardError, Request
+from reportcard.core.user_files import by_id, read_records
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.models.views import frontal_of
 
 HERE = Path(__file__).parent / "workers" / "radialog"
 INSTRUCTION = (

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
-from harness.core.user_files import by_id, listed, read_records
+from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request
+from reportcard.core.user_files import by_id, listed, read_records
 
 COLUMNS = ("candidate", "prediction", "model_prediction", "findings", "report")
 SECTIONS = re.compile(r"\s*findings\s*:(?P<findings>.*?)(?:\bimpression\s*:(?P<impression>.*))?$",

@@ -12,11 +12,11 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 import pytest
 
-from harness.api import ReportCardError
-from harness.data.cohort import Cohort, load_cohort
-from harness.core.download import fetch_judge, fetch_openi
-from harness.llm.judge.local_server import judge_dir
-from harness.config.settings import Plugin
+from reportcard.api import ReportCardError
+from reportcard.config.settings import Plugin
+from reportcard.core.download import fetch_judge, fetch_openi
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.llm.judge.local_server import judge_dir
 from tests.mini_openi import write_mini_openi
 
 REPOSITORY = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class Faulty:

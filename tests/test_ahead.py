@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.core import registry
-from harness.api import Image, ImageError, ModelCard, Prediction, Prior, Report, Request
-from harness.cli.main import main
-from harness.core.imaging.read import LOOKUPS
-from harness.predict.engines.prefetch_images import Ahead, decoding_ahead
-from harness.predict.engines.worker import generate
+from reportcard.api import Image, ImageError, ModelCard, Prediction, Prior, Report, Request
+from reportcard.cli.main import main
+from reportcard.core import registry
+from reportcard.core.imaging.read import LOOKUPS
+from reportcard.predict.engines.prefetch_images import Ahead, decoding_ahead
+from reportcard.predict.engines.worker import generate
 from tests.fixtures.images import write_images
 
 DECODED: Counter[int] = Counter()
@@ -250,7 +250,7 @@ def test_a_run_that_is_left_half_way_leaves_no_thread() -> None:
 DATASET = """
 from pathlib import Path
 
-from harness.api import DatasetCard, Image, Report, Request, Selection, Step, Study
+from reportcard.api import DatasetCard, Image, Report, Request, Selection, Step, Study
 
 
 class Folder:
@@ -278,7 +278,7 @@ class Folder:
 """
 
 MODEL = """
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class Bright:

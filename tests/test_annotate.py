@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from harness.annotate import CHUNK, Cache, attach, note_key
-from harness.api import Json, Pair, ReportCardError
-from harness.core.progress import quiet
+from reportcard.annotate import CHUNK, Cache, attach, note_key
+from reportcard.api import Json, Pair, ReportCardError
+from reportcard.core.progress import quiet
 
 
 class Counter:

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from harness.api import Box
-from model_adapters._answers import KINDS, boxed, boxes_in, read, reasoned
+from reportcard.api import Box
+from reportcard.model_adapters._answers import KINDS, boxed, boxes_in, read, reasoned
 
 CLEAR = "The lungs are clear."
 

@@ -14,16 +14,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import Array, Custody, Json, Key, MetricSpec, Pair, ReportCardError
-from harness.analysis.audit.judge import AskedAnew, _flagged
-from harness.analysis.audit.metrics import audit_metrics
-from harness.analysis.audit.pairs import FAITHFUL, KINDS, TYPES, EditedPair, edited_pairs, pairs_id
-from harness.cli.main import main
-from harness.llm.judge.contract import Message, Question, Verdict
-from harness.llm.judge.open import NoJudge
-from harness.score.scorer import Scorer
+from reportcard.analysis.audit.judge import AskedAnew, _flagged
+from reportcard.analysis.audit.metrics import audit_metrics
+from reportcard.analysis.audit.pairs import (
+    FAITHFUL,
+    KINDS,
+    TYPES,
+    EditedPair,
+    edited_pairs,
+    pairs_id,
+)
+from reportcard.api import Array, Custody, Json, Key, MetricSpec, Pair, ReportCardError
+from reportcard.cli.main import main
+from reportcard.config import paths
+from reportcard.core import registry
+from reportcard.llm.judge.contract import Message, Question, Verdict
+from reportcard.llm.judge.open import NoJudge
+from reportcard.score.scorer import Scorer
 
 SIDES = {"left", "right"}
 SEVERITY = {
@@ -188,7 +195,7 @@ def _rewritten(
 # --- judges of known skill ------------------------------------------------------------------------
 
 ANNOTATOR = """
-from harness.llm.judge.contract import Message, Question
+from reportcard.llm.judge.contract import Message, Question
 
 class Counter:
     id, scope, weights = "error_counter", "pair", None
@@ -215,7 +222,7 @@ class Counter:
 """
 METRIC = '''
 import numpy as np
-from harness.api import Key, MetricSpec
+from reportcard.api import Key, MetricSpec
 
 class ErrorCounts:
     """Total errors counted; lower is better."""
@@ -300,7 +307,7 @@ def audit_of(
     def run(
         answer: Answer, *more: str, what: str = "judge", metrics: str | None = "error_counts"
     ) -> Json:
-        monkeypatch.setattr("harness.score.scorer.open_judge", lambda options: FakeJudge(answer))
+        monkeypatch.setattr("reportcard.score.scorer.open_judge", lambda options: FakeJudge(answer))
         arguments = [
             *("audit", what, "--out", str(tmp_path / "out"), *more),
             *(("--metrics", metrics) if metrics else ()),
@@ -424,7 +431,7 @@ def test_a_judge_that_is_down_is_no_result(audit_of: Audit, tmp_path: Path) -> N
 
 def test_chexprompt_itself(audit_of: Audit) -> None:
     """The shipped metric and its question, without a plugin between."""
-    if "chexprompt" not in config.names("metrics"):
+    if "chexprompt" not in paths.names("metrics"):
         pytest.skip("this checkout has no CheXprompt")
     found = audit_of(perfect, metrics=None)["metrics"]["chexprompt"]
     assert found["exact_types"]["value"] == 1
@@ -435,7 +442,7 @@ def test_chexprompt_itself(audit_of: Audit) -> None:
 
 def test_radfact_is_graded_by_kind(audit_of: Audit) -> None:
     """The shipped RadFact: a sentence is entailed where the other report has it word for word."""
-    if "radfact" not in config.names("metrics"):
+    if "radfact" not in paths.names("metrics"):
         pytest.skip("this checkout has no RadFact")
     found = audit_of(perfect, metrics="radfact")["metrics"]["radfact"]
     assert "types" not in found
@@ -603,7 +610,7 @@ def test_without_matplotlib_the_tables_are_written(
 ) -> None:
     import sys
 
-    monkeypatch.delitem(sys.modules, "harness.analysis.audit.plot", raising=False)
+    monkeypatch.delitem(sys.modules, "reportcard.analysis.audit.plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["audit", "metrics", "--metrics", "bleu", "--out", str(tmp_path)]) == 0
     assert not (tmp_path / "audit-metrics.png").exists()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import Prediction, ReportCardError
-from harness.data.cohort import Cohort
-from harness.predict.engines.job import ModelJob
-from harness.predict.system import open_model
-from harness.config.settings import Plugin
+from reportcard.api import Prediction, ReportCardError
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import Cohort
+from reportcard.predict.engines.job import ModelJob
+from reportcard.predict.system import open_model
 
 
 def answers(cohort: Cohort, plugin: str, **options: object) -> list[Prediction]:

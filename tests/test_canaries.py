@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.core import registry
-from harness.cli.main import main
+from reportcard.cli.main import main
+from reportcard.core import registry
 from tests.fixtures.chexpert_plus import write_chexpert_plus
 from tests.fixtures.mimic_cxr import write_mimic_cxr
 from tests.fixtures.padchest_gr import write_padchest_gr
@@ -28,7 +28,7 @@ CANARY = "CANARYLARK"  # one word, so that no tokenizer, wrapping or escape take
 DATASET = f'''
 """A credentialed data set of three invented studies."""
 
-from harness.api import DatasetCard, Report, Request, Selection, Step, Study
+from reportcard.api import DatasetCard, Report, Request, Selection, Step, Study
 
 
 class Closed:
@@ -53,7 +53,7 @@ class Closed:
 MODEL = f'''
 """Writes a canary; fails on one study with a message that quotes it."""
 
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class Leaky:

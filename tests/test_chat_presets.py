@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import Image, Request
-from harness.models.staged import Completion
+from reportcard.api import Image, Request
+from reportcard.config import compose as config
+from reportcard.config import paths
+from reportcard.core import registry
+from reportcard.models.staged import Completion
 
 PRESETS = [
     name
-    for name in config.names("model")
-    if "plugin: huggingface" in (config.conf_dir() / "model" / f"{name}.yaml").read_text("utf-8")
+    for name in paths.names("model")
+    if "plugin: huggingface" in (paths.conf_dir() / "model" / f"{name}.yaml").read_text("utf-8")
 ]
 
 
@@ -54,7 +55,7 @@ def test_a_preset_shows_its_prompt_and_says_what_it_lacks(name: str) -> None:
     assert "Marks: 1 left lung, 2 right lung" in marked.text
     assert "marks" in marked.used
     assert "Marks" not in prompt.text
-    first = (config.conf_dir() / "model" / f"{name}.yaml").read_text("utf-8").split("\n")[0]
+    first = (paths.conf_dir() / "model" / f"{name}.yaml").read_text("utf-8").split("\n")[0]
     assert first.startswith("# ")
     assert "weights:" in first
 

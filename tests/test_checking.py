@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.analysis import check as checking
-from harness.core import registry
-from harness.api import (
+from reportcard.analysis import check as checking
+from reportcard.analysis.check import examine
+from reportcard.analysis.check import vision_use as vision
+from reportcard.analysis.check.inputs import holds_reference, prompt_problem
+from reportcard.analysis.check.under_test import Check, Subject, drawn, make_ready, varied
+from reportcard.analysis.check.vision_use import changed_words
+from reportcard.api import (
     Box,
     ImageError,
     ModelCard,
@@ -25,17 +29,13 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.analysis.check import examine
-from harness.analysis.check import vision_use as vision
-from harness.analysis.check.inputs import holds_reference, prompt_problem
-from harness.analysis.check.under_test import Check, Subject, drawn, make_ready, varied
-from harness.analysis.check.vision_use import changed_words
-from harness.cli.main import main
-from harness.data.cohort import Cohort, load_cohort
-from harness.predict.system import System
-from harness.config.settings import Plugin
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter
-from harness.models.views import frontal_of
+from reportcard.cli.main import main
+from reportcard.config.settings import Plugin
+from reportcard.core import registry
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter
+from reportcard.models.views import frontal_of
+from reportcard.predict.system import System
 
 CARD = ModelCard("Toy", inputs=("frontal",), licence="none", trained_on=("nothing",))
 
@@ -393,7 +393,7 @@ def test_one_check_that_crashes_does_not_hide_the_others(
 
     names = set(check(Toy()))
     broken = [(n, crash if n == "card" else c) for n, c in checking.CHECKS]
-    monkeypatch.setattr("harness.analysis.check.CHECKS", broken)
+    monkeypatch.setattr("reportcard.analysis.check.CHECKS", broken)
     found = check(Toy())
     assert set(found) == names
     assert failures(found) == {"card"}
@@ -458,8 +458,8 @@ def test_bad_prompts_are_found(studies: tuple[Study, ...]) -> None:
 # The command.
 
 HONEST = """
-from harness.api import ModelCard, Prediction, Report
-from harness.models.views import frontal_of
+from reportcard.api import ModelCard, Prediction, Report
+from reportcard.models.views import frontal_of
 
 
 class Honest:

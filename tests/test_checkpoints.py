@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.models import checkpoints
-from harness.api import ReportCardError
-from harness.models.checkpoints import Checkpoint, fetch, locate, safetensors_shapes, size_of
+from reportcard.api import ReportCardError
+from reportcard.models import checkpoints
+from reportcard.models.checkpoints import Checkpoint, fetch, locate, safetensors_shapes, size_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NEEDS = ("config.json", "*.safetensors")
@@ -199,7 +199,7 @@ def test_a_large_file_is_hashed_once_until_it_changes(
 def test_a_broken_book_of_digests_is_written_anew(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from harness.core.weights import weights_dir
+    from reportcard.core.weights import weights_dir
 
     write_safetensors(folder / "model.safetensors", a=(2**19,))
     first = Checkpoint(folder, str(folder)).identity

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.parser import parser
-from harness.cli.main import MODULES, NAMES, main
+from reportcard.cli.main import MODULES, NAMES, main
+from reportcard.cli.parser import parser
 
 VERBS = list(MODULES)
 
@@ -29,13 +29,13 @@ def test_every_verb_of_the_parser_has_its_function() -> None:
     assert set(verbs) == set(MODULES)
     for verb, module in MODULES.items():
         function = NAMES.get(verb, verb)
-        assert callable(getattr(import_module(f"harness.cli.commands.{module}"), function))
+        assert callable(getattr(import_module(f"reportcard.cli.commands.{module}"), function))
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, time; t = time.perf_counter()\n"
-        "from harness.cli.main import main\n"
+        "from reportcard.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'pandas', 'numpy', 'mlflow', 'hydra', 'sklearn', 'scipy', 'rich'}\n"
@@ -173,7 +173,7 @@ def test_two_processes_on_one_run(tmp_path: Path, mini_data: Path) -> None:
     slow = SLOW_MODEL.replace("0.02", "60")  # longer than any start of the second process
     (tmp_path / "slow.py").write_text(slow)
     command = [
-        *(sys.executable, "-m", "harness.cli.main", "predict", f"plugin={tmp_path / 'slow.py'}"),
+        *(sys.executable, "-m", "reportcard.cli.main", "predict", f"plugin={tmp_path / 'slow.py'}"),
         *("model=slow", "engine.batch_size=1", *options(mini_data, tmp_path / "r")),
     ]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.api import Array
-from harness.score.stats.effect_size import FEWEST, effects, power, studies_needed
-from harness.score.stats.resampling import Resampler, compare
+from reportcard.api import Array
+from reportcard.score.stats.effect_size import FEWEST, effects, power, studies_needed
+from reportcard.score.stats.resampling import Resampler, compare
 
 
 def both(total: Array) -> dict[str, Array]:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
+from reportcard.config import compose as config
+from reportcard.config import paths
 
 GROUPS = ("model", "dataset", "metrics", "protocol", "suite", "engine", "tracking")
-FILES = [(g, name) for g in GROUPS for name in config.names(g)]
+FILES = [(g, name) for g in GROUPS for name in paths.names(g)]
 REQUIRED = {"replay": "model.predictions=x.jsonl"}
 
 
@@ -26,7 +27,7 @@ def test_every_file_composes(group: str, name: str) -> None:
 
 
 def test_every_file_is_in_a_known_group() -> None:
-    root = config.conf_dir()
+    root = paths.conf_dir()
     known = {root / g / f"{n}.yaml" for g, n in FILES} | {root / "config.yaml"}
     known |= {root / "local" / "default.yaml", root / "egress.yaml", root / "systems.yaml"}
     groups_of_later_stages = {"annotator", "judge", "marks"}

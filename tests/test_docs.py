@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.analysis import check as checking
-from harness.config import compose as config
-from harness.core import registry
-from harness.cli.parser import parser
-from harness.cli.main import main
+from reportcard.analysis import check as checking
+from reportcard.cli.main import main
+from reportcard.cli.parser import parser
+from reportcard.config import paths
+from reportcard.core import registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -122,7 +122,7 @@ def test_words_of_the_readme_are_names_that_exist() -> None:
     for block in code_blocks(ROOT / "README.md", "sh"):
         for group, given in re.findall(r"\b(model|dataset|suite)=(\w+)", block, re.IGNORECASE):
             if not given.startswith("my_"):
-                assert given in config.names(group.lower()), f"{group}={given}"
+                assert given in paths.names(group.lower()), f"{group}={given}"
 
 
 def test_the_site_lists_every_page() -> None:
@@ -136,7 +136,7 @@ def test_the_site_lists_every_page() -> None:
 def test_every_metric_and_dataset_has_a_page() -> None:
     text = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "docs").rglob("*.md"))
     for group in ("metrics", "dataset", "protocol"):
-        for name in config.names(group):
+        for name in paths.names(group):
             assert f"`{name}`" in text, f"{group}/{name} is not documented"
 
 

@@ -10,9 +10,7 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import (
+from reportcard.api import (
     Box,
     DatasetCard,
     Image,
@@ -23,15 +21,17 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.cli.main import main
-from harness.data.cohort import Cohort
-from harness.data.contact_sheet import FAILED, FIRST, SECOND, TEXT, TILE, write_contact_sheet
-from harness.cli.doctor import report
+from reportcard.cli.doctor import report
+from reportcard.cli.main import main
+from reportcard.config import compose as config
+from reportcard.core import registry
+from reportcard.data.cohort import Cohort
+from reportcard.data.contact_sheet import FAILED, FIRST, SECOND, TEXT, TILE, write_contact_sheet
 from tests.fixtures.folder import write_folder
 from tests.fixtures.images import write_images
 
 CREDENTIALED = """
-from harness.api import DatasetCard, Selection
+from reportcard.api import DatasetCard, Selection
 
 class Private:
     card = DatasetCard("Private reports", "credentialed", "agreement-1")
@@ -134,7 +134,7 @@ def test_an_address_that_is_none_is_told(mini_data: Path, tmp_path: Path) -> Non
 LOOKED_AT = """
 from pathlib import Path
 
-from harness.api import (
+from reportcard.api import (
     Box, DatasetCard, Image, Phrase, Prior, Report, Request, Selection, Step, Study
 )
 
@@ -184,7 +184,7 @@ def test_doctor_of_a_dataset_says_what_was_found(
     def opened(path: Path) -> None:
         raise AssertionError(f"doctor decoded {path}")
 
-    monkeypatch.setattr("harness.core.imaging.read.read_file", opened)
+    monkeypatch.setattr("reportcard.core.imaging.read.read_file", opened)
     lines, able = report(config.load(looked_at(tmp_path)), look_inside=True)
     assert able
     told = [(area.strip(), state, text) for area, state, text in lines if area[:2] == "  "]

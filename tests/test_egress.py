@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from harness.api import DatasetCard
-from harness.llm.egress.policy import EgressError, Permit, permit
-from harness.llm.egress.transport import http_client
+from reportcard.api import DatasetCard
+from reportcard.llm.egress.policy import EgressError, Permit, permit
+from reportcard.llm.egress.transport import http_client
 
 openai = pytest.importorskip("openai", reason="the judge extra")
 httpx2 = pytest.importorskip("httpx2", reason="the judge extra")
@@ -503,7 +503,7 @@ def test_a_listed_endpoint_is_reached_at_its_addresses_under_its_name(
 
 
 def _networks_of(rules: Path) -> Any:
-    from harness.llm.egress.policy import load_rules
+    from reportcard.llm.egress.policy import load_rules
 
     return load_rules(rules)[0].addresses
 
@@ -589,7 +589,7 @@ def test_connections_are_bounded(server: Server) -> None:
 
 def test_the_gate_alone_imports_no_client() -> None:
     code = (
-        "import sys, harness.llm.egress.policy, harness.cli.doctor\n"
+        "import sys, reportcard.llm.egress.policy, reportcard.cli.doctor\n"
         "print(sorted({'httpx2', 'aiohttp', 'openai', 'anyio'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

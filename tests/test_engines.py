@@ -65,7 +65,8 @@ class Bench:
 
     def start(self, results: Path, engine: str, *more: str, **env: str) -> subprocess.Popen[bytes]:
         command = [
-            *(sys.executable, "-m", "harness.cli.main", "run", f"plugin={self.place / 'faulty.py'}"),
+            *(sys.executable, "-m", "reportcard.cli.main", "run"),
+            f"plugin={self.place / 'faulty.py'}",
             *("model=faulty", "dataset=phantom", "dataset.test=12", "dataset.size=64"),
             *(f"results_dir={results}", "tracking=none"),
             *("engine.batch_size=3", "stats.resamples=20", "metrics=bleu", f"engine={engine}"),

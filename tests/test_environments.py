@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import ReportCardError
-from harness.models.isolated import environments
-from harness.models.isolated.environments import environment, interpreter
+from reportcard.api import ReportCardError
+from reportcard.models.isolated import environments
+from reportcard.models.isolated.environments import environment, interpreter
 
 
 @pytest.fixture

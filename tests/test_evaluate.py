@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import evaluate
-from harness.api import ReportCardError
-from harness.cli.main import main
+from reportcard import evaluate
+from reportcard.api import ReportCardError
+from reportcard.cli.main import main
 
 ROWS = [
     {"study_id": "a", "candidate": "The lungs are clear.", "reference": "Lungs are clear."},
@@ -68,8 +68,8 @@ def test_rows_in_another_order_give_the_same_values(real_texts: list[str]) -> No
 def test_intervals_are_scipys(real_texts: list[str]) -> None:
     from scipy.stats import bootstrap
 
-    from harness.api import Pair
-    from metrics.rouge import Rouge
+    from reportcard.api import Pair
+    from reportcard.metrics.rouge import Rouge
 
     texts = list(zip(real_texts[:150], real_texts[7:157], strict=True))
     rows = [{"study_id": str(i), "candidate": a, "reference": b} for i, (a, b) in enumerate(texts)]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.api import Json
-from harness.cli.main import main
+from reportcard.api import Json
+from reportcard.cli.main import main
 from tests.test_cli import options
 
 

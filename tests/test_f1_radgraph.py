@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from harness.api import Pair, ReportCardError
-from metrics.f1_radgraph import KEYS, F1RadGraph
+from reportcard.api import Pair, ReportCardError
+from reportcard.metrics.f1_radgraph import KEYS, F1RadGraph
 
 # Anatomy "left lung" and "lungs", observations "effusion" and "small".
 SMALL, EFFUSION, LUNG = "OBS-DP", "OBS-DP", "ANAT-DP"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import download as fetch
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
+from reportcard.core import download as fetch
 
 
 @pytest.fixture

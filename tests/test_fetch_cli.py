@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
+from reportcard.cli.main import main
 
 
 def test_unreachable_hub_is_a_sentence(

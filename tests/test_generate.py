@@ -16,10 +16,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness.core import registry
-from harness.api import Report, ReportCardError
-from harness.cli.main import main
-from harness.data.requests_file import digest_of, read_requests
+from reportcard.api import Report, ReportCardError
+from reportcard.cli.main import main
+from reportcard.core import registry
+from reportcard.data.requests_file import digest_of, read_requests
 
 REPOSITORY = Path(__file__).parent.parent
 TOY = Path(__file__).parent / "toy_staged.py"
@@ -134,7 +134,7 @@ def test_killed_and_repeated_it_writes_the_bytes_of_an_undisturbed_run(
     words = ("+model.mates=true", "+model.batch_size=2")
     assert generate(requests, tmp_path / "whole.jsonl", *words) == 0
     command = [
-        *(sys.executable, "-m", "harness.cli.main", "generate", str(requests), f"plugin={TOY}"),
+        *(sys.executable, "-m", "reportcard.cli.main", "generate", str(requests), f"plugin={TOY}"),
         *("model=toy_staged", *words, "+model.seconds=0.2", "--out", str(out)),
     ]
     log = tmp_path / "out.jsonl.partial" / "predictions.jsonl"
@@ -234,7 +234,7 @@ def test_marks_are_shown_and_stand_in_fingerprint_and_card(
 
 
 SENDS = """
-from harness.api import ModelCard, Prediction, Report, ReportCardError
+from reportcard.api import ModelCard, Prediction, Report, ReportCardError
 
 class Sends:
     card = ModelCard("sends requests away")
@@ -274,7 +274,7 @@ def test_the_answers_can_be_put_on_the_board(tmp_path: Path) -> None:
     """What generate writes, replay reads."""
     out = tmp_path / "out.jsonl"
     assert generate(requests_of(tmp_path, 2), out) == 0
-    from model_adapters.replay import Replay
+    from reportcard.model_adapters.replay import Replay
 
     answer = Replay(str(out)).generate(read_requests(tmp_path / "requests.jsonl")[:1])[0]
     assert answer.report.findings == "Grey 10.00. x"

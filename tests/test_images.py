@@ -10,8 +10,8 @@ import numpy as np
 import PIL.ImageFile
 import pytest
 
-from harness.api import Image, ImageError
-from harness.core.imaging.read import READING, decode, read_file, resolve_under
+from reportcard.api import Image, ImageError
+from reportcard.core.imaging.read import READING, decode, read_file, resolve_under
 from tests.fixtures.images import (
     BONE,
     DEPTHS,

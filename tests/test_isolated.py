@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.core import registry
-from harness.api import (
+from reportcard.api import (
     Custody,
     DatasetCard,
     Image,
@@ -26,12 +25,17 @@ from harness.api import (
     Request,
     StopRunError,
 )
-from harness.cli.main import main
-from harness.models.isolated import environments
-from harness.predict.engines import worker as local
-from harness.models.isolated.environments import worker_environment
-from harness.models.isolated.frames import LIMIT, WorkerError
-from harness.models.isolated.worker_process import WorkerCrashError, WorkerProcess, WorkerTimeoutError
+from reportcard.cli.main import main
+from reportcard.core import registry
+from reportcard.models.isolated import environments
+from reportcard.models.isolated.environments import worker_environment
+from reportcard.models.isolated.frames import LIMIT, WorkerError
+from reportcard.models.isolated.worker_process import (
+    WorkerCrashError,
+    WorkerProcess,
+    WorkerTimeoutError,
+)
+from reportcard.predict.engines import worker as local
 from tests.isolated.toy import Toy
 
 OLD_PYTHONS = [Path(f"~/.pyenv/versions/{v}/bin/python").expanduser() for v in ("3.7.16",)]

@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("openai")
 
-from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.config.settings import JudgeSettings
-from harness.llm.judge.live import LiveJudge
-from harness.core.progress import quiet
-from harness.llm.judge.cache import VerdictCache
+from reportcard.api import Custody, DatasetCard, Json, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.core.progress import quiet
+from reportcard.llm.judge.cache import VerdictCache
+from reportcard.llm.judge.live import LiveJudge
 from tests import scripted_judge as scripted
 from tests.scripted_judge import Reply, ScriptedJudge, answer, in_turn
 from tests.test_llm import CANARY, GOOD, Asker, ask_about, many
@@ -170,10 +170,10 @@ def test_only_a_damaged_cache_is_to_be_moved_away(tmp_path: Path) -> None:
 LATE = """
 import sys
 from pathlib import Path
-from harness.api import Custody, DatasetCard
-from harness.llm.judge.contract import JudgeSettings, Message, Question
-from harness.llm.judge.live import LiveJudge
-from harness.core.progress import quiet
+from reportcard.api import Custody, DatasetCard
+from reportcard.llm.judge.contract import JudgeSettings, Message, Question
+from reportcard.llm.judge.live import LiveJudge
+from reportcard.core.progress import quiet
 
 judge = LiveJudge(JudgeSettings(kind="openai", base_url=sys.argv[1], model="m"))
 judge.admit(Custody(DatasetCard("o", "open"), Path(sys.argv[2]), quiet, print))

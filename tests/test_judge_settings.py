@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import ReportCardError
-from harness.cli.main import main
-from harness.config.settings import JudgeSettings
-from harness.llm.judge.open import settings_of
+from reportcard.api import ReportCardError
+from reportcard.cli.main import main
+from reportcard.config import compose as config
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.judge.open import settings_of
 from tests.scripted_judge import ScriptedJudge
 
 ZEROS = dict.fromkeys("ABCDEF", 0)

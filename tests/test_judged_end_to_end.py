@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.api import Json
-from harness.score.evaluate import evaluate
-from harness.llm.judge.local_server import running
+from reportcard.api import Json
+from reportcard.llm.judge.local_server import running
+from reportcard.score.evaluate import evaluate
 
 PLAIN: list[dict[str, Any]] = [
     {
@@ -54,7 +54,7 @@ def test_both_metrics_with_a_real_judge_then_without_it(
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "cache"))
     files = {metric: tmp_path / f"{metric}.jsonl" for metric in PAIRS}
     # Asked for phrases, so small a model repeats one until it is stopped.
-    monkeypatch.setattr("metrics.annotators.radfact.MAX_TOKENS", 64)
+    monkeypatch.setattr("reportcard.metrics.annotators.radfact.MAX_TOKENS", 64)
     # One slot reads each static prompt once.
     with running(judge_gguf, slots=1) as url:
         live = ["judge=local", f"judge.base_url={url}", "judge.concurrency=1", "judge.attempts=1"]

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.core import registry
-from harness.core.layout import cache_folder
-from harness.api import (
+from reportcard.analysis.compare import compare_runs
+from reportcard.api import (
     Array,
     Custody,
     DatasetCard,
@@ -26,18 +25,23 @@ from harness.api import (
     Pair,
     ReportCardError,
 )
-from harness.data.cohort import Cohort
-from harness.analysis.compare import compare_runs
-from harness.data.grounded import phrases_of
-from harness.publish.page.page import render as render_page
-from harness.publish.page.write import tidy
-from harness.publish.board.build import collect
-from harness.publish.page.terminal import render as render_terminal
-from harness.publish.board.ties import _Pairs
-from harness.predict.stage import predict
-from harness.predict.system import open_model
-from harness.core.progress import quiet
-from harness.score.scorer import (
+from reportcard.cli.tables_compare import comparison_table
+from reportcard.config.settings import Plugin, Protocol, Stats
+from reportcard.core import registry
+from reportcard.core.files import read_json
+from reportcard.core.layout import cache_folder
+from reportcard.core.progress import quiet
+from reportcard.data.cohort import Cohort
+from reportcard.data.grounded import phrases_of
+from reportcard.predict.stage import predict
+from reportcard.predict.system import open_model
+from reportcard.publish.board.build import collect
+from reportcard.publish.board.ties import _Pairs
+from reportcard.publish.page.page import render as render_page
+from reportcard.publish.page.terminal import render as render_terminal
+from reportcard.publish.page.write import tidy
+from reportcard.score.normalise import normaliser
+from reportcard.score.scorer import (
     Scorer,
     Setting,
     not_run,
@@ -46,12 +50,8 @@ from harness.score.scorer import (
     try_again,
     unscored_reasons,
 )
-from harness.score.stage import Scoring
-from harness.config.settings import Plugin, Protocol, Stats
-from harness.score.stats.resampling import Resampler
-from harness.core.files import read_json
-from harness.cli.tables_compare import comparison_table
-from harness.score.normalise import normaliser
+from reportcard.score.stage import Scoring
+from reportcard.score.stats.resampling import Resampler
 
 PROTOCOL = Protocol()
 SETTING = Setting(PROTOCOL, normaliser(PROTOCOL, None), Stats(50))
@@ -288,8 +288,8 @@ def test_a_grounded_report_that_is_none_is_named(value: Any, sentence: str) -> N
 
 
 def test_boxes_survive_the_predictions_file(tmp_path: Path) -> None:
-    from harness.api import Box, Phrase, Prediction, Report
-    from harness.predict.predictions_file import read_reports, to_json
+    from reportcard.api import Box, Phrase, Prediction, Report
+    from reportcard.predict.predictions_file import read_reports, to_json
 
     phrase = Phrase("Left effusion.", (Box(0.5, 0.25, 0.75, 1.0),))
     line = to_json(Prediction("s", Report("Left effusion.", None, (phrase, Phrase("Clear.")))))

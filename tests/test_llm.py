@@ -22,15 +22,15 @@ import pytest
 
 pytest.importorskip("openai")
 
-from harness.llm.client import backoff as patience
-from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.llm.client.errors import retry_after
-from harness.llm.judge.contract import BadAnswerError, Message, Question, Verdict, loose_json
-from harness.config.settings import JudgeSettings
-from harness.llm.judge.live import LiveJudge
-from harness.core.progress import quiet
-from harness.llm.judge.cache_keys import content, key_of
-from harness.llm.judge.cache import VerdictCache
+from reportcard.api import Custody, DatasetCard, Json, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.core.progress import quiet
+from reportcard.llm.client import backoff as patience
+from reportcard.llm.client.errors import retry_after
+from reportcard.llm.judge.cache import VerdictCache
+from reportcard.llm.judge.cache_keys import content, key_of
+from reportcard.llm.judge.contract import BadAnswerError, Message, Question, Verdict, loose_json
+from reportcard.llm.judge.live import LiveJudge
 from tests import scripted_judge as scripted
 from tests.scripted_judge import Reply, Script, ScriptedJudge, answer, in_turn
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from harness.core import download as fetch
-from harness.api import ReportCardError
-from harness.cli.main import main
-from harness.llm.judge.local_server import model_name, running
+from reportcard.api import ReportCardError
+from reportcard.cli.main import main
+from reportcard.core import download as fetch
+from reportcard.llm.judge.local_server import model_name, running
 
 YES_OR_NO = {
     "type": "object",
@@ -103,7 +103,8 @@ def answers(base_url: str) -> bool:
 
 def test_it_ends_with_its_parent(judge_gguf: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from harness.llm.judge.local_server import running\n"
+        "import sys, time; from pathlib import Path\n"
+        "from reportcard.llm.judge.local_server import running\n"
         "with running(Path(sys.argv[1])) as url: print(url, flush=True); time.sleep(99)"
     )
     command = [sys.executable, "-c", script, str(judge_gguf)]
@@ -120,7 +121,7 @@ def test_it_ends_with_its_parent(judge_gguf: Path) -> None:
 
 
 def test_ctrl_c_ends_it_with_0_even_while_it_answers(judge_gguf: Path) -> None:
-    command = [sys.executable, "-m", "harness.cli.main", "judge", "--gguf", str(judge_gguf)]
+    command = [sys.executable, "-m", "reportcard.cli.main", "judge", "--gguf", str(judge_gguf)]
     command += ["--port", "0", "--context", "2048"]
     with subprocess.Popen(
         command,
@@ -156,7 +157,7 @@ def test_a_model_of_ones_own_is_named_and_loses_the_caveat(
 ) -> None:
     own = tmp_path / "my model (7B).gguf"
     own.symlink_to(judge_gguf)
-    command = [sys.executable, "-m", "harness.cli.main", "judge", "--gguf", str(own)]
+    command = [sys.executable, "-m", "reportcard.cli.main", "judge", "--gguf", str(own)]
     command += ["--port", "0", "--context", "256", "--slots", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.api import Box, Image, Phrase, Prior, Report, ReportCardError, Request
-from harness.models.staged import Completion, Prepared
-from model_adapters._maira2_answer import on_original, parse
-from model_adapters.maira2 import Maira2
+from reportcard.api import Box, Image, Phrase, Prior, Report, ReportCardError, Request
+from reportcard.model_adapters._maira2_answer import on_original, parse
+from reportcard.model_adapters.maira2 import Maira2
+from reportcard.models.staged import Completion, Prepared
 
 SYSTEM = (
     "You are an expert radiology assistant tasked with interpreting a chest X-ray study."

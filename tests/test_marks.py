@@ -10,13 +10,13 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from harness.config import compose as config
-from harness.api import Box, Image, ImageError, Request
-from harness.cli.main import main
-from harness.data.cohort import Cohort, load_cohort
-from harness.data.masks import FIGURES, VIEW, Marking
-from harness.predict.system import open_model
-from harness.config.settings import Marks, Plugin
+from reportcard.api import Box, Image, ImageError, Request
+from reportcard.cli.main import main
+from reportcard.config import compose as config
+from reportcard.config.settings import Marks, Plugin
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.data.masks import FIGURES, VIEW, Marking
+from reportcard.predict.system import open_model
 
 SIZE = 64
 OPTIONS = {"test": 6, "train": 6, "size": SIZE}
@@ -178,7 +178,7 @@ def test_settings_that_cannot_work_are_named(
 
 
 def test_masks_stay_under_their_folder(tmp_path: Path) -> None:
-    from harness.api import ReportCardError
+    from reportcard.api import ReportCardError
 
     outside = write(tmp_path / "outside", "x", "lung", Box(0, 0, 1, 1))
     folder = tmp_path / "masks"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.models import scaffold as new_model
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
+from reportcard.models import scaffold as new_model
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("harness", "metrics", "model_adapters", "conf", "pyproject.toml")
@@ -40,7 +40,7 @@ def python(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def reportcard(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return python(checkout, "-m", "harness.cli.main", *words)
+    return python(checkout, "-m", "reportcard.cli.main", *words)
 
 
 @pytest.mark.slow  # four processes

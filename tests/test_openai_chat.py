@@ -18,13 +18,13 @@ import pytest
 
 pytest.importorskip("openai", reason="the judge extra")
 
-from harness.llm.client import backoff as patience
-from harness.api import DatasetCard, Json, Prior, ReportCardError, StopRunError
-from harness.data.cohort import Cohort, load_cohort
-from harness.predict.stage import predict
-from harness.predict.system import open_model
-from harness.core.layout import predictions_dir
-from harness.config.settings import Plugin
+from reportcard.api import DatasetCard, Json, Prior, ReportCardError, StopRunError
+from reportcard.config.settings import Plugin
+from reportcard.core.layout import predictions_dir
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.llm.client import backoff as patience
+from reportcard.predict.stage import predict
+from reportcard.predict.system import open_model
 from tests import scripted_judge as scripted
 from tests.scripted_judge import Reply, Script, ScriptedJudge, answer
 
@@ -567,8 +567,8 @@ def test_a_real_server_from_the_command_line(
     judge_gguf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """llama.cpp with SmolLM2, which sees no image and knows no medicine, from run to table."""
-    from harness.cli.main import main
-    from harness.llm.judge.local_server import running
+    from reportcard.cli.main import main
+    from reportcard.llm.judge.local_server import running
 
     command = ["run", "dataset=phantom", "limit=2", "model=llama_cpp", f"results_dir={tmp_path}"]
     command += ["tracking=none", "model.max_new_tokens=24", "metrics=[bleu]"]

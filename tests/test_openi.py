@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import ReportCardError
-from harness.data.cohort import Cohort, load_cohort
-from harness.data.sources.openi import OpenI, parse_reports
-from harness.config.settings import Plugin
+from reportcard.api import ReportCardError
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.data.sources.openi import OpenI, parse_reports
 from tests.mini_openi import STUDIES, report_xml
 
 
@@ -71,7 +71,7 @@ def test_archive_and_folder_give_the_same_cohort(mini_data: Path, mini_cohort: C
 def test_images_do_not_change_the_fingerprint(mini_data: Path, mini_cohort: Cohort) -> None:
     import PIL.Image
 
-    from harness.data.sources import openi
+    from reportcard.data.sources import openi
 
     folder = mini_data / "openi" / "NLMCXR_png"
     folder.mkdir()

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.api import Image, ReportCardError, Selection, Study
-from harness.cli.main import main
-from harness.data.cohort import Cohort, load_cohort
-from harness.data.sources._phantom.case import DEVICES, ENLARGED, SIZES, Case, Finding
-from harness.data.sources._phantom.film import frontal
-from harness.data.sources._phantom.frontal import SIGNS, Frontal
-from harness.data.sources._phantom.report import NORMAL, sentences
-from harness.data.sources.phantom import VERSION, Phantom
-from harness.config.settings import Plugin
+from reportcard.api import Image, ReportCardError, Selection, Study
+from reportcard.cli.main import main
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.data.sources._phantom.case import DEVICES, ENLARGED, SIZES, Case, Finding
+from reportcard.data.sources._phantom.film import frontal
+from reportcard.data.sources._phantom.frontal import SIGNS, Frontal
+from reportcard.data.sources._phantom.report import NORMAL, sentences
+from reportcard.data.sources.phantom import VERSION, Phantom
 
 LABELS = {
     "cardiomegaly": "Cardiomegaly",
@@ -182,8 +182,8 @@ def test_the_heart_is_drawn_to_the_ratio_that_the_report_says() -> None:
 
 def test_the_rules_labeler_reads_what_was_drawn() -> None:
     pytest.importorskip("negspacy", reason="the rules extra is not installed")
-    from harness.core import registry
-    from metrics.label_f1 import LABELS as NAMES
+    from reportcard.core import registry
+    from reportcard.metrics.label_f1 import LABELS as NAMES
 
     labeler = registry.annotators.get("chexpert_rules")()
     notes = labeler.annotate([study.reference.text() for _, study in pairs()])

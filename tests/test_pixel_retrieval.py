@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from harness.api import Image, ImageError, Report, ReportCardError, Request, Study
-from harness.data.sources.phantom import Phantom
-from model_adapters.pixel_retrieval import PixelRetrieval
+from reportcard.api import Image, ImageError, Report, ReportCardError, Request, Study
+from reportcard.data.sources.phantom import Phantom
+from reportcard.model_adapters.pixel_retrieval import PixelRetrieval
 
 Grey = npt.NDArray[np.uint8]
 DARK_LEFT, DARK_TOP = np.meshgrid(np.arange(64, dtype=np.uint8), np.arange(64, dtype=np.uint8))

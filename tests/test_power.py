@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.api import Array
-from harness.cli.main import main
-from harness.score.stats.effect_size import studies_needed
-from harness.score.stats.pairwise import all_pairs
-from harness.score.stats.resampling import Resampler, compare, holm
+from reportcard.api import Array
+from reportcard.cli.main import main
+from reportcard.score.stats.effect_size import studies_needed
+from reportcard.score.stats.pairwise import all_pairs
+from reportcard.score.stats.resampling import Resampler, compare, holm
 from tests.test_cli import options
 from tests.test_compare_effects import both, two
 

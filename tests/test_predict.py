@@ -15,18 +15,17 @@ from typing import Any
 
 import pytest
 
-from harness.core import registry
-from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
-from harness.data.cohort import Cohort
-from harness.config.compose import load_metrics, load_protocol
-from harness.publish.page.write import write
-from harness.predict.stage import predict
-from harness.predict.system import System, open_model
-from harness.predict.predictions_file import is_done
-from harness.predict.predictions_file import read_reports
-from harness.score.scorer import open_metrics
-from harness.score.stage import Scoring
-from harness.config.settings import Plugin, Stats
+from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request
+from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.config.settings import Plugin, Stats
+from reportcard.core import registry
+from reportcard.data.cohort import Cohort
+from reportcard.predict.predictions_file import is_done, read_reports
+from reportcard.predict.stage import predict
+from reportcard.predict.system import System, open_model
+from reportcard.publish.page.write import write
+from reportcard.score.scorer import open_metrics
+from reportcard.score.stage import Scoring
 
 CALLS: list[list[str]] = []
 
@@ -177,7 +176,7 @@ def test_unknown_option_is_named(mini_cohort: Cohort) -> None:
 SLOW_MODEL = '''
 import time
 
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class Slow:
@@ -223,7 +222,7 @@ def test_ten_kills_end_in_the_same_files(tmp_path: Path, mini_data: Path) -> Non
 
     def start(results: Path) -> subprocess.Popen[bytes]:
         command = [
-            *(sys.executable, "-m", "harness.cli.main", "run", f"plugin={tmp_path / 'slow.py'}"),
+            *(sys.executable, "-m", "reportcard.cli.main", "run", f"plugin={tmp_path / 'slow.py'}"),
             *("model=slow,empty_report", "dataset=openi_findings", f"data_dir={mini_data}"),
             *(f"results_dir={results}", "engine.batch_size=1", "tracking=none"),
             *("stats.resamples=50", "metrics=bleu,rouge"),
@@ -264,7 +263,7 @@ def test_registry_sees_the_plugin_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 BROKEN = {
     "model": """
-from harness.api import ModelCard
+from reportcard.api import ModelCard
 
 
 class Broken:
@@ -276,7 +275,7 @@ class Broken:
     def generate(self, requests): ...
 """,
     "types": """
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class Broken:
@@ -286,7 +285,7 @@ class Broken:
         return [Prediction(r.study_id, Report(findings=3), draw=r.draw) for r in requests]
 """,
     "metric": """
-from harness.api import MetricSpec, Key
+from reportcard.api import MetricSpec, Key
 
 
 class Broken:
@@ -306,7 +305,7 @@ def test_somebodys_broken_plugin_costs_its_own_row_only(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from harness.cli.main import main
+    from reportcard.cli.main import main
 
     for kind in registry.KINDS:
         monkeypatch.setattr(kind, "_files", {})
@@ -332,7 +331,7 @@ def test_somebodys_broken_plugin_costs_its_own_row_only(
 def test_a_run_without_predictions_does_not_stop_the_scores_of_others(
     tmp_path: Path, mini_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from harness.cli.main import main
+    from reportcard.cli.main import main
 
     common = [
         *("dataset=openi_findings", f"data_dir={mini_data}", f"results_dir={tmp_path / 'r'}"),

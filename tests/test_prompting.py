@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import registry
-from harness.api import ModelCard, Request
-from harness.cli.main import main
-from harness.predict.show_prompt import shown
+from reportcard.api import ModelCard, Request
+from reportcard.cli.main import main
+from reportcard.core import registry
+from reportcard.predict.show_prompt import shown
 from tests.toy_staged import ToyStaged
 
 TOY = Path(__file__).parent / "toy_staged.py"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness import evaluate
-from harness.config import compose as config
-from harness.api import Pair, Report
-from harness.score.evaluate import inverse
-from harness.score.normalise import report_text
-from metrics.bleu import Bleu
-from metrics.rouge import Rouge
+from reportcard import evaluate
+from reportcard.api import Pair, Report
+from reportcard.config import compose as config
+from reportcard.config import paths
+from reportcard.metrics.bleu import Bleu
+from reportcard.metrics.rouge import Rouge
+from reportcard.score.evaluate import inverse
+from reportcard.score.normalise import report_text
 
-PROTOCOLS = config.names("protocol")
+PROTOCOLS = paths.names("protocol")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def rows(real_texts: list[str]) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_column_is_a_key_of_a_metric_that_exists(name: str) -> None:
-    from harness.score.scorer import open_metrics
+    from reportcard.score.scorer import open_metrics
 
     protocol = config.load_protocol(name)
     scorers = open_metrics(config.load_metrics(protocol.metrics_of_columns(), protocol))

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from harness.api import ModelCard, Prediction, Report, ReportCardError, Request, StopRunError
-from harness.cli.main import main
-from harness.predict.engines.ray_cluster import look_at
-from harness.predict.engines.local import LocalEngine
-from harness.predict.engines.job import ModelJob
-from harness.predict.engines.ray_tempdir import PrivateFolder
-from harness.predict.engines.ray import RayEngine
-from harness.config.settings import EngineSettings
+from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request, StopRunError
+from reportcard.cli.main import main
+from reportcard.config.settings import EngineSettings
+from reportcard.predict.engines.job import ModelJob
+from reportcard.predict.engines.local import LocalEngine
+from reportcard.predict.engines.ray import RayEngine
+from reportcard.predict.engines.ray_cluster import look_at
+from reportcard.predict.engines.ray_tempdir import PrivateFolder
 from tests.faulty_model import SOURCE
 from tests.isolated.toy import Toy
 from tests.test_isolated import alive, ask, gone
@@ -141,7 +141,7 @@ def test_a_replica_of_two_gpus_and_processors(engine: Any) -> None:
 
 @pytest.mark.slow
 def test_more_than_a_node_has_is_refused(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.predict.engines.ray.JOIN_S", 0.0)
+    monkeypatch.setattr("reportcard.predict.engines.ray.JOIN_S", 0.0)
     first, second = engine(gpus_per_replica=4), engine(cpus_per_replica=3)
     with pytest.raises(ReportCardError, match=r"engine.gpus_per_replica=4; no node .* 2 GPUs"):
         told(first)
@@ -170,7 +170,7 @@ def test_what_cannot_travel_is_said(engine: Any) -> None:
 def test_auto_that_would_mean_two_devices_is_refused(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.predict.engines.ray.GPU_DRIVER", tmp_path / "none")
+    monkeypatch.setattr("reportcard.predict.engines.ray.GPU_DRIVER", tmp_path / "none")
     with pytest.raises(ReportCardError, match=r"Say model\.device=cuda"):
         list(engine().generate(ModelJob(ToyStaged(device="auto"), requests(2)), 2))
 
@@ -194,7 +194,7 @@ def test_doctor_says_what_a_cluster_has(address: str) -> None:
 @pytest.mark.slow
 def test_notes_are_made_on_replicas_and_equal(engine: Any) -> None:
     pytest.importorskip("negspacy", reason="the rules extra is not installed")
-    from metrics.annotators.chexpert_rules import CheXpertRules
+    from reportcard.metrics.annotators.chexpert_rules import CheXpertRules
 
     texts = ["Large left effusion.", "No pneumothorax.", "Heart size is normal.", "Edema?"]
     parts = [texts[:2], texts[2:]]
@@ -304,7 +304,13 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(SOURCE)
     (tmp_path / "fault.json").write_text('{"sleep": 1.0}')
     command = [
-        *(sys.executable, "-m", "harness.cli.main", "predict", f"plugin={tmp_path / 'faulty.py'}"),
+        *(
+            sys.executable,
+            "-m",
+            "reportcard.cli.main",
+            "predict",
+            f"plugin={tmp_path / 'faulty.py'}",
+        ),
         *("model=faulty", "dataset=phantom", "dataset.size=64", "engine=ray", "tracking=none"),
         *("engine.batch_size=1", f"results_dir={tmp_path / 'r'}"),
     ]
@@ -385,7 +391,7 @@ def test_the_local_engine_imports_no_ray(mini_data: Path, tmp_path: Path) -> Non
         *(f"results_dir={tmp_path / 'r'}", "metrics=bleu", "tracking=none"),
     ]
     code = (
-        "import sys; from harness.cli.main import main\n"
+        "import sys; from reportcard.cli.main import main\n"
         f"assert main({arguments!r}) == 0\n"
         "sys.exit('ray' in sys.modules)"
     )

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from harness.llm.client.errors import of_status
-from harness.config.settings import JudgeSettings
-from harness.llm.client.redact import safe_id
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.client.errors import of_status
+from reportcard.llm.client.redact import safe_id
 
 TEXT = "CANARYLARK shows a small effusion."
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import ReportCardError
-from harness.core.registry import Registry
+from reportcard.api import ReportCardError
+from reportcard.config import compose as config
+from reportcard.core import registry
+from reportcard.core.registry import Registry
 
 TOY = """
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class {name}:

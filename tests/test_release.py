@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.core import registry
-from harness.api import ReportCardError
-from harness.cli.main import main
-from harness.publish.release.export import export
-from harness.publish.release.pseudonyms import Scrub
-from harness.publish.release.verify import verify
-from harness.score.rows_file import load_rows
-from harness.core.files import file_digest
+from reportcard.api import ReportCardError
+from reportcard.cli.main import main
+from reportcard.core import registry
+from reportcard.core.files import file_digest
+from reportcard.publish.release.export import export
+from reportcard.publish.release.pseudonyms import Scrub
+from reportcard.publish.release.verify import verify
+from reportcard.score.rows_file import load_rows
 from tests.mini_openi import write_mini_openi
 from tests.test_canaries import CANARY, places
 
 PLACE = "placecanary"  # a folder of this machine
 CLOSED = f'''
-from harness.api import DatasetCard, Key, MetricSpec, ModelCard, Prediction, Report, Request
-from harness.api import Selection, Step, Study
+from reportcard.api import DatasetCard, Key, MetricSpec, ModelCard, Prediction, Report, Request
+from reportcard.api import Selection, Step, Study
 import numpy as np
 
 
@@ -51,7 +51,7 @@ class Closed:
         return Selection(studies, (), (Step("studies", 6, 6),))
 '''
 MODEL = f'''
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class Leaky:
@@ -70,7 +70,7 @@ class Leaky:
         ]
 '''
 METRIC = '''
-from harness.api import Key, MetricSpec
+from reportcard.api import Key, MetricSpec
 import numpy as np
 
 

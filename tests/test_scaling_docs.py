@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.config.compose import load
-from harness.config.settings import EngineSettings
+from reportcard.config.compose import load
+from reportcard.config.settings import EngineSettings
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "scaling.md").read_text()

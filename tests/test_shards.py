@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import ModelCard, Prediction, Report, ReportCardError, Request
-from harness.cli.main import main
-from harness.data.cohort import Cohort, load_cohort
-from harness.predict.engines.local import LocalEngine
-from harness.predict.stage import predict
-from harness.predict.system import System
-from harness.core.layout import predictions_dir
-from harness.core.progress import quiet
-from harness.config.settings import EngineSettings, Plugin, Shard
-from harness.predict.shards import predict_shard
+from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request
+from reportcard.cli.main import main
+from reportcard.config.settings import EngineSettings, Plugin, Shard
+from reportcard.core.layout import predictions_dir
+from reportcard.core.progress import quiet
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.predict.engines.local import LocalEngine
+from reportcard.predict.shards import predict_shard
+from reportcard.predict.stage import predict
+from reportcard.predict.system import System
 
 ENGINE = LocalEngine(EngineSettings(batch_size=2))
 ASKED: list[list[str]] = []
@@ -125,7 +125,7 @@ SLOW = """
 import os
 import time
 
-from harness.api import ModelCard, Prediction, Report
+from reportcard.api import ModelCard, Prediction, Report
 
 
 class Slow:
@@ -151,7 +151,7 @@ def test_a_killed_shard_goes_on_and_a_second_writer_is_refused(
 
     assert main(["predict", *words("calm")]) == 0
     part = ["predict", *words("shaken", "shard=1/2")]
-    command = [sys.executable, "-m", "harness.cli.main", *part]
+    command = [sys.executable, "-m", "reportcard.cli.main", *part]
     slow = {**os.environ, "SLOW_S": "5"}
     process = subprocess.Popen(command, env=slow, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 60

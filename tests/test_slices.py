@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.api import (
+from reportcard.api import (
     Box,
     Json,
     ModelCard,
@@ -22,18 +22,18 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.data.cohort import Cohort, load_cohort
-from harness.config.compose import load_metrics, load_protocol
-from harness.predict.stage import predict
-from harness.predict.system import System
-from harness.core.layout import predictions_dir
-from harness.core.progress import quiet
-from harness.score.references import References
-from harness.score.scorer import Scorer, open_metrics
-from harness.score.stage import Scoring
-from harness.config.settings import Plugin, Stats
-from harness.score.pairs import Slices
-from metrics.bleu import Bleu
+from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.config.settings import Plugin, Stats
+from reportcard.core.layout import predictions_dir
+from reportcard.core.progress import quiet
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.metrics.bleu import Bleu
+from reportcard.predict.stage import predict
+from reportcard.predict.system import System
+from reportcard.score.pairs import Slices
+from reportcard.score.references import References
+from reportcard.score.scorer import Scorer, open_metrics
+from reportcard.score.stage import Scoring
 
 N = 48
 WEIGHT_FREE = [

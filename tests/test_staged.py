@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.core import registry
-from harness.api import Image, Prediction, ReportCardError, Request
-from harness.data.cohort import load_cohort
-from harness.config.compose import load
-from harness.predict.engines import worker as local
-from harness.predict.system import open_model
-from harness.pipeline import run
-from harness.config.settings import Plugin
+from reportcard.api import Image, Prediction, ReportCardError, Request
+from reportcard.config.compose import load
+from reportcard.config.settings import Plugin
+from reportcard.core import registry
+from reportcard.data.cohort import load_cohort
+from reportcard.pipeline import run
+from reportcard.predict.engines import worker as local
+from reportcard.predict.system import open_model
 from tests.toy_staged import ToyStaged
 
 TOY = Path(__file__).parent / "toy_staged.py"
@@ -305,6 +305,6 @@ def test_a_run_over_a_cohort_stands_in_its_order_whatever_the_batches(tmp_path: 
 
 def test_half_a_surrogate_pair_in_an_answer_survives_the_reordering(tmp_path: Path) -> None:
     """Batches are out of order, so every file of a model in stages is written again at the end."""
-    from harness.core.files import jsonl
+    from reportcard.core.files import jsonl
 
     assert jsonl([{"raw": "a\ud83e"}]) == b'{"raw":"a\\ud83e"}\n'

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import Array, Pair
-from harness.score.stats.resampling import (
+from reportcard.api import Array, Pair
+from reportcard.metrics.bleu import Bleu
+from reportcard.score.stats.resampling import (
     Resampler,
     clusters_of,
     compare,
@@ -20,7 +21,6 @@ from harness.score.stats.resampling import (
     replicate_scores,
     sacrebleu_interval,
 )
-from metrics.bleu import Bleu
 
 
 def mean_score(total: Array) -> dict[str, Array]:
@@ -91,8 +91,8 @@ def test_blocks_draw_the_same_weights_as_one_draw(
 ) -> None:
     rows = np.random.default_rng(0).integers(0, 9, (101, 3)).astype(float)
     whole = Resampler(101, 50, 7, recipe=recipe).totals(rows)  # type: ignore[arg-type]
-    monkeypatch.setattr("harness.score.stats.resampling.BLOCK_BYTES", 8 * 101 * 7)
-    monkeypatch.setattr("harness.score.stats.resampling.KEEP_BYTES", 0)
+    monkeypatch.setattr("reportcard.score.stats.resampling.BLOCK_BYTES", 8 * 101 * 7)
+    monkeypatch.setattr("reportcard.score.stats.resampling.KEEP_BYTES", 0)
     blocks = Resampler(101, 50, 7, recipe=recipe).totals(rows)  # type: ignore[arg-type]
     assert np.array_equal(whole, blocks)
 

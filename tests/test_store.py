@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import ReportCardError
-from harness.core.files import (
+from reportcard.api import ReportCardError
+from reportcard.core.files import (
     JsonlLog,
     RunLock,
     canonical,
@@ -69,7 +69,7 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
 
 def test_second_process_is_refused_with_a_sentence(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from harness.core.files import RunLock\n"
+        "import sys; from pathlib import Path; from reportcard.core.files import RunLock\n"
         f"with RunLock(Path({str(tmp_path)!r})): pass"
     )
     with RunLock(tmp_path):

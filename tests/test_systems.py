@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.cli.main import main
-from harness.cli.systems import STATUSES, rows, systems
+from reportcard.cli.main import main
+from reportcard.cli.systems import STATUSES, rows, systems
+from reportcard.config import paths
+from reportcard.core import registry
 
 ROOT = Path(__file__).parent.parent
 # Each in another family of adapters. Where all are there, so must be every key that is named.
@@ -25,12 +25,12 @@ TEMPLATES = {"RGRG", "M4CXR", "MedVersa", "BiomedGPT", "XrayGPT", "Phi-3-Vision"
 
 def test_every_model_of_conf_belongs_to_a_system() -> None:
     named = [pattern for system in systems() for pattern in system.models]
-    lost = [k for k in config.names("model") if not any(fnmatchcase(k, p) for p in named)]
+    lost = [k for k in paths.names("model") if not any(fnmatchcase(k, p) for p in named)]
     assert not lost, f"conf/systems.yaml names no system for {lost}"
 
 
 def test_every_key_that_a_system_names_exists() -> None:
-    known = config.names("model")
+    known = paths.names("model")
     named = {pattern for system in systems() for pattern in system.models}
     absent = {p for p in named if not any(fnmatchcase(k, p) for k in known)}
     if not set(known) >= FAMILIES:
@@ -69,7 +69,7 @@ def test_the_listing_says_what_is_ready_and_what_a_model_needs(
 
 def test_listing_imports_no_torch() -> None:
     code = (
-        "import sys; from harness.cli.systems import rows; rows();"
+        "import sys; from reportcard.cli.systems import rows; rows();"
         " sys.exit(' '.join({'torch', 'transformers', 'hydra'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -82,7 +82,7 @@ def test_a_model_that_needs_torch_says_how_to_get_it(
     """The same sentence for each of them, told without importing its adapter."""
     from importlib import util
 
-    from harness.cli import systems as module
+    from reportcard.cli import systems as module
 
     real = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else real(name))

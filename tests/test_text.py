@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import evaluate
-from harness.api import ReportCardError
-from harness.data.cohort import Cohort
-from harness.config.compose import load_protocol
-from harness.score.normalise import normaliser, r2gen_clean
+from reportcard import evaluate
+from reportcard.api import ReportCardError
+from reportcard.config.compose import load_protocol
+from reportcard.data.cohort import Cohort
+from reportcard.score.normalise import normaliser, r2gen_clean
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 mlflow = pytest.importorskip("mlflow", reason="the [mlflow] extra is not installed")
 
-from harness.cli.main import main  # noqa: E402
+from reportcard.cli.main import main  # noqa: E402
 from tests.scripted_judge import ScriptedJudge  # noqa: E402
 
 
@@ -77,7 +77,7 @@ def test_an_unchanged_run_does_not_import_mlflow(tmp_path: Path, mini_data: Path
     arguments = options(mini_data, tmp_path / "r")
     assert main(arguments) == 0
     code = (
-        f"import sys; from harness.cli.main import main; code = main({arguments!r})\n"
+        f"import sys; from reportcard.cli.main import main; code = main({arguments!r})\n"
         "sys.exit(code or 9 * ('mlflow' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -11,8 +11,17 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, ttest_rel
 
-from harness.config import compose as config
-from harness.api import (
+from reportcard.analysis.validation import columns, validate
+from reportcard.analysis.validation.agreement import (
+    draw_weights,
+    leave_one_out,
+    paired_t,
+    tau_b,
+    tau_with_interval,
+)
+from reportcard.analysis.validation.radevalx import read_radevalx
+from reportcard.analysis.validation.rexval import CANDIDATES, COLUMNS, RATERS, SAMPLES, read_rexval
+from reportcard.api import (
     Array,
     Custody,
     DatasetCard,
@@ -22,22 +31,12 @@ from harness.api import (
     Pair,
     ReportCardError,
 )
-from harness.cli.main import main
-from harness.score.evaluate import noted
-from harness.core.progress import quiet
-from harness.score.scorer import Scorer
-from harness.score.stats.resampling import clusters_of
-from harness.analysis.validation import validate
-from harness.analysis.validation import columns
-from harness.analysis.validation.agreement import (
-    draw_weights,
-    leave_one_out,
-    paired_t,
-    tau_b,
-    tau_with_interval,
-)
-from harness.analysis.validation.radevalx import read_radevalx
-from harness.analysis.validation.rexval import CANDIDATES, COLUMNS, RATERS, SAMPLES, read_rexval
+from reportcard.cli.main import main
+from reportcard.config import paths
+from reportcard.core.progress import quiet
+from reportcard.score.evaluate import noted
+from reportcard.score.scorer import Scorer
+from reportcard.score.stats.resampling import clusters_of
 
 CANARY = "CANARYQUAGGA"
 WORDS = ["heart", "normal", "lungs", "clear", "effusion", "left", "small", "nodule", "right"]
@@ -352,7 +351,7 @@ def test_a_perfect_judge_agrees_and_beats_every_rater(
     ratings = read_rexval(write_rexval(tmp_path))
     counter = Counter(ratings.total.mean(axis=1), ratings.significant.mean(axis=1))
     monkeypatch.setattr(
-        "harness.analysis.validation.open_metrics", lambda *_: [Scorer("told", counter, "f")]
+        "reportcard.analysis.validation.open_metrics", lambda *_: [Scorer("told", counter, "f")]
     )
     result = validate(ratings, ["rouge"])
     assert result["metrics"]["told.mean_total"]["tau"]["total"]["value"] == pytest.approx(1)
@@ -458,8 +457,10 @@ def recorded_line(candidate: str, reference: str, significant: int, insignifican
 def test_a_recorded_judge_stands_beside_the_raters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("harness.llm.judge.cache", reason="the recorded judge is not merged here")
-    if "chexprompt" not in config.names("metrics"):
+    pytest.importorskip(
+        "reportcard.llm.judge.cache", reason="the recorded judge is not merged here"
+    )
+    if "chexprompt" not in paths.names("metrics"):
         pytest.skip("CheXprompt is not merged here")
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "cache"))
     root, out = write_rexval(tmp_path / "rexval"), tmp_path / "out.json"

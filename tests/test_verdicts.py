@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.llm.judge.contract import BadAnswerError, Message, Question, Verdict
-from harness.config.settings import JudgeSettings
-from harness.llm.judge.open import open_judge
-from harness.core.progress import quiet
-from harness.llm.judge.recorded import Record, RecordedJudge
-from harness.llm.judge.recorded import by as asked_of
+from reportcard.api import Custody, DatasetCard, Json, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.core.progress import quiet
+from reportcard.llm.judge.contract import BadAnswerError, Message, Question, Verdict
+from reportcard.llm.judge.open import open_judge
+from reportcard.llm.judge.recorded import Record, RecordedJudge
+from reportcard.llm.judge.recorded import by as asked_of
 from tests import scripted_judge as scripted
 from tests.scripted_judge import ScriptedJudge
 
@@ -52,7 +52,7 @@ ROW = {"kind": "entailment", "premises": ["b", "a"], "hypothesis": "h", "status"
 
 def test_a_run_is_recorded_and_replayed(tmp_path: Path) -> None:
     pytest.importorskip("openai")
-    from harness.llm.judge.live import LiveJudge
+    from reportcard.llm.judge.live import LiveJudge
 
     bad, good = "no verdict \ud800", '{"status": "entailment"}'
     record = tmp_path / "out" / "v.jsonl"
@@ -154,7 +154,7 @@ def by(**known: Any) -> Json:
 
 def test_a_recording_says_who_gave_it(tmp_path: Path) -> None:
     pytest.importorskip("openai")
-    from harness.llm.judge.live import LiveJudge
+    from reportcard.llm.judge.live import LiveJudge
 
     record, again = tmp_path / "v.jsonl", tmp_path / "w.jsonl"
     custody = Custody(DatasetCard("ours", "open"), tmp_path / "cache", quiet, print)

@@ -14,9 +14,9 @@ import pytest
 
 pytest.importorskip("huggingface_hub", reason="the clinical extra is not installed")
 
-from harness.core import weights
-from harness.api import ReportCardError
-from harness.core.weights import WeightFile, fetch_weights, weights_path
+from reportcard.api import ReportCardError
+from reportcard.core import weights
+from reportcard.core.weights import WeightFile, fetch_weights, weights_path
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CONTENT = bytes(range(256)) * 40

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Image, ImageError, ModelCard, ReportCardError, Request
-from harness.models.checkpoints import locate
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from reportcard.api import Image, ImageError, ModelCard, ReportCardError, Request
+from reportcard.models.checkpoints import locate
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 
 LIMITS = {"findings": 60, "grounded_findings": 60, "phrase_grounding": 20}
 

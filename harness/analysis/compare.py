@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from harness.api import Json, ReportCardError
-from harness.score.stats.effect_size import ALPHA, Effect, effects, studies_needed
-from harness.core.registry import did_you_mean
-from harness.score.rows_file import load_rows
-from harness.score.scorer import Scorer
-from harness.score.stats.resampling import Difference, Resampler, compare, holm
-from harness.core.files import read_json
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import read_json
+from reportcard.core.registry import did_you_mean
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import Scorer
+from reportcard.score.stats.effect_size import ALPHA, Effect, effects, studies_needed
+from reportcard.score.stats.resampling import Difference, Resampler, compare, holm
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from harness.api import Json
-from harness.analysis.explain_sources import Side, find_sides
+from reportcard.analysis.explain_sources import Side, find_sides
+from reportcard.api import Json
 
 CHANGES, MAY = "changes the number", "may change it"
 NOT, ONE_SIDE = "does not change it", "recorded on one side only"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.api import Json, ReportCardError
-from harness.analysis.compare import check_label, run_folders
-from harness.publish.board.published import published
-from harness.core.files import read_json, read_jsonl
+from reportcard.analysis.compare import check_label, run_folders
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import read_json, read_jsonl
+from reportcard.publish.board.published import published
 
 LABELLED = ("protocol", "text", "sections", "ci", "n", "cohort")  # parts of a signature
 COUNTS = ("cohort", "evaluated", "excluded_empty_reference", "failed", "empty_candidates")

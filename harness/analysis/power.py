@@ -15,12 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.api import Json, ReportCardError
-from harness.analysis.compare import compare_runs, keys_of, saved_scores
-from harness.score.stats.effect_size import FEWEST, detectable, power, studies_needed
-from harness.score.rows_file import load_rows
-from harness.score.scorer import Scorer
-from harness.score.stats.resampling import Resampler, mask_unscored, replicate_scores, standard_error
+from reportcard.analysis.compare import compare_runs, keys_of, saved_scores
+from reportcard.api import Json, ReportCardError
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import Scorer
+from reportcard.score.stats.effect_size import FEWEST, detectable, power, studies_needed
+from reportcard.score.stats.resampling import (
+    Resampler,
+    mask_unscored,
+    replicate_scores,
+    standard_error,
+)
 
 SIZES = (0.25, 0.5, 1, 2, 4, 10)
 

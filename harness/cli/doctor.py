@@ -15,19 +15,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import Image, ReportCardError
-from harness.core.environment import environment
-from harness.data.cohort import Cohort, load_cohort, open_dataset
-from harness.data.contact_sheet import write_contact_sheet
-from harness.data.sources._inside import is_refused
-from harness.llm.egress.policy import parse_endpoint, permit
-from harness.predict.engines import ray_cluster as cluster
-from harness.llm.judge.open import open_judge, settings_of
-from harness.score.scorer import open_metrics
-from harness.config.settings import Plugin, RunConfig
-from harness.publish.mlflow import tracking_uri
+from reportcard.api import Image, ReportCardError
+from reportcard.config import compose as config
+from reportcard.config import paths
+from reportcard.config.settings import Plugin, RunConfig
+from reportcard.core import registry
+from reportcard.core.environment import environment
+from reportcard.data.cohort import Cohort, load_cohort, open_dataset
+from reportcard.data.contact_sheet import write_contact_sheet
+from reportcard.data.sources._inside import is_refused
+from reportcard.llm.egress.policy import parse_endpoint, permit
+from reportcard.llm.judge.open import open_judge, settings_of
+from reportcard.predict.engines import ray_cluster as cluster
+from reportcard.publish.mlflow import tracking_uri
+from reportcard.score.scorer import open_metrics
 
 EXTRAS = {
     "mlflow": "mlflow",
@@ -93,7 +94,7 @@ def report(
         able_text = "weights found; they are checked when they are read" if weights else "can run"
         lines.append((scorer.label, "missing" if reason else "ok", reason or able_text))
     lines += _judge_lines(run)
-    lines.append(("configuration", "ok", str(config.conf_dir())))
+    lines.append(("configuration", "ok", str(paths.conf_dir())))
     return lines, able
 
 

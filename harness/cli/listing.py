@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from harness.config.catalogue import entries
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import ReportCardError
-
+from reportcard.config.catalogue import entries
 
 
 def show_list(what: str, as_json: bool, say: Callable[[str], None]) -> int:
     """Print a listing; models are shown as systems, with their status and what they need."""
-    from harness.cli.systems import rows
-    from harness.cli.tables import list_table, systems_table
+    from reportcard.cli.systems import rows
+    from reportcard.cli.tables import list_table, systems_table
 
     named = [] if what == "models" else entries(what)
     listed = [asdict(row) for row in rows()] if what == "models" else []
@@ -29,9 +24,3 @@ def show_list(what: str, as_json: bool, say: Callable[[str], None]) -> int:
     else:
         list_table(what, named)
     return 0
-
-
-
-
-
-

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from harness.cli.parser import parser
+from reportcard.cli.parser import parser
 
 MODULES = {
     verb: module
     for module, verbs in {
-        "runs": ("run", "predict", "score", "leaderboard", "fetch"),
-        "models": ("generate", "prompt", "check", "new-model"),
-        "rows": ("compare", "power", "explain"),
-        "judging": ("evaluate", "audit", "validate", "judge"),
-        "looking": ("list", "doctor", "sections", "dashboard", "serve"),
+        "run": ("run", "predict", "score", "leaderboard", "fetch"),
+        "model": ("generate", "prompt", "check", "new-model"),
+        "compare": ("compare", "power", "explain"),
+        "judge": ("evaluate", "audit", "validate", "judge"),
+        "inspect": ("list", "doctor", "sections", "dashboard", "serve"),
     }.items()
     for verb in verbs
 }
@@ -33,13 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides = [*getattr(arguments, "overrides", []), *rest]
     elif rest:
         known.error(f"unrecognised: {' '.join(rest)} (reportcard VERB --help)")
-    from harness.api import ReportCardError  # after --help has answered: it imports NumPy
+    from reportcard.api import ReportCardError  # after --help has answered: it imports NumPy
 
     if not hasattr(arguments, "verb"):
         known.print_help()
         return 0
     try:
-        module = import_module(f"harness.cli.commands.{MODULES[arguments.verb]}")
+        module = import_module(f"reportcard.cli.commands.{MODULES[arguments.verb]}")
         code: int = getattr(module, NAMES.get(arguments.verb, arguments.verb))(arguments)
         sys.stdout.flush()
         return code

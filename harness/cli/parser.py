@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.core.version import __version__
+from reportcard.core.version import __version__
 
 OVERRIDES = """\
 overrides are Hydra's key=value; the common ones:

@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 
 import yaml
 
-from harness.core import registry
-from harness.api import Json, ReportCardError
-from harness.config.compose import RESERVED, conf_dir, names
-from harness.config.catalogue import line
+from reportcard.api import Json, ReportCardError
+from reportcard.config.catalogue import line
+from reportcard.config.compose import RESERVED, conf_dir, names
+from reportcard.core import registry
 
 STATUSES = (
     *("native port", "chat preset", "isolated worker", "http", "replay only"),

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from harness.core.console import ARROW, console, number
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.api import Json
+from reportcard.api import Json
+from reportcard.core.console import ARROW, console, number
 
 if TYPE_CHECKING:
-    from harness.analysis.check.under_test import Check
-
-
-
-
-
+    pass
 
 
 def scores_table(result: Json) -> None:
@@ -104,5 +97,3 @@ def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
         style = {"ok": "green", "missing": "red"}.get(state, "dim")
         table.add_row(Text(area), Text(state, style=style), Text(text))
     console().print(table)
-
-

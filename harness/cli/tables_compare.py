@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from harness.api import Json
-from harness.analysis.compare import Comparison, Row
-from harness.score.stats.effect_size import ALPHA
-from harness.analysis.power import Plan
-from harness.core.console import ARROW, console, number
+from reportcard.analysis.compare import Comparison, Row
+from reportcard.analysis.power import Plan
+from reportcard.api import Json
+from reportcard.core.console import ARROW, console, number
+from reportcard.score.stats.effect_size import ALPHA
 
 
 def comparison_table(cohort: str, names: tuple[str, str], found: Comparison) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from harness import config
-from harness.core import registry
-from harness.core.errors import ReportCardError
-
+from reportcard.config import paths
+from reportcard.core import registry
+from reportcard.core.errors import ReportCardError
 
 GROUPS = {
     "models": ("model", registry.models),
@@ -19,7 +18,7 @@ GROUPS = {
 def entries(what: str) -> list[tuple[str, str]]:
     """(name, one line) of everything that a key of the command line can name."""
     group, plugins = GROUPS[what]
-    names = set(config.names(group))
+    names = set(paths.names(group))
     if plugins is not None:
         used = {_plugin_of(group, name) for name in names}
         names |= set(plugins.names()) - used
@@ -27,7 +26,7 @@ def entries(what: str) -> list[tuple[str, str]]:
 
 
 def _plugin_of(group: str, name: str) -> str:
-    for line in (config.conf_dir() / group / f"{name}.yaml").read_text("utf-8").splitlines():
+    for line in (paths.conf_dir() / group / f"{name}.yaml").read_text("utf-8").splitlines():
         if line.startswith("plugin:"):
             return line.split(":", 1)[1].strip()
     return name
@@ -36,7 +35,7 @@ def _plugin_of(group: str, name: str) -> str:
 def line(what: str, name: str) -> str:
     """The YAML file's first comment line, else the first line of the plugin's docstring."""
     group, plugins = GROUPS[what]
-    path = config.conf_dir() / group / f"{name}.yaml"
+    path = paths.conf_dir() / group / f"{name}.yaml"
     if path.is_file():
         first = path.read_text("utf-8").split("\n", 1)[0]
         if first.startswith("#"):

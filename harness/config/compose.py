@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.core import registry
-from harness.api import Json, ReportCardError
-from harness.config.settings import JudgeSettings
-from harness.config.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
-from harness.config.settings import (
+from reportcard.api import Json, ReportCardError
+from reportcard.config.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
+from reportcard.config.paths import conf_dir, names
+from reportcard.config.settings import (
     EngineSettings,
     Interval,
+    JudgeSettings,
     Marks,
     Plugin,
     Protocol,
@@ -28,23 +28,10 @@ from harness.config.settings import (
     Stats,
     Tracking,
 )
+from reportcard.core import registry
 
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
-
-
-def conf_dir() -> Path:
-    """The Hydra groups: beside the package in a checkout, inside it in a wheel."""
-    here = Path(__file__).resolve().parent
-    for folder in (here.parent / "conf", here / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise ReportCardError(f"No conf/ folder beside {here}; reinstall cxr-reportcard.")
-
-
-def names(group: str) -> list[str]:
-    """The options of a config group, by file stem."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
 
 
 def load(overrides: Sequence[str] = ()) -> RunConfig:

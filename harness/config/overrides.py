@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 # What Hydra's grammar reads as a plain word; other values (blanks, commas, accents) are quoted.
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+?\\-]*")
@@ -47,7 +47,7 @@ def with_quotes(override: str) -> str:
     """`key=value` whose value Hydra's grammar would misread, quoted; done twice it is as once."""
     key, _, value = override.partition("=")
     if key.lstrip("+") == "judge.prices" and value[:1] == "{":
-        return f"judge.prices={quoted(value)}"  # as text: harness.llm.judge.contract.settings_of reads it
+        return f"judge.prices={quoted(value)}"  # as text: reportcard.llm.judge.open reads it
     if PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
         return override
     return f"{key}={quoted(value)}"

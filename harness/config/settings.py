@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.console import Console
 
-
 ARROW = {"higher": "↑", "lower": "↓"}
 
 

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from harness.core.errors import ReportCardError
-from harness.core.files import file_digest, write_atomic
+from reportcard.core.errors import ReportCardError
+from reportcard.core.files import file_digest, write_atomic
 
 ARCHIVE = "NLMCXR_reports.tgz"
 ARCHIVE_SHA256 = "8fb6de7eec73d8c3665067ad4bb003ccd57f971ae316d2642e1627ac7268667a"

@@ -9,8 +9,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness.core.version import __version__
-from harness.core.errors import Json
+from reportcard.core.errors import Json
+from reportcard.core.version import __version__
 
 PACKAGES = (
     *("numpy", "scikit-learn", "rapidfuzz", "nltk", "hydra-core", "mlflow"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness.core.errors import Json, ReportCardError
+from reportcard.core.errors import Json, ReportCardError
 
 
 def canonical(value: Any) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import ReportCardError
+from reportcard.core.errors import ReportCardError
 
 
 def cache_folder(base: Path, data: Any) -> Path:
@@ -28,7 +28,5 @@ def predictions_dir(results_dir: Path, cohort: Any, system: Any) -> Path:
     return results_dir / "predictions" / cohort.folder / system.folder
 
 
-def scores_dir(
-    results_dir: Path, cohort: Any, system: Any, protocol: str, metric: str
-) -> Path:
+def scores_dir(results_dir: Path, cohort: Any, system: Any, protocol: str, metric: str) -> Path:
     return results_dir / "scores" / cohort.folder / system.folder / protocol / metric

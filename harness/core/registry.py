@@ -26,8 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.core.errors import ReportCardError
-from harness.core.files import digest, file_digest
+from reportcard.core.errors import ReportCardError
+from reportcard.core.files import digest, file_digest
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -98,8 +98,8 @@ class Registry:
 
 models = Registry("model", "model_adapters", "generate")
 metrics = Registry("metric", "metrics", "rows")
-datasets = Registry("dataset", "harness.data.sources", "select")
-annotators = Registry("annotator", "metrics.annotators", "annotate")
+datasets = Registry("dataset", "reportcard.data.sources", "select")
+annotators = Registry("annotator", "reportcard.metrics.annotators", "annotate")
 KINDS = (models, metrics, datasets, annotators)
 
 

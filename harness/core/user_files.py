@@ -1,6 +1,6 @@
 """Files that users bring: JSONL, CSV/TSV and JSON, read strictly, with errors that name the line.
 
-Plugins may import this module beside `harness.api`.
+Plugins may import this module beside `reportcard.api`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import Json, ReportCardError
-from harness.core.files import read_jsonl, read_text
+from reportcard.core.errors import Json, ReportCardError
+from reportcard.core.files import read_jsonl, read_text
 
 ID_COLUMN = "study_id"
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.core.errors import Json, ReportCardError
-from harness.core.files import file_digest, read_json, write_json
+from reportcard.core.errors import Json, ReportCardError
+from reportcard.core.files import file_digest, read_json, write_json
 
 HUB = "https://huggingface.co"
 LOCK = "weights.lock.json"

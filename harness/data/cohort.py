@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.core import registry
-from harness.api import (
+from reportcard.api import (
     Box,
     Dataset,
     DatasetCard,
@@ -24,9 +23,10 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.config.settings import Plugin
-from harness.core.files import digest, write_json
-from harness.data.subgroups import groups_of
+from reportcard.config.settings import Plugin
+from reportcard.core import registry
+from reportcard.core.files import digest, write_json
+from reportcard.data.subgroups import groups_of
 
 
 @dataclass(frozen=True)

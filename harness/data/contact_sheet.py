@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api import Box, Image, ImageError, Phrase, ReportCardError, Study
-from harness.data.cohort import Cohort
-from harness.core.files import write_atomic
+from reportcard.api import Box, Image, ImageError, Phrase, ReportCardError, Study
+from reportcard.core.files import write_atomic
+from reportcard.data.cohort import Cohort
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -139,7 +139,7 @@ def _tile(image: Image, phrases: Sequence[Phrase], seen: Counter[str]) -> tuple[
     import PIL.ImageDraw
     import PIL.ImageOps
 
-    from harness.core.imaging.read import decode
+    from reportcard.core.imaging.read import decode
 
     square = PIL.Image.new("RGB", (TILE, TILE), (60, 60, 60))
     draw = PIL.ImageDraw.Draw(square)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.api import Box, Phrase, ReportCardError
+from reportcard.api import Box, Phrase, ReportCardError
 
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import MASKS_VIEW, Image, ImageError, Json, ReportCardError, Request, Study
-from harness.core.imaging.read import read_file, resolve_under
-from harness.core.imaging.pixels import Pixels
-from harness.config.settings import Marks
-from harness.core.files import digest, file_digest
+from reportcard.api import MASKS_VIEW, Image, ImageError, Json, ReportCardError, Request, Study
+from reportcard.config.settings import Marks
+from reportcard.core.files import digest, file_digest
+from reportcard.core.imaging.pixels import Pixels
+from reportcard.core.imaging.read import read_file, resolve_under
 
 VERSION = "1"  # goes up whenever a marked picture would change
 VIEW = MASKS_VIEW  # no radiograph: a model that picks views leaves it alone

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from harness.api import (
+from reportcard.api import (
     FRONTAL_VIEWS,
     LATERAL_VIEWS,
     Image,
@@ -29,9 +29,9 @@ from harness.api import (
     Request,
     Task,
 )
-from harness.core.registry import did_you_mean
-from harness.core.files import digest, file_digest
-from harness.core.user_files import Record, read_records
+from reportcard.core.files import digest, file_digest
+from reportcard.core.registry import did_you_mean
+from reportcard.core.user_files import Record, read_records
 
 TEXTS = ("indication", "technique", "comparison", "sex", "phrase")
 KEYS = ("study_id", "images", *TEXTS, "prior", "age", "task")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.api import Image, Study
+from reportcard.api import Image, Study
 
 MOST_VALUES = 12
 UNKNOWN = "unknown"
@@ -19,7 +19,7 @@ AGES = ((45, "under 45"), (65, "45 to 64"), (float("inf"), "65 up"))
 def groups_of(studies: Sequence[Study]) -> dict[str, list[str]]:
     """Group → the value of each study, in their order.
 
-    >>> from harness.api import Report, Request
+    >>> from reportcard.api import Report, Request
     >>> women = [Study(Request(i, sex="F"), Report("Clear."), i) for i in "ab"]
     >>> men = [Study(Request(i, sex="M"), Report("Clear."), i) for i in "cd"]
     >>> groups_of(women + men)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.api import Custody, DatasetCard, Progress
-from harness.core.layout import cache_folder
-from harness.core.weights import weights_dir
+from reportcard.api import Custody, DatasetCard, Progress
+from reportcard.core.layout import cache_folder
+from reportcard.core.weights import weights_dir
 
 
 def custody_of(card: DatasetCard, progress: Progress, say: Callable[[str], None]) -> Custody:

@@ -16,20 +16,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.llm.client.connect import connect, lacks, new_ledger
-from harness.api import Custody, Json, ReportCardError, Status
-from harness.llm.client.batch import Asking, Modes, Outcome
-from harness.llm.client.budget import Ledger
-from harness.llm.client.endpoint import EMPTY, REFUSES, Endpoint
-from harness.llm.client.errors import CONTENT_FILTER
-from harness.llm.judge.contract import Message, Question
-from harness.config.settings import JudgeSettings
-from harness.llm.client.backoff import UNREACHABLE
-from harness.llm.client.loop_thread import Pool
-from harness.llm.client.redact import safe_id
+from reportcard.api import Custody, Json, ReportCardError, Status
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.client.backoff import UNREACHABLE
+from reportcard.llm.client.batch import Asking, Modes, Outcome
+from reportcard.llm.client.budget import Ledger
+from reportcard.llm.client.connect import connect, lacks, new_ledger
+from reportcard.llm.client.endpoint import EMPTY, REFUSES, Endpoint
+from reportcard.llm.client.errors import CONTENT_FILTER
+from reportcard.llm.client.loop_thread import Pool
+from reportcard.llm.client.redact import safe_id
+from reportcard.llm.judge.contract import Message, Question
 
 if TYPE_CHECKING:
-    from harness.llm.egress.policy import Permit
+    from reportcard.llm.egress.policy import Permit
 
 WAIT_S = 0.1
 PROBE = "Answer with the word OK."
@@ -101,7 +101,7 @@ class ChatClient:
 
     def admit(self, custody: Custody) -> None:
         """Raises ReportCardError when images and text of this data may not go to this endpoint."""
-        from harness.llm.egress.policy import permit
+        from reportcard.llm.egress.policy import permit
 
         self._permit = None  # a refusal leaves no earlier permission in force
         if reason := self.missing():

@@ -16,8 +16,8 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.core.files import digest, file_digest, read_json
+from reportcard.api import ReportCardError
+from reportcard.core.files import digest, file_digest, read_json
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
 UNPINNED = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
@@ -232,7 +232,7 @@ def _download(repo: str, revision: str, option: str) -> None:
 
 def _remembered_digest(path: Path) -> str:
     """file_digest, asked again only when size or time changed; kept beside the weights cache."""
-    from harness.core.weights import weights_dir
+    from reportcard.core.weights import weights_dir
 
     real = path.resolve()
     stat = real.stat()
@@ -247,7 +247,7 @@ def _remembered_digest(path: Path) -> str:
     known = book.get(str(real))
     if isinstance(known, list) and known[:2] == entry:
         return str(known[2])
-    from harness.core.files import write_json
+    from reportcard.core.files import write_json
 
     found = file_digest(real)
     write_json(book_path, {**book, str(real): [*entry, found]})

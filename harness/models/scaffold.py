@@ -15,10 +15,10 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import ReportCardError
-from harness.core.files import write_atomic
+from reportcard.api import ReportCardError
+from reportcard.config import paths
+from reportcard.core import registry
+from reportcard.core.files import write_atomic
 
 SKELETON = Path(__file__).parent / "skeleton"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -62,7 +62,7 @@ def write_model(name: str, say: Callable[[str], None]) -> int:
 
 def checkout() -> Path:
     """The repository that this package is run from. Raises ReportCardError for an installed one."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if all((root / part).exists() for part in ("pyproject.toml", "model_adapters", "conf/model")):
         return root
     raise ReportCardError(
@@ -97,7 +97,7 @@ def check_name(name: str, root: Path) -> None:
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name):
         raise ReportCardError(f"{name} is a word of Python's own. Take another name.")
-    if name in registry.models.names() or name in config.names("model"):
+    if name in registry.models.names() or name in paths.names("model"):
         raise ReportCardError(f"There is a model {name} already (reportcard list models).")
     taken = sys.stdlib_module_names | packages(root)
     if name in taken or importlib.util.find_spec(name) is not None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Image, ModelCard, Prediction, Report, ReportCardError, Request
+from reportcard.api import Image, ModelCard, Prediction, Report, ReportCardError, Request
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KV_CACHES = ("dynamic", "static")

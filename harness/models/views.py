@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.api import FRONTAL_VIEWS, Image, ImageError, Request
+from reportcard.api import FRONTAL_VIEWS, Image, ImageError, Request
 
 
 def frontal_of(request: Request) -> Image:

@@ -19,19 +19,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.predict.loop import answer_all, missing
-from harness.api import Custody, DataClass, DatasetCard, Json, Prediction, ReportCardError, Request
-from harness.core.environment import environment
-from harness.predict.engines.open import open_engine
-from harness.predict.engines.job import ModelJob
-from harness.llm.custody import custody_of
-from harness.data.masks import Marking
-from harness.predict.system import System, open_model
-from harness.predict.predictions_file import to_json
-from harness.core.progress import track
-from harness.data.requests_file import digest_of, read_requests
-from harness.config.settings import Plugin, RunConfig
-from harness.core.files import (
+from reportcard.api import (
+    Custody,
+    DataClass,
+    DatasetCard,
+    Json,
+    Prediction,
+    ReportCardError,
+    Request,
+)
+from reportcard.config.settings import Plugin, RunConfig
+from reportcard.core.environment import environment
+from reportcard.core.files import (
     JsonlLog,
     RunLock,
     file_digest,
@@ -42,6 +41,15 @@ from harness.core.files import (
     write_atomic,
     write_json,
 )
+from reportcard.core.progress import track
+from reportcard.data.masks import Marking
+from reportcard.data.requests_file import digest_of, read_requests
+from reportcard.llm.custody import custody_of
+from reportcard.predict.engines.job import ModelJob
+from reportcard.predict.engines.open import open_engine
+from reportcard.predict.loop import answer_all, missing
+from reportcard.predict.predictions_file import to_json
+from reportcard.predict.system import System, open_model
 
 Say = Callable[[str], None]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Set
 from contextlib import closing
 
-from harness.api import Json, ModelAdapter, Prediction
-from harness.predict.engines.engine import Engine
-from harness.predict.engines.job import ModelJob
-from harness.predict.engines.worker import Key
-from harness.core.files import JsonlLog
+from reportcard.api import Json, ModelAdapter, Prediction
+from reportcard.core.files import JsonlLog
+from reportcard.predict.engines.engine import Engine
+from reportcard.predict.engines.job import ModelJob
+from reportcard.predict.engines.worker import Key
 
 Batches = Iterable[list[Prediction]]
 

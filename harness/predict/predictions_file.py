@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from harness.api import ReportCardError
-from harness.core.files import file_digest, read_json
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.api import Box, Json, Phrase, Prediction, Report
-from harness.core.files import read_jsonl
+from reportcard.api import Box, Json, Phrase, Prediction, Report, ReportCardError
+from reportcard.core.files import file_digest, read_json, read_jsonl
 
 
 def to_json(prediction: Prediction) -> Json:

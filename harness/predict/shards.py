@@ -19,18 +19,17 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from harness.predict.loop import answer_all
-from harness.api import Json, ModelAdapter, Prediction, Request
-from harness.data.cohort import Cohort
-from harness.predict.engines.batching import batches
-from harness.predict.engines.engine import Engine
-from harness.predict.engines.worker import Key, key
-from harness.predict.system import System, job_of, refuse, requests_of
-from harness.predict.predictions_file import is_done
-from harness.core.layout import predictions_dir
-from harness.predict.predictions_file import to_json
-from harness.config.settings import EngineSettings, Shard
-from harness.core.files import JsonlLog, RunLock, make_private
+from reportcard.api import Json, ModelAdapter, Prediction, Request
+from reportcard.config.settings import EngineSettings, Shard
+from reportcard.core.files import JsonlLog, RunLock, make_private
+from reportcard.core.layout import predictions_dir
+from reportcard.data.cohort import Cohort
+from reportcard.predict.engines.batching import batches
+from reportcard.predict.engines.engine import Engine
+from reportcard.predict.engines.worker import Key, key
+from reportcard.predict.loop import answer_all
+from reportcard.predict.predictions_file import is_done, to_json
+from reportcard.predict.system import System, job_of, refuse, requests_of
 
 AT_ONCE = 1000  # lines per write
 

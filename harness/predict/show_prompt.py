@@ -11,15 +11,15 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.predict.loop import missing
-from harness.api import Image, Json, ModelAdapter, ReportCardError, Request
-from harness.data.cohort import Cohort, load_cohort
-from harness.predict.engines.worker import explain
-from harness.core.registry import did_you_mean
-from harness.config.settings import Plugin
-from harness.models.staged import StagedAdapter
+from reportcard.api import Image, Json, ModelAdapter, ReportCardError, Request
+from reportcard.config import compose as config
+from reportcard.config.settings import Plugin
+from reportcard.core import registry
+from reportcard.core.registry import did_you_mean
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.models.staged import StagedAdapter
+from reportcard.predict.engines.worker import explain
+from reportcard.predict.loop import missing
 
 Say = Callable[[str], None]
 

@@ -10,60 +10,36 @@ predictions/<cohort>@<fp8>/<label>@<fp8>/
 
 from __future__ import annotations
 
-from harness.core.layout import predictions_dir
-from harness.predict.predictions_file import is_done
-from harness.predict.system import System, job_of, notes_of, refuse, requests_of
-
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from harness.core import registry
-from harness.core.layout import cache_folder
-from harness.predict.loop import answer_all, missing
-from harness.api import (
-    Custody,
-    FittedAdapter,
+from reportcard.api import (
     Json,
-    ModelAdapter,
-    ModelCard,
     Prediction,
-    ReferenceAdapter,
-    ReportCardError,
     Request,
 )
-from harness.core.environment import environment
-from harness.data.cohort import Cohort
-from harness.predict.engines.engine import Engine
-from harness.predict.engines.local import LocalEngine
-from harness.predict.engines.job import ModelJob
-from harness.predict.engines.worker import IMAGE_FAILURE
-from harness.data.masks import Marking
-from harness.predict.predictions_file import to_json
-from harness.core.progress import quiet
-from harness.config.settings import Marks, Plugin
-from harness.core.files import (
+from reportcard.core.environment import environment
+from reportcard.core.files import (
     JsonlLog,
     RunLock,
-    digest,
     file_digest,
     jsonl,
     make_private,
-    read_json,
     read_jsonl,
     write_atomic,
     write_json,
 )
-
-
-
-
-
-
-
-
+from reportcard.core.layout import predictions_dir
+from reportcard.data.cohort import Cohort
+from reportcard.predict.engines.engine import Engine
+from reportcard.predict.engines.local import LocalEngine
+from reportcard.predict.engines.worker import IMAGE_FAILURE
+from reportcard.predict.loop import answer_all
+from reportcard.predict.predictions_file import is_done, to_json
+from reportcard.predict.system import System, job_of, notes_of, refuse, requests_of
 
 
 def predict(
@@ -80,7 +56,10 @@ def predict(
     Raises ReportCardError when preflight refuses, when another process writes the same run, or
     when predictions.jsonl was changed after the run was complete.
     """
-    from harness.predict.shards import close_shards, take_in  # which asks this module what a run is
+    from reportcard.predict.shards import (  # which asks this module what a run is
+        close_shards,
+        take_in,
+    )
 
     folder = predictions_dir(results_dir, cohort, system)
     if is_done(folder):
@@ -111,14 +90,6 @@ def predict(
         if private:
             make_private(folder)
     return folder, True
-
-
-
-
-
-
-
-
 
 
 def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Request]) -> None:
@@ -153,10 +124,6 @@ def _image_failures(rows: Iterable[Json]) -> dict[str, int]:
     return dict(sorted(Counter(kind for _, kind in found).items()))
 
 
-
-
-
-
 def _card(cohort: Cohort, system: System) -> Json:
     return {
         "model": system.label,
@@ -171,5 +138,3 @@ def _card(cohort: Cohort, system: System) -> Json:
         **({"notes": list(notes)} if (notes := notes_of(system)) else {}),
         "environment": environment(),
     }
-
-

@@ -6,16 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.api import Custody, FittedAdapter, ModelAdapter, ModelCard, ReferenceAdapter, ReportCardError, Request
-from harness.config.settings import Marks, Plugin
-from harness.core import registry
-from harness.core.files import digest
-from harness.core.layout import cache_folder, predictions_dir
-from harness.core.progress import quiet
-from harness.data.cohort import Cohort
-from harness.data.masks import Marking
-from harness.predict.engines.job import ModelJob
-from harness.predict.loop import missing
+from reportcard.api import (
+    Custody,
+    FittedAdapter,
+    ModelAdapter,
+    ModelCard,
+    ReferenceAdapter,
+    ReportCardError,
+    Request,
+)
+from reportcard.config.settings import Marks, Plugin
+from reportcard.core import registry
+from reportcard.core.files import digest
+from reportcard.core.layout import cache_folder
+from reportcard.core.progress import quiet
+from reportcard.data.cohort import Cohort
+from reportcard.data.masks import Marking
+from reportcard.predict.engines.job import ModelJob
+from reportcard.predict.loop import missing
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from harness.llm.custody import custody_of
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.config import compose as config
-from harness.annotate import Cache, attach, needs_cache
-from harness.core.layout import cache_folder
-from harness.api import (
+from reportcard.annotate import Cache, attach, needs_cache
+from reportcard.api import (
     Custody,
     DataClass,
     DatasetCard,
@@ -23,14 +19,23 @@ from harness.api import (
     Progress,
     ReportCardError,
 )
-from harness.data.grounded import phrases_of
-from harness.config.overrides import is_of_annotators
-from harness.core.progress import quiet
-from harness.score.scorer import Scorer, Setting, not_run, open_metrics, rows_of, score, unscored_reasons
-from harness.config.settings import Protocol, Stats
-from harness.core.user_files import ID_COLUMN, Record, by_id, read_records
-from harness.score.normalise import normaliser
-from harness.core.weights import weights_dir
+from reportcard.config import compose as config
+from reportcard.config.overrides import is_of_annotators
+from reportcard.config.settings import Protocol, Stats
+from reportcard.core.progress import quiet
+from reportcard.core.user_files import ID_COLUMN, Record, by_id, read_records
+from reportcard.data.grounded import phrases_of
+from reportcard.llm.custody import custody_of
+from reportcard.score.normalise import normaliser
+from reportcard.score.scorer import (
+    Scorer,
+    Setting,
+    not_run,
+    open_metrics,
+    rows_of,
+    score,
+    unscored_reasons,
+)
 
 DEFAULT = ("bleu", "rouge")
 CANDIDATE = ("candidate", "prediction")
@@ -145,8 +150,6 @@ def check_overrides(verb: str, overrides: Sequence[str]) -> None:
         )
 
 
-
-
 def noted(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:
     """The pairs with every note that a metric reads; a judge is first told whose text it is.
 
@@ -256,7 +259,7 @@ def _train_texts(train: str | Path | Sequence[str] | None) -> list[str] | None:
             raise ReportCardError(f"{path}: {error}") from None
         return [line for line in lines if line.strip()]
     if path.suffix.lower() == ".json":
-        from harness.core.files import read_json
+        from reportcard.core.files import read_json
 
         try:
             annotation = read_json(path)

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.api import Report, ReportCardError
-from harness.config.settings import Protocol
+from reportcard.api import Report, ReportCardError
+from reportcard.config.settings import Protocol
 
 UNKNOWN = "<unk>"
 # R2Gen's character class has a range from ":" to "[", so it takes ":;<=>?@[" and leaves "-".

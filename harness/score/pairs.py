@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.annotate import Cache, attach, fill, items_of
-from harness.api import Array, Json, JudgedAnnotator, Pair, Progress, Report, ReportCardError
-from harness.predict.predictions_file import read_answers
-from harness.score.references import References
-from harness.score.scorer import Scorer, rows_of, try_again, unscored_reasons
-from harness.score.normalise import report_text
+from reportcard.annotate import Cache, attach, fill, items_of
+from reportcard.api import Array, Json, JudgedAnnotator, Pair, Progress, Report, ReportCardError
+from reportcard.predict.predictions_file import read_answers
+from reportcard.score.normalise import report_text
+from reportcard.score.references import References
+from reportcard.score.scorer import Scorer, rows_of, try_again, unscored_reasons
 
 Notes = Mapping[str, Mapping[Any, Json | None]]  # annotator id → item → note
 SLICE = 20_000  # studies

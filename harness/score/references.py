@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.api import Pair, Phrase, Report, ReportCardError, Study
-from harness.data.cohort import Cohort
-from harness.config.settings import Protocol
-from harness.score.normalise import Normaliser, normaliser, report_text
+from reportcard.api import Pair, Phrase, Report, ReportCardError, Study
+from reportcard.config.settings import Protocol
+from reportcard.data.cohort import Cohort
+from reportcard.score.normalise import Normaliser, normaliser, report_text
 
 GROUNDED = ("grounded_findings", "phrase_grounding")  # tasks whose answer is phrases with boxes
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.api import Array, Json, ReportCardError
-from harness.score.stats.resampling import Clusters
+from reportcard.api import Array, Json, ReportCardError
+from reportcard.score.stats.resampling import Clusters
 
 
 def npz(ids: Sequence[str], rows: Array, patients: Clusters | None) -> bytes:

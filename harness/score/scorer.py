@@ -10,8 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from harness.core import registry
-from harness.api import (
+from reportcard.api import (
     Annotator,
     Array,
     BoundedMetric,
@@ -21,13 +20,21 @@ from harness.api import (
     Pair,
     ReportCardError,
 )
-from harness.config.compose import load_annotators
-from harness.llm.judge.contract import Judge
-from harness.llm.judge.open import open_judge
-from harness.config.settings import Plugin, Protocol, Stats
-from harness.score.stats.resampling import Centre, Recipe, Resampler, clusters_of, estimate, mask_unscored
-from harness.core.files import digest
-from harness.score.normalise import Normaliser
+from reportcard.config.compose import load_annotators
+from reportcard.config.settings import Plugin, Protocol, Stats
+from reportcard.core import registry
+from reportcard.core.files import digest
+from reportcard.llm.judge.contract import Judge
+from reportcard.llm.judge.open import open_judge
+from reportcard.score.normalise import Normaliser
+from reportcard.score.stats.resampling import (
+    Centre,
+    Recipe,
+    Resampler,
+    clusters_of,
+    estimate,
+    mask_unscored,
+)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,14 @@ Beside the metrics lies details.json (harness/leaderboard/details.py).
 
 from __future__ import annotations
 
-from harness.core.layout import scores_dir
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.annotate import Cache, fill, needs_cache
-from harness.core.layout import cache_folder
-from harness.api import (
+from reportcard.annotate import Cache, fill, needs_cache
+from reportcard.api import (
     Array,
     Custody,
     Json,
@@ -28,29 +25,27 @@ from harness.api import (
     Progress,
     ReportCardError,
 )
-from harness.data.cohort import Cohort
-from harness.predict.engines.engine import Engine
-from harness.predict.engines.worker import explain
-from harness.score.details import update as details
-from harness.predict.system import System
-from harness.predict.predictions_file import image_failures, is_done
-from harness.core.layout import predictions_dir
-from harness.core.progress import quiet
-from harness.score.references import References
-from harness.score.rows_file import npz
-from harness.score.scorer import (
+from reportcard.config.settings import Protocol, Stats
+from reportcard.core.files import digest, file_digest, read_json, write_atomic, write_json
+from reportcard.core.layout import cache_folder, predictions_dir, scores_dir
+from reportcard.core.progress import quiet
+from reportcard.data.cohort import Cohort
+from reportcard.predict.engines.engine import Engine
+from reportcard.predict.engines.worker import explain
+from reportcard.predict.predictions_file import image_failures, is_done
+from reportcard.predict.system import System
+from reportcard.score.details import update as details
+from reportcard.score.pairs import SLICE, Slices
+from reportcard.score.references import References
+from reportcard.score.rows_file import npz
+from reportcard.score.scorer import (
     Scorer,
     Setting,
     not_run,
     read_by,
     score,
 )
-from harness.config.settings import Protocol, Stats
-from harness.score.pairs import SLICE, Slices
-from harness.score.stats.resampling import clusters_of
-from harness.core.files import digest, file_digest, read_json, write_atomic, write_json
-
-
+from reportcard.score.stats.resampling import clusters_of
 
 
 @dataclass

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-from harness.api import Json, ReportCardError
-from harness.llm.judge.contract import Message, prompt_id
-from metrics.rating import PARTS, TYPES, rating_schema
-from metrics.upstream import read_at
+from reportcard.api import Json, ReportCardError
+from reportcard.llm.judge.contract import Message, prompt_id
+from reportcard.metrics.rating import PARTS, TYPES, rating_schema
+from reportcard.metrics.upstream import read_at
 
 OURS = Path(__file__).parents[1] / "prompts" / "chexprompt.yaml"
 SOURCE = "src/chexprompt/evaluator.py"

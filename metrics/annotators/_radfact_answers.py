@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from harness.api import Json
-from harness.llm.judge.contract import BadAnswerError
+from reportcard.api import Json
+from reportcard.llm.judge.contract import BadAnswerError
 
 MAX_PHRASES = 200
 MAX_PHRASE = 2_000  # characters

@@ -21,10 +21,10 @@ from typing import Any
 
 import yaml
 
-from harness.api import Json, ReportCardError
-from harness.llm.judge.contract import Message, closed_object, loose_json, prompt_id
-from metrics.annotators._radfact_answers import STATUSES, parse_yaml
-from metrics.upstream import read_at
+from reportcard.api import Json, ReportCardError
+from reportcard.llm.judge.contract import Message, closed_object, loose_json, prompt_id
+from reportcard.metrics.annotators._radfact_answers import STATUSES, parse_yaml
+from reportcard.metrics.upstream import read_at
 
 OWN = Path(__file__).parent.parent / "prompts"
 URL = "https://github.com/microsoft/RadFact"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from harness.api import Json, ReportCardError
+from reportcard.api import Json, ReportCardError
 
 CONFIG, WEIGHTS, VOCABULARY = "config.json", "weights.th", "vocabulary"
 MAX_BYTES = 4 * 2**30  # the published archives unpack to about half a gigabyte

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.api import Json
+from reportcard.api import Json
 
 BATCH = {"cuda": 64, "cpu": 8}  # reports per pass; measured by benchmarks/radgraph.py
 PAIR_FLOATS = {"cuda": 2**28, "cpu": 2**22}  # of pair features at a time: 1 GiB, 16 MiB

@@ -27,10 +27,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.api import Json, ReportCardError
-from metrics.annotators.encoder import Encoder, digest_of, find_folder
-from metrics.annotators.idf import IdfCorpus
-from metrics.annotators.token_store import TokenStore, cache_root
+from reportcard.api import Json, ReportCardError
+from reportcard.metrics.annotators.encoder import Encoder, digest_of, find_folder
+from reportcard.metrics.annotators.idf import IdfCorpus
+from reportcard.metrics.annotators.token_store import TokenStore, cache_root
 
 NAMES = {
     "distilroberta-base": "bertscore_distilroberta",

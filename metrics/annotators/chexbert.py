@@ -18,10 +18,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.api import Json, ReportCardError, pack_floats
-from harness.core.weights import hub_cached, weights_missing, weights_path
-from metrics.bert import ClsEncoder, Shape
-from metrics.checkpoint import checkpoint_digest, load_checkpoint
+from reportcard.api import Json, ReportCardError, pack_floats
+from reportcard.core.weights import hub_cached, weights_missing, weights_path
+from reportcard.metrics.bert import ClsEncoder, Shape
+from reportcard.metrics.checkpoint import checkpoint_digest, load_checkpoint
 
 OBSERVATIONS = 14
 CODES = (4,) * 13 + (2,)  # classes per head; the last is No Finding

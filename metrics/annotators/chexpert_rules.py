@@ -24,10 +24,10 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.api import Json
-from metrics.annotators import _rules_text
-from metrics.annotators._rules_text import clauses, expand, sentences, words
-from metrics.label_f1 import BLANK, LABELS, NEGATIVE, POSITIVE, UNCERTAIN
+from reportcard.api import Json
+from reportcard.metrics.annotators import _rules_text
+from reportcard.metrics.annotators._rules_text import clauses, expand, sentences, words
+from reportcard.metrics.label_f1 import BLANK, LABELS, NEGATIVE, POSITIVE, UNCERTAIN
 
 if TYPE_CHECKING:
     from spacy.matcher import PhraseMatcher

@@ -15,10 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from harness.api import Custody, Json, ReportCardError
-from harness.llm.judge.contract import Judge, Question, Verdict
-from metrics.annotators._chexprompt_wording import Wording, official_wording, reportcard_wording
-from metrics.rating import check_rating, parse_rating
+from reportcard.api import Custody, Json, ReportCardError
+from reportcard.llm.judge.contract import Judge, Question, Verdict
+from reportcard.metrics.annotators._chexprompt_wording import (
+    Wording,
+    official_wording,
+    reportcard_wording,
+)
+from reportcard.metrics.rating import check_rating, parse_rating
 
 VERSION = "1"
 PROMPTS = {"reportcard": "chexprompt", "official": "chexprompt_official"}  # → annotator id

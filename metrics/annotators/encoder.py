@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import ReportCardError
-from harness.core.files import digest, file_digest
+from reportcard.api import ReportCardError
+from reportcard.core.files import digest, file_digest
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FILES = (  # all that decides an embedding

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.core.files import digest
+from reportcard.api import ReportCardError
+from reportcard.core.files import digest
 
 
 @dataclass(frozen=True)

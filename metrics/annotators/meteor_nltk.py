@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from harness.api import Json
+from reportcard.api import Json
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5  # Hugging Face evaluate metrics/meteor/meteor.py
 DATA = {"wordnet": "corpora/wordnet", "punkt_tab": "tokenizers/punkt_tab"}

@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
-from harness.api import Custody, Json, ReportCardError
-from harness.llm.judge.contract import Judge, Message, Question, Verdict
-from metrics.annotators._radfact_answers import FOREIGN, check_entailment, check_phrases
-from metrics.annotators._radfact_prompts import (
+from reportcard.api import Custody, Json, ReportCardError
+from reportcard.llm.judge.contract import Judge, Message, Question, Verdict
+from reportcard.metrics.annotators._radfact_answers import FOREIGN, check_entailment, check_phrases
+from reportcard.metrics.annotators._radfact_prompts import (
     MAX_TOKENS,
     Prompt,
     Prompts,

@@ -28,9 +28,9 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.api import Json, ReportCardError
-from metrics.annotators import _radgraph_archive as archive
-from metrics.annotators._radgraph_model import Reader
+from reportcard.api import Json, ReportCardError
+from reportcard.metrics.annotators import _radgraph_archive as archive
+from reportcard.metrics.annotators._radgraph_model import Reader
 
 NOTE_VERSION = "1"
 MODEL_TYPES = ("radgraph", "radgraph-xl", "modern-radgraph-xl")

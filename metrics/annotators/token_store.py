@@ -18,7 +18,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 MAX_BYTES = 4 * 2**30  # some 20,000 reports; a full store is read and no longer written
 Vectors = npt.NDArray[np.float32]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.api import Json
-from harness.publish.page.page import render
+from reportcard.api import Json
+from reportcard.publish.page.page import render
 from tests.browser.axe import barriers
 from tests.leaderboard.synthetic import leaderboard
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.api import Box, Image, Phrase
-from harness.publish.board.build import collect
-from harness.publish.page.viewer import write_viewers
+from reportcard.api import Box, Image, Phrase
+from reportcard.publish.board.build import collect
+from reportcard.publish.page.viewer import write_viewers
 from tests.browser.axe import barriers
 from tests.browser.test_page import HOSTILE
 from tests.leaderboard.test_leaderboard import Bench

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metrics.annotators.bertscore import Bertscore
+from reportcard.metrics.annotators.bertscore import Bertscore
 
 torch = pytest.importorskip("torch", reason="needs the clinical extra: torch")
 transformers = pytest.importorskip("transformers", reason="needs the clinical extra: transformers")

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.api import Pair
-from metrics.annotators.chexbert import CODES, VOCAB_SIZE
-from metrics.bert import ClsEncoder, Shape
-from metrics.label_f1 import CLASSES
+from reportcard.api import Pair
+from reportcard.metrics.annotators.chexbert import CODES, VOCAB_SIZE
+from reportcard.metrics.bert import ClsEncoder, Shape
+from reportcard.metrics.label_f1 import CLASSES
 
 SMALL = Shape(vocabulary=VOCAB_SIZE, hidden=64, positions=512, layers=2, inner=256)
 BASE = Shape(vocabulary=VOCAB_SIZE, hidden=768, positions=512, layers=12, inner=3072)

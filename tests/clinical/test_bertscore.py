@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from harness.api import ReportCardError
-from metrics.annotators.bertscore import Bertscore
-from metrics.annotators.idf import IdfCorpus
+from reportcard.api import ReportCardError
+from reportcard.metrics.annotators.bertscore import Bertscore
+from reportcard.metrics.annotators.idf import IdfCorpus
 from tests.clinical.bertscore_fixtures import (
     AWKWARD,
     SENTENCES,
@@ -98,7 +98,7 @@ def test_each_text_is_embedded_once_and_the_order_is_kept(make, monkeypatch):
     monkeypatch.setattr(
         encoder, "_forward", lambda ids: seen.extend(map(tuple, ids)) or forward(ids)
     )
-    monkeypatch.setattr("metrics.annotators.bertscore.PAIRS_HELD", 2)
+    monkeypatch.setattr("reportcard.metrics.annotators.bertscore.PAIRS_HELD", 2)
     pairs = [(SENTENCES[0], s) for s in SENTENCES] + [(s, SENTENCES[0]) for s in SENTENCES]
     notes = annotator.annotate(pairs)
     assert len(seen) == len(set(seen)) == len(SENTENCES)
@@ -147,8 +147,8 @@ def test_prefix_space_matters_and_is_part_of_the_identity(make):
 
 
 def test_the_metric_reads_the_annotators_notes(make):
-    from harness.api import Pair
-    from metrics.bertscore import BertScore
+    from reportcard.api import Pair
+    from reportcard.metrics.bertscore import BertScore
 
     metric = BertScore()
     annotator = make()
@@ -171,7 +171,7 @@ def test_close_frees_the_model_and_it_loads_again(make):
 
 
 def test_the_plugin_is_found_by_its_name():
-    from harness.core import registry
+    from reportcard.core import registry
 
     assert registry.annotators.get("bertscore") is Bertscore
     assert Bertscore.scope == "pair"

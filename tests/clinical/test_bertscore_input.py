@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from harness.api import ReportCardError
-from metrics.annotators.bertscore import Bertscore
+from reportcard.api import ReportCardError
+from reportcard.metrics.annotators.bertscore import Bertscore
 from tests.clinical.bertscore_fixtures import (
     AWKWARD,
     SENTENCES,

@@ -15,11 +15,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the clinical extra is not installed")
 pytest.importorskip("tokenizers", reason="the clinical extra is not installed")
 
-from harness.annotate import Cache, attach  # noqa: E402
-from harness.api import Pair, ReportCardError, unpack_floats  # noqa: E402
-from harness.core.progress import quiet  # noqa: E402
-from metrics.annotators.chexbert import Chexbert  # noqa: E402
-from metrics.f1_chexbert import F1CheXbert  # noqa: E402
+from reportcard.annotate import Cache, attach  # noqa: E402
+from reportcard.api import Pair, ReportCardError, unpack_floats  # noqa: E402
+from reportcard.core.progress import quiet  # noqa: E402
+from reportcard.metrics.annotators.chexbert import Chexbert  # noqa: E402
+from reportcard.metrics.f1_chexbert import F1CheXbert  # noqa: E402
 from tests.clinical.chexbert_fixtures import (  # noqa: E402
     BASE,
     SMALL,

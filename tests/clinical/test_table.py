@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="the clinical extra is not installed (package torch)")
 pytest.importorskip("radgraph", reason="the clinical extra is not installed (package radgraph)")
 
-from harness.cli.main import main
+from reportcard.cli.main import main
 from tests.clinical import bertscore_fixtures, chexbert_fixtures, radgraph_fixture
 
 METRICS = "radcliq,f1_chexbert,f1_chexbert_pos,f1_radgraph,bertscore,bleu"
@@ -77,8 +77,8 @@ def test_the_clinical_table_appears_with_weights_and_says_not_run_without(
     def read_again(self: object, items: list[str]) -> list[None]:
         raise AssertionError(f"{len(items)} texts are read a second time")
 
-    monkeypatch.setattr("metrics.annotators.chexbert.Chexbert.annotate", read_again)
-    monkeypatch.setattr("metrics.annotators.radgraph.RadGraph.annotate", read_again)
+    monkeypatch.setattr("reportcard.metrics.annotators.chexbert.Chexbert.annotate", read_again)
+    monkeypatch.setattr("reportcard.metrics.annotators.radgraph.RadGraph.annotate", read_again)
     for path in results.rglob("scores.json"):
         path.unlink()
     assert main([*chosen, *weights]) == 0

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import (
+from reportcard.analysis.check.inputs import prompt_problem
+from reportcard.analysis.check.under_test import drawn, varied
+from reportcard.api import (
     Box,
     Dataset,
     ModelAdapter,
@@ -25,21 +25,22 @@ from harness.api import (
     ReportCardError,
     Request,
 )
-from harness.analysis.check.inputs import prompt_problem
-from harness.analysis.check.under_test import drawn, varied
-from harness.data.cohort import Cohort, load_cohort
-from harness.predict.engines.job import ModelJob
-from harness.predict.system import open_model
-from harness.score.scorer import open_metrics
-from harness.config.settings import Plugin
-from harness.models.staged import Completion, Prepared, Prompt, StagedAdapter
-from harness.models.views import frontal_of
+from reportcard.config import compose as config
+from reportcard.config import paths
+from reportcard.config.settings import Plugin
+from reportcard.core import registry
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter
+from reportcard.models.views import frontal_of
+from reportcard.predict.engines.job import ModelJob
+from reportcard.predict.system import open_model
+from reportcard.score.scorer import open_metrics
 
-MODELS = config.names("model")
+MODELS = paths.names("model")
 METRICS = [
     scorer
     for scorer in open_metrics(
-        config.load_metrics(config.names("metrics"), config.load_protocol("reportcard"))
+        config.load_metrics(paths.names("metrics"), config.load_protocol("reportcard"))
     )
     if not scorer.metric.spec.annotators
 ]
@@ -254,8 +255,8 @@ def test_datasets_say_what_is_missing(name: str, tmp_path: Path) -> None:
 
 def test_every_yaml_names_a_plugin_that_exists() -> None:
     for group, kind in (("model", registry.models), ("metrics", registry.metrics)):
-        for name in config.names(group):
-            path = config.conf_dir() / group / f"{name}.yaml"
+        for name in paths.names(group):
+            path = paths.conf_dir() / group / f"{name}.yaml"
             saved = yaml.safe_load(path.read_text("utf-8"))
             if "???" in saved.values():  # to be set first: replay's file
                 assert kind.get(saved.get("plugin", name))
@@ -265,13 +266,25 @@ def test_every_yaml_names_a_plugin_that_exists() -> None:
             assert kind.get(plugins[0].plugin)
 
 
-ALLOWED = {"harness.api", "harness.llm.judge.contract", "harness.core.user_files", "harness.core.weights", "harness.core.files"} | {
-    *("harness.models.staged", "harness.models.checkpoints", "harness.models.isolated.adapter", "harness.models.chat", "harness.models.views")
+ALLOWED = {
+    "reportcard.api",
+    "reportcard.llm.judge.contract",
+    "reportcard.core.user_files",
+    "reportcard.core.weights",
+    "reportcard.core.files",
+} | {
+    *(
+        "reportcard.models.staged",
+        "reportcard.models.checkpoints",
+        "reportcard.models.isolated.adapter",
+        "reportcard.models.chat",
+        "reportcard.models.views",
+    )
 }
 PLUGIN_FILES = [
     path
     for folder in ("metrics", "model_adapters")
-    for path in sorted((config.conf_dir().parent / folder).rglob("*.py"))
+    for path in sorted((paths.conf_dir().parent / folder).rglob("*.py"))
 ]
 
 
@@ -282,6 +295,6 @@ def test_plugins_know_only_the_contract(path: Path) -> None:
 
 
 def test_the_harness_names_no_plugin_module() -> None:
-    for path in (config.conf_dir().parent / "harness").rglob("*.py"):
+    for path in (paths.conf_dir().parent / "harness").rglob("*.py"):
         assert not re.search(r"^\s*(?:from|import) (?:metrics|model_adapters)\b", path.read_text(),
                              re.MULTILINE), path  # fmt: skip

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import FRONTAL_VIEWS, LATERAL_VIEWS, Image
-from harness.data.cohort import Cohort, load_cohort, plural
-from harness.core.imaging.read import READING
-from harness.score.references import References
-from harness.config.settings import Plugin
+from reportcard.api import FRONTAL_VIEWS, LATERAL_VIEWS, Image
+from reportcard.config import compose as config
+from reportcard.config.settings import Plugin
+from reportcard.core.imaging.read import READING
+from reportcard.data.cohort import Cohort, load_cohort, plural
+from reportcard.score.references import References
 from tests.fixtures import make_fixtures
 
 FILES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import ImageError, ReportCardError, Selection, Study
-from harness.data.cohort import load_cohort
-from harness.data.sources.r2gen_json import R2GenJson
-from harness.data.sources.rexrank_json import RexrankJson
-from harness.config.settings import Plugin
-from harness.score.normalise import report_text
+from reportcard.api import ImageError, ReportCardError, Selection, Study
+from reportcard.config import compose as config
+from reportcard.config import paths
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import load_cohort
+from reportcard.data.sources.r2gen_json import R2GenJson
+from reportcard.data.sources.rexrank_json import RexrankJson
+from reportcard.score.normalise import report_text
 from tests.fixtures.r2gen_json import iu, write_r2gen_json
 from tests.fixtures.reserved import subject
 from tests.fixtures.rexrank_json import rows, write_rexrank_json
@@ -98,7 +99,7 @@ def test_images_are_read_and_refused_one_by_one(rexrank: Selection) -> None:
 def test_an_absent_section_says_none_under_rexrank_only(rexrank: Selection) -> None:
     study = one(rexrank, "6_")
     assert study.reference.impression is None
-    for name in config.names("protocol"):
+    for name in paths.names("protocol"):
         protocol = config.load([f"protocol={name}"]).protocol
         text = report_text(protocol, study.reference, missing="None")
         assert ("None" in text) == (name == "rexrank"), name
@@ -238,7 +239,7 @@ def test_annotations_of_another_shape_are_named(tmp_path: Path, value: Any, mess
 
 @pytest.mark.parametrize("name", ["rexrank_json", "r2gen_json"])
 def test_untagged_data_counts_as_credentialed(name: str) -> None:
-    from harness.data.cohort import open_dataset
+    from reportcard.data.cohort import open_dataset
 
     (plugin,) = config.load([f"dataset={name}"]).datasets
     card = open_dataset(plugin).card

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import ImageError, ReportCardError, Selection, Study
-from harness.cli.main import main
-from harness.data.cohort import load_cohort
-from harness.data.sources.folder import Folder
-from harness.config.settings import Plugin
+from reportcard.api import ImageError, ReportCardError, Selection, Study
+from reportcard.cli.main import main
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import load_cohort
+from reportcard.data.sources.folder import Folder
 from tests.datasets.test_exchange import adds_up
 from tests.fixtures.folder import TABLE, write_folder
 

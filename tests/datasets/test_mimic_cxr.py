@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import ImageError, ReportCardError, Selection, Study
-from harness.data.cohort import load_cohort
-from harness.data.sources._mimic import index as _mimic_index
-from harness.data.sources import sections
-from harness.data.sources._mimic.index import Exam, Radiograph
-from harness.data.sources._mimic.select import PriorPolicy, pick_lateral
-from harness.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
-from harness.data.sources._mimic.tables import seconds_of_day, study_date
-from harness.data.sources.mimic_cxr import MimicCXR
-from harness.config.settings import Plugin
+from reportcard.api import ImageError, ReportCardError, Selection, Study
+from reportcard.config import compose as config
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import load_cohort
+from reportcard.data.sources import sections
+from reportcard.data.sources._mimic import index as _mimic_index
+from reportcard.data.sources._mimic.index import Exam, Radiograph
+from reportcard.data.sources._mimic.select import PriorPolicy, pick_lateral
+from reportcard.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
+from reportcard.data.sources._mimic.tables import seconds_of_day, study_date
+from reportcard.data.sources.mimic_cxr import MimicCXR
 from tests.fixtures import reserved
 from tests.fixtures.mimic_cxr import (
     CASES,

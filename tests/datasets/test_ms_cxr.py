@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import Box, ReportCardError
-from harness.data.cohort import load_cohort
-from harness.data.sources.ms_cxr import MsCXR
-from harness.config.settings import Plugin
+from reportcard.api import Box, ReportCardError
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import load_cohort
+from reportcard.data.sources.ms_cxr import MsCXR
 from tests.fixtures import reserved
 from tests.fixtures.ms_cxr import dicom_id, image_path, write_ms_cxr
 

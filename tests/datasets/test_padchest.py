@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import ImageError, ReportCardError
-from harness.cli.main import main
-from harness.data.cohort import Cohort, load_cohort
-from harness.data.sources._padchest_labels import cuis_of, list_of
-from harness.data.sources.padchest import STEMMED, TRANSLATED, PadChest, read_translation
-from harness.config.settings import Plugin
-from harness.core.files import read_json
+from reportcard.api import ImageError, ReportCardError
+from reportcard.cli.main import main
+from reportcard.config import compose as config
+from reportcard.config.settings import Plugin
+from reportcard.core.files import read_json
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.data.sources._padchest_labels import cuis_of, list_of
+from reportcard.data.sources.padchest import STEMMED, TRANSLATED, PadChest, read_translation
 from tests.fixtures import padchest as fixture
 from tests.fixtures.padchest import image_id, patient_id, study_id
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import Box, ImageError, ReportCardError
-from harness.data.cohort import Cohort, load_cohort
-from harness.data.sources._zip_parts import Parts, members_of
-from harness.config.settings import Plugin
+from reportcard.api import Box, ImageError, ReportCardError
+from reportcard.config import compose as config
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.data.sources._zip_parts import Parts, members_of
 from tests.fixtures import padchest_gr as fixture
 from tests.fixtures.padchest import image_id, patient_id, study_id
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import compose as config
-from harness.api import ImageError, ReportCardError
-from harness.data.cohort import Cohort, load_cohort
-from harness.data.sources.rexgradient import years
-from harness.config.settings import Plugin
+from reportcard.api import ImageError, ReportCardError
+from reportcard.config import compose as config
+from reportcard.config.settings import Plugin
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.data.sources.rexgradient import years
 from tests.fixtures import rexgradient as fixture
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness.api import ReportCardError
-from harness.cli.main import main
-from harness.data.sources.sections import (
+from reportcard.api import ReportCardError
+from reportcard.cli.main import main
+from reportcard.data.sources.sections import (
     FINDINGS_VARIANT,
     Special,
     conclusion,

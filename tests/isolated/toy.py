@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.api import ModelCard, Request
-from harness.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.api import ModelCard, Request
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
 
 
 class Toy(IsolatedAdapter):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from itertools import combinations
 
-from harness.api import Json
+from reportcard.api import Json
 
 METRICS = {
     "bleu": ("bleu_1", "bleu_2", "bleu_3", "bleu_4"),

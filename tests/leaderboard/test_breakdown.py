@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import compose as config
-from harness.api import (
+from reportcard.api import (
     Array,
     DatasetCard,
     Image,
@@ -24,16 +23,17 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.data.cohort import Cohort
-from harness.score.details import breakdown
-from harness.score.details import update as details
-from harness.score.details import report_texts as reports
-from harness.publish.board.build import collect
-from harness.score.rows_file import load_rows
-from harness.score.scorer import open_metrics
-from harness.score.stage import Scoring
-from harness.score.stats.resampling import Resampler
-from harness.data.subgroups import groups_of
+from reportcard.config import compose as config
+from reportcard.data.cohort import Cohort
+from reportcard.data.subgroups import groups_of
+from reportcard.publish.board.build import collect
+from reportcard.score.details import breakdown
+from reportcard.score.details import report_texts as reports
+from reportcard.score.details import update as details
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import open_metrics
+from reportcard.score.stage import Scoring
+from reportcard.score.stats.resampling import Resampler
 from tests.leaderboard.test_leaderboard import Bench, edit
 
 SAID = (

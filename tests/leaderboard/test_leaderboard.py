@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.config import compose as config
-from harness.api import (
+from reportcard.api import (
     DatasetCard,
     Image,
     ModelCard,
@@ -29,18 +28,19 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.data.cohort import Cohort
-from harness.publish.board import ties
-from harness.publish.page.write import write
-from harness.publish.board.build import collect
-from harness.publish.page.terminal import render
-from harness.predict.stage import predict
-from harness.predict.system import System
-from harness.score.rows_file import load_rows
-from harness.score.scorer import open_metrics
-from harness.score.stage import Scoring
-from harness.score.stats.resampling import Resampler, compare
-from harness.core.files import digest, file_digest
+from reportcard.config import compose as config
+from reportcard.core.files import digest, file_digest
+from reportcard.data.cohort import Cohort
+from reportcard.predict.stage import predict
+from reportcard.predict.system import System
+from reportcard.publish.board import ties
+from reportcard.publish.board.build import collect
+from reportcard.publish.page.terminal import render
+from reportcard.publish.page.write import write
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import open_metrics
+from reportcard.score.stage import Scoring
+from reportcard.score.stats.resampling import Resampler, compare
 
 WORDS = "heart lungs clear effusion none small left right normal size pleural no acute"
 HOSTILE = (

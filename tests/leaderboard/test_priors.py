@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.score.details.prior_comparisons import comparison_in
+from reportcard.score.details.prior_comparisons import comparison_in
 
 COMPARES = [
     ("unchanged", "The cardiac silhouette is unchanged."),

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.api import Json, ReportCardError
-from harness.publish.page import page
-from harness.publish.page.write import tidy
-from harness.publish.board.published import published, published_dir, read_figures
-from harness.publish.page.terminal import published_line, render, render_published
+from reportcard.api import Json, ReportCardError
+from reportcard.publish.board.published import published, published_dir, read_figures
+from reportcard.publish.page import page
+from reportcard.publish.page.terminal import published_line, render, render_published
+from reportcard.publish.page.write import tidy
 
 GOOD = """
 title: A paper

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.api import Array
-from harness.publish.board import ranks
-from harness.publish.page.write import write
-from harness.publish.board.ranks import joint_scores, rank_intervals
-from harness.publish.board.build import collect
-from harness.score.stats.resampling import Clusters, Resampler
+from reportcard.api import Array
+from reportcard.publish.board import ranks
+from reportcard.publish.board.build import collect
+from reportcard.publish.board.ranks import joint_scores, rank_intervals
+from reportcard.publish.page.write import write
+from reportcard.score.stats.resampling import Clusters, Resampler
 from tests.leaderboard.test_leaderboard import Bench, edit
 
 N, RESAMPLES, SEED = 40, 120, 7

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import ReportCardError
-from harness.publish.page.serve import open_server, serve
+from reportcard.api import ReportCardError
+from reportcard.publish.page.serve import open_server, serve
 
 FILES = (
     *("leaderboard/index.html", "scores/c@1/m@2/reportcard/bleu/scores.json"),

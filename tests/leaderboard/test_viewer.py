@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.api import Box, Image, Json, Phrase
-from harness.publish.page import viewer
-from harness.publish.board.build import collect
-from harness.publish.page.viewer import write_viewers
+from reportcard.api import Box, Image, Json, Phrase
+from reportcard.publish.board.build import collect
+from reportcard.publish.page import viewer
+from reportcard.publish.page.viewer import write_viewers
 from tests.leaderboard.test_leaderboard import HOSTILE, Bench
 
 

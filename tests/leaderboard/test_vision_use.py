@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.api import ReportCardError
-from harness.analysis.check import report_file as saved
-from harness.analysis.check.vision_use import Change, Vision
-from harness.publish.page.write import write
-from harness.publish.board.build import collect
-from harness.publish.page.terminal import render
-from harness.predict.system import System
+from reportcard.analysis.check import report_file as saved
+from reportcard.analysis.check.vision_use import Change, Vision
+from reportcard.api import ReportCardError
+from reportcard.predict.system import System
+from reportcard.publish.board.build import collect
+from reportcard.publish.page.terminal import render
+from reportcard.publish.page.write import write
 from tests.leaderboard.test_leaderboard import Bench, Tags
 
 NONE = Change(0.0, 0.0)

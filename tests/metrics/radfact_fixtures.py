@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from harness.api import Custody
-from harness.llm.judge.contract import BadAnswerError, Question, Verdict
+from reportcard.api import Custody
+from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict
 
 NO = json.dumps({"status": "not_entailment", "evidence": []})
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.api import Pair, ReportCardError
-from metrics.bleu import Bleu, tokens_13a
+from reportcard.api import Pair, ReportCardError
+from reportcard.metrics.bleu import Bleu, tokens_13a
 
 # Characters that tokenisers treat specially, so that hypothesis finds the corners.
 ODD = st.text(alphabet="ab AB.,-0123456789&;quotampltg<>/()'\"\n\t %é_XXXX", max_size=60)
@@ -172,7 +172,7 @@ def test_identical_three_words_score_as_metrics_md_says(variant: str, expected: 
 
 def test_chunks_do_not_change_rows(real_pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Bleu().rows(real_pairs)
-    monkeypatch.setattr("metrics.ngrams.CHUNK", 100)
+    monkeypatch.setattr("reportcard.metrics.ngrams.CHUNK", 100)
     assert np.array_equal(Bleu().rows(real_pairs), whole)
 
 

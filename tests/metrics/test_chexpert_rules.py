@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("negspacy")
 
-from metrics.annotators._rules_text import expand
-from metrics.annotators.chexpert_rules import CheXpertRules
-from metrics.f1_chexpert_rules import F1CheXpertRules
-from metrics.label_f1 import CLASSES
+from reportcard.metrics.annotators._rules_text import expand
+from reportcard.metrics.annotators.chexpert_rules import CheXpertRules
+from reportcard.metrics.f1_chexpert_rules import F1CheXpertRules
+from reportcard.metrics.label_f1 import CLASSES
 
 P, N, U = 1, 2, 3  # positive, negative, uncertain
 
@@ -256,7 +256,9 @@ def test_works_after_close():
 
 
 def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setattr("metrics.annotators.chexpert_rules.PACKAGES", ("no-such-engine",))
+    monkeypatch.setattr(
+        "reportcard.metrics.annotators.chexpert_rules.PACKAGES", ("no-such-engine",)
+    )
     assert "no-such-engine" in CheXpertRules().missing()
 
 

@@ -14,13 +14,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.api import Array, BoundedMetric, Custody, JudgedAnnotator, Pair, ReportCardError
-from harness.score.evaluate import evaluate
-from harness.llm.judge.contract import BadAnswerError, Question, Verdict
-from metrics.annotators._chexprompt_wording import OURS
-from metrics.annotators.chexprompt import Chexprompt as Annotator
-from metrics.chexprompt import Chexprompt
-from metrics.rating import check_rating, parse_rating, rating_schema
+from reportcard.api import Array, BoundedMetric, Custody, JudgedAnnotator, Pair, ReportCardError
+from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict
+from reportcard.metrics.annotators._chexprompt_wording import OURS
+from reportcard.metrics.annotators.chexprompt import Chexprompt as Annotator
+from reportcard.metrics.chexprompt import Chexprompt
+from reportcard.metrics.rating import check_rating, parse_rating, rating_schema
+from reportcard.score.evaluate import evaluate
 
 LETTERS = "ABCDEF"
 
@@ -477,7 +477,7 @@ def test_evaluate_scores_what_was_answered_and_bounds_the_rest(
 ) -> None:
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path))
     judge = FakeJudge(by_candidate)
-    monkeypatch.setattr("harness.score.scorer.open_judge", lambda options: judge)
+    monkeypatch.setattr("reportcard.score.scorer.open_judge", lambda options: judge)
     found = evaluate(PAIRS, ["chexprompt"])
     assert len(judge.asked) == 3
     assert judge.admitted[0].data.data_class == "credentialed"
@@ -498,7 +498,7 @@ def test_evaluate_with_no_answer_at_all_knows_no_worst_case(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path))
-    monkeypatch.setattr("harness.score.scorer.open_judge", lambda options: FakeJudge("down"))
+    monkeypatch.setattr("reportcard.score.scorer.open_judge", lambda options: FakeJudge("down"))
     found = evaluate(PAIRS, ["chexprompt"])["metrics"]
     assert found["chexprompt.mean_total"]["value"] is None
     assert found["chexprompt.mean_total"]["bounds"] == [None, None]
@@ -510,7 +510,7 @@ def test_evaluate_with_official_prompts_of_a_checkout(
 ) -> None:
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "cache"))
     judge = FakeJudge(TEXT)
-    monkeypatch.setattr("harness.score.scorer.open_judge", lambda options: judge)
+    monkeypatch.setattr("reportcard.score.scorer.open_judge", lambda options: judge)
     commit = checkout(tmp_path / "repo", INVENTED)
     option = "annotator.chexprompt_official"
     overrides = [

@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from harness.api import Pair
-from metrics.annotators.meteor_nltk import MeteorNltk as Annotator
-from metrics.cider import Cider
-from metrics.meteor_nltk import MeteorNltk
+from reportcard.api import Pair
+from reportcard.metrics.annotators.meteor_nltk import MeteorNltk as Annotator
+from reportcard.metrics.cider import Cider
+from reportcard.metrics.meteor_nltk import MeteorNltk
 
 WORDS = ["heart", "lungs", "clear", "effusion", ".", "no", "left", "right", "stable", "opacity"]
 

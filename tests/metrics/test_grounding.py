@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.annotate import item_of
-from harness.api import Box, Pair, Phrase, Prediction, Report, Study
-from harness.cli.main import main
-from harness.data.cohort import Cohort, load_cohort
-from harness.config.compose import load_protocol
-from harness.predict.predictions_file import to_json
-from harness.score.references import References
-from harness.score.scorer import open_metrics
-from harness.config.settings import Plugin
-from harness.score.pairs import Slices
-from harness.core.files import jsonl
-from metrics.grounding import Grounding, iou, partners
+from reportcard.annotate import item_of
+from reportcard.api import Box, Pair, Phrase, Prediction, Report, Study
+from reportcard.cli.main import main
+from reportcard.config.compose import load_protocol
+from reportcard.config.settings import Plugin
+from reportcard.core.files import jsonl
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.metrics.grounding import Grounding, iou, partners
+from reportcard.predict.predictions_file import to_json
+from reportcard.score.pairs import Slices
+from reportcard.score.references import References
+from reportcard.score.scorer import open_metrics
 
 LEFT, RIGHT = Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 1.0)
 TOP_LEFT = Box(0.0, 0.0, 0.5, 0.5)

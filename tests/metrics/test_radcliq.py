@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.api import Pair, pack_floats
-from metrics.bertscore import BASELINES, BertScore, rescale
-from metrics.radcliq import RadCliQ, constants, radcliq
+from reportcard.api import Pair, pack_floats
+from reportcard.metrics.bertscore import BASELINES, BertScore, rescale
+from reportcard.metrics.radcliq import RadCliQ, constants, radcliq
 
 # Model, then the means that ReXrank prints: BLEU, BertScore, SembScore, RadGraph, RadCliQ-v0, -v1.
 # Source: rajpurkarlab/ReXrank 8152f99 results/result_<file>.csv (numbers to three decimals).
@@ -177,7 +177,7 @@ def test_bertscore_keys_and_baselines():
 
 
 def test_bertscore_of_an_unknown_variant_needs_its_own_baseline():
-    from harness.api import ReportCardError
+    from reportcard.api import ReportCardError
 
     idf = "bertscore_distilroberta_idf_mimic_train"
     with pytest.raises(ReportCardError, match="baseline"):
@@ -202,9 +202,10 @@ def test_baselines_are_those_of_the_installed_package():
 
 
 def test_the_plugins_and_their_options_are_found_by_name():
-    from harness.config import compose as config
-    from harness.core import registry
-    from harness.score.scorer import open_metrics
+    from reportcard.config import compose as config
+    from reportcard.config import paths
+    from reportcard.core import registry
+    from reportcard.score.scorer import open_metrics
 
     names = ["bertscore", "bertscore_distilbert", "radcliq", "cider", "meteor_nltk"]
     scorers = open_metrics(config.load_metrics(names, config.load_protocol("reportcard")))
@@ -214,7 +215,7 @@ def test_the_plugins_and_their_options_are_found_by_name():
     for name in ("bertscore", "meteor_nltk"):
         assert callable(registry.annotators.get(name).annotate)
     # The name of an annotator's file in conf/annotator is the id under which its notes stand.
-    for path in sorted((config.conf_dir() / "annotator").glob("bertscore_*.yaml")):
+    for path in sorted((paths.conf_dir() / "annotator").glob("bertscore_*.yaml")):
         options = dict(
             line.split(": ") for line in path.read_text().splitlines() if not line.startswith("#")
         )

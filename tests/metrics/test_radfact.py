@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.api import Box, Json, Pair, Phrase, ReportCardError
-from metrics.radfact import Radfact
+from reportcard.api import Box, Json, Pair, Phrase, ReportCardError
+from reportcard.metrics.radfact import Radfact
 
 A, B = Box(0.1, 0.1, 0.2, 0.2), Box(0.3, 0.3, 0.4, 0.4)  # they do not touch
 C = Box(0.5, 0.5, 0.6, 0.6)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness.api import Custody, DatasetCard, Json, ReportCardError
-from harness.llm.judge.contract import Verdict
-from harness.core.progress import quiet
-from metrics.annotators._radfact_answers import check_entailment, check_phrases
-from metrics.annotators.radfact import Radfact
+from reportcard.api import Custody, DatasetCard, Json, ReportCardError
+from reportcard.core.progress import quiet
+from reportcard.llm.judge.contract import Verdict
+from reportcard.metrics.annotators._radfact_answers import check_entailment, check_phrases
+from reportcard.metrics.annotators.radfact import Radfact
 from tests.metrics.radfact_fixtures import FakeJudge, split, yes
 
 

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
-from harness.api import Json
-from harness.llm.judge.contract import BadAnswerError
-from metrics.annotators._radfact_answers import check_entailment, check_phrases, parse_yaml
+from reportcard.api import Json
+from reportcard.llm.judge.contract import BadAnswerError
+from reportcard.metrics.annotators._radfact_answers import (
+    check_entailment,
+    check_phrases,
+    parse_yaml,
+)
 
 PREMISES = ("No effusion.", "Well-expanded lungs", "no effusion")
 

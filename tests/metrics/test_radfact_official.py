@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metrics.annotators.radfact import Radfact
+from reportcard.metrics.annotators.radfact import Radfact
 from tests.metrics.radfact_fixtures import FakeJudge
 
 PHRASES_DIR = "src/radfact/llm_utils/report_to_phrases/prompts"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import evaluate
-from harness.api import Json, ReportCardError
+from reportcard import evaluate
+from reportcard.api import Json, ReportCardError
 
 BOX = {"x_min": 0.1, "y_min": 0.1, "x_max": 0.4, "y_max": 0.4}
 GROUNDED = [

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.api import Array, Pair
-from metrics.rouge import Rouge
+from reportcard.api import Array, Pair
+from reportcard.metrics.rouge import Rouge
 
 TEXT = st.one_of(
     st.text(alphabet="ab AB.,-01 \n'", max_size=60),

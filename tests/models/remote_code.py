@@ -79,9 +79,9 @@ def answer(state, tasks):
 ADAPTER = """
 from pathlib import Path
 
-from harness.api import ModelCard
-from harness.models.isolated.adapter import IsolatedAdapter, Task
-from harness.models.views import frontal_of
+from reportcard.api import ModelCard
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.models.views import frontal_of
 
 
 class RemoteToy(IsolatedAdapter):

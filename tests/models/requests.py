@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Image, Request
+from reportcard.api import Image, Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 pytest.importorskip("transformers", reason="needs the gpu extra: transformers")
 sentencepiece = pytest.importorskip("sentencepiece", reason="needs the gpu extra: sentencepiece")
 
-from harness.api import Image, ImageError, Prior, Report, ReportCardError, Request  # noqa: E402
-from harness.cli.main import main  # noqa: E402
-from model_adapters.cxr_llava import CxrLlava  # noqa: E402
+from reportcard.api import Image, ImageError, Prior, Report, ReportCardError, Request  # noqa: E402
+from reportcard.cli.main import main  # noqa: E402
+from reportcard.model_adapters.cxr_llava import CxrLlava  # noqa: E402
 from tests.models.checkpoints.cxr_llava import (  # noqa: E402
     DEPTH,
     MEAN,

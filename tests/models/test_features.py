@@ -11,9 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 
-from harness.api import Image, Request  # noqa: E402
-from harness.models.staged import Prepared, Prompt  # noqa: E402
-from model_adapters._features import Features  # noqa: E402
+from reportcard.api import Image, Request  # noqa: E402
+from reportcard.model_adapters._features import Features  # noqa: E402
+from reportcard.models.staged import Prepared, Prompt  # noqa: E402
 
 EACH = 4 * 6 * 4  # bytes of one image's features: (4, 6) in float32
 CPU = torch.device("cpu")

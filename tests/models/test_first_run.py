@@ -17,14 +17,14 @@ pytest.importorskip("transformers", reason="needs the gpu extra: transformers")
 pytest.importorskip("sentencepiece", reason="needs the gpu extra: sentencepiece")
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs the gpu extra")
 
-from harness.api import ReportCardError
-from harness.predict.engines.worker import generate
-from harness.models.staged import StagedAdapter
-from model_adapters.cxr_llava import CxrLlava
-from model_adapters.huggingface import HuggingFace
-from model_adapters.llava_rad import LlavaRad
-from model_adapters.maira1 import Maira1
-from model_adapters.maira2 import Maira2
+from reportcard.api import ReportCardError
+from reportcard.model_adapters.cxr_llava import CxrLlava
+from reportcard.model_adapters.huggingface import HuggingFace
+from reportcard.model_adapters.llava_rad import LlavaRad
+from reportcard.model_adapters.maira1 import Maira1
+from reportcard.model_adapters.maira2 import Maira2
+from reportcard.models.staged import StagedAdapter
+from reportcard.predict.engines.worker import generate
 from tests.models.checkpoints import chat
 from tests.models.checkpoints.cxr_llava import write_cxr_llava
 from tests.models.checkpoints.llava_rad import write_base, write_llava_rad

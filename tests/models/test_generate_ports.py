@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 pytest.importorskip("sentencepiece", reason="needs the gpu extra: sentencepiece")
 
-from harness.cli.main import main  # noqa: E402
+from reportcard.cli.main import main  # noqa: E402
 from tests.models.checkpoints import chat  # noqa: E402
 from tests.models.checkpoints.cxr_llava import write_cxr_llava  # noqa: E402
 from tests.models.checkpoints.llava_rad import write_base, write_llava_rad  # noqa: E402

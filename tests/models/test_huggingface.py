@@ -17,10 +17,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 pytest.importorskip("transformers", reason="needs the gpu extra: transformers")
 
-from harness.api import Box, Image, ImageError, Prediction, Prior, Report, ReportCardError, Request
-from harness.predict.engines.worker import generate
-from model_adapters import _chat_models
-from model_adapters.huggingface import HuggingFace
+from reportcard.api import (
+    Box,
+    Image,
+    ImageError,
+    Prediction,
+    Prior,
+    Report,
+    ReportCardError,
+    Request,
+)
+from reportcard.model_adapters import _chat_models
+from reportcard.model_adapters.huggingface import HuggingFace
+from reportcard.predict.engines.worker import generate
 from tests.models.checkpoints import chat
 
 TEXTS = ("cough", None, "chest pain  // r/o pneumonia, a much longer story than the others", "x")
@@ -217,7 +226,7 @@ def test_phrase_grounding_has_its_own_instruction_and_answer(
     request = study(0, task="phrase_grounding", phrase="left effusion")
     assert "Indication" not in model.prompt(request).text
     assert "Locate: left effusion" in model.prompt(request).text
-    from harness.models.staged import Completion
+    from reportcard.models.staged import Completion
 
     read = model.report(model.prepare(request), Completion("It is at [0.1, 0.2, 0.5, 0.6]."))
     assert read.phrases[0].text == "left effusion"

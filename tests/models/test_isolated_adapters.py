@@ -11,9 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import (
+from reportcard.api import (
     Box,
     Image,
     ImageError,
@@ -23,7 +21,9 @@ from harness.api import (
     ReportCardError,
     Request,
 )
-from harness.models.isolated.adapter import IsolatedAdapter, Task
+from reportcard.config import compose as config
+from reportcard.core import registry
+from reportcard.models.isolated.adapter import IsolatedAdapter, Task
 
 PRESETS = [
     *("chexagent2", "chexagent2_srrg", "llava_med", "libra", "radialog", "r2gen_mimic", "r2gen_iu"),
@@ -103,7 +103,7 @@ def test_workers_are_python_3_7_and_know_nothing_of_the_harness(preset: str) -> 
 
 
 def test_the_harness_side_of_a_worker_is_python_3_7() -> None:
-    from harness.models.isolated import worker_main
+    from reportcard.models.isolated import worker_main
 
     ast.parse(Path(worker_main.__file__).read_text(), feature_version=(3, 7))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import registry
-from harness.cli.main import main
+from reportcard.cli.main import main
+from reportcard.core import registry
 from tests.models.remote_code import WORDS, write_checkpoint, write_plugin
 
 TRANSFORMERS = "4.57.6"

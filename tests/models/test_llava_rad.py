@@ -18,10 +18,10 @@ torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 pytest.importorskip("sentencepiece", reason="needs the gpu extra: sentencepiece")
 from torch.nn import functional  # noqa: E402
 
-from harness.api import Prior, Report, ReportCardError, Request  # noqa: E402
-from harness.cli.main import main  # noqa: E402
-from model_adapters._torch import memory_problem  # noqa: E402
-from model_adapters.llava_rad import LlavaRad  # noqa: E402
+from reportcard.api import Prior, Report, ReportCardError, Request  # noqa: E402
+from reportcard.cli.main import main  # noqa: E402
+from reportcard.model_adapters._torch import memory_problem  # noqa: E402
+from reportcard.model_adapters.llava_rad import LlavaRad  # noqa: E402
 from tests.models.checkpoints.dinov2 import DEPTH, WIDTH  # noqa: E402
 from tests.models.checkpoints.llava_rad import (  # noqa: E402
     ALPHA,

@@ -16,8 +16,8 @@ pytest.importorskip("sentencepiece", reason="needs the gpu extra: sentencepiece"
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from harness.api import ReportCardError  # noqa: E402
-from model_adapters.maira1 import Maira1  # noqa: E402
+from reportcard.api import ReportCardError  # noqa: E402
+from reportcard.model_adapters.maira1 import Maira1  # noqa: E402
 from tests.models.checkpoints.maira1 import write_maira1  # noqa: E402
 from tests.models.requests import noise, request  # noqa: E402
 

@@ -14,13 +14,13 @@ torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 pytest.importorskip("transformers", reason="needs the gpu extra: transformers")
 sentencepiece = pytest.importorskip("sentencepiece", reason="needs the gpu extra: sentencepiece")
 
-from harness.api import Image, Prior, Report, ReportCardError, Request  # noqa: E402
-from harness.cli.main import main  # noqa: E402
-from model_adapters._llama_tokens import llama_tokens  # noqa: E402
-from model_adapters.cxr_llava import CxrLlava  # noqa: E402
-from model_adapters.llava_rad import LlavaRad  # noqa: E402
-from model_adapters.maira1 import Maira1  # noqa: E402
-from model_adapters.maira2 import Maira2  # noqa: E402
+from reportcard.api import Image, Prior, Report, ReportCardError, Request  # noqa: E402
+from reportcard.cli.main import main  # noqa: E402
+from reportcard.model_adapters._llama_tokens import llama_tokens  # noqa: E402
+from reportcard.model_adapters.cxr_llava import CxrLlava  # noqa: E402
+from reportcard.model_adapters.llava_rad import LlavaRad  # noqa: E402
+from reportcard.model_adapters.maira1 import Maira1  # noqa: E402
+from reportcard.model_adapters.maira2 import Maira2  # noqa: E402
 from tests.models.checkpoints.llama import write_tokenizer  # noqa: E402
 from tests.models.checkpoints.maira2 import ADDED, DEPTH, IDS, maira2_state, write_maira2  # noqa: E402
 from tests.models.checkpoints.tokenizer import tiny_sentencepiece  # noqa: E402
@@ -90,7 +90,7 @@ def test_a_part_between_images_is_what_sentencepiece_makes_of_it(tmp_path):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_an_answer_keeps_added_tokens_and_blanks_and_drops_control_tokens(tmp_path, fast):
-    from model_adapters._llama_tokens import llama_tokens
+    from reportcard.model_adapters._llama_tokens import llama_tokens
 
     write_tokenizer(tmp_path, ADDED, fast)
     tokens = llama_tokens(tmp_path)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import compose as config
-from harness.core import registry
-from harness.api import MASKS_VIEW, Image, ImageError, ModelAdapter, Prior, Report, Request
-from model_adapters.pixel_retrieval import _frontal
+from reportcard.api import MASKS_VIEW, Image, ImageError, ModelAdapter, Prior, Report, Request
+from reportcard.config import compose as config
+from reportcard.core import registry
+from reportcard.model_adapters.pixel_retrieval import _frontal
 
 
 def _read() -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import Custody, DatasetCard, Json, ReportCardError
+from reportcard.api import Custody, DatasetCard, Json, ReportCardError
 
 
 def run_audit(
@@ -29,10 +29,10 @@ def run_audit(
     repeats: how often the judge is asked. out: folder for audit-WHAT.md, .json and .png.
     Raises ReportCardError when a judge is audited that cannot be asked.
     """
-    from harness.analysis.audit.judge import audit_judges
-    from harness.analysis.audit.metrics import audit_metrics
-    from harness.analysis.audit.tables import judge_tables, markdown, metrics_tables, show
-    from harness.core.files import write_atomic, write_json
+    from reportcard.analysis.audit.judge import audit_judges
+    from reportcard.analysis.audit.metrics import audit_metrics
+    from reportcard.analysis.audit.tables import judge_tables, markdown, metrics_tables, show
+    from reportcard.core.files import write_atomic, write_json
 
     if repeats < 1:
         raise ReportCardError(f"--repeats {repeats}: a judge is asked at least once.")
@@ -55,8 +55,8 @@ def run_audit(
 
 def _custody() -> Custody:
     """Our own sentences: open text, which may go to any judge."""
-    from harness.llm.custody import custody_of
-    from harness.core.progress import track
+    from reportcard.core.progress import track
+    from reportcard.llm.custody import custody_of
 
     card = DatasetCard("the audit's invented reports", "open")
     return custody_of(card, track, lambda text: print(text, flush=True))
@@ -64,8 +64,8 @@ def _custody() -> Custody:
 
 def _options_of_annotators(overrides: Sequence[str]) -> list[str]:
     """The overrides without `plugin=FILE.py`, which is registered here."""
-    from harness.core import registry
-    from harness.config.overrides import is_of_annotators
+    from reportcard.config.overrides import is_of_annotators
+    from reportcard.core import registry
 
     left = []
     for override in overrides:
@@ -82,14 +82,14 @@ def _options_of_annotators(overrides: Sequence[str]) -> list[str]:
 
 
 def _every_metric() -> list[str]:
-    from harness.config.catalogue import entries
+    from reportcard.config.catalogue import entries
 
     return [name for name, _ in entries("metrics")]
 
 
 def _plot(result: Json, path: Path) -> None:
     try:
-        from harness.analysis.audit.plot import heatmap
+        from reportcard.analysis.audit.plot import heatmap
     except ImportError:
         print("  no plot: matplotlib is missing. Install it: pip install 'cxr-reportcard[plot]'")
         return

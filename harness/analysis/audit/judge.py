@@ -21,15 +21,22 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Array, Custody, Json, JudgedAnnotator, Pair, ReportCardError
-from harness.analysis.audit.metrics import CLOSE, PROTOCOL, shown_keys
-from harness.analysis.audit.pairs import FAITHFUL, KINDS, TYPES, EditedPair, edited_pairs, pairs_id
-from harness.config.compose import load_metrics, load_protocol
-from harness.score.evaluate import noted
-from harness.llm.judge.contract import Judge, Question, Verdict
-from harness.score.scorer import Scorer, open_metrics, read_by, why_not
-from harness.score.stats.resampling import Resampler, clusters_of, estimate
-from harness.analysis.validation.agreement import tau_b, with_interval
+from reportcard.analysis.audit.metrics import CLOSE, PROTOCOL, shown_keys
+from reportcard.analysis.audit.pairs import (
+    FAITHFUL,
+    KINDS,
+    TYPES,
+    EditedPair,
+    edited_pairs,
+    pairs_id,
+)
+from reportcard.analysis.validation.agreement import tau_b, with_interval
+from reportcard.api import Array, Custody, Json, JudgedAnnotator, Pair, ReportCardError
+from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.llm.judge.contract import Judge, Question, Verdict
+from reportcard.score.evaluate import noted
+from reportcard.score.scorer import Scorer, open_metrics, read_by, why_not
+from reportcard.score.stats.resampling import Resampler, clusters_of, estimate
 
 RESAMPLES = 1000
 COLUMNS = ("significant", "insignificant")

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Array, Custody, Json, MetricSpec, ReportCardError
-from harness.analysis.audit.pairs import KINDS, EditedPair, edited_pairs, pairs_id
-from harness.config.compose import load_metrics, load_protocol
-from harness.score.evaluate import noted
-from harness.score.scorer import Scorer, open_metrics, read_by
+from reportcard.analysis.audit.pairs import KINDS, EditedPair, edited_pairs, pairs_id
+from reportcard.api import Array, Custody, Json, MetricSpec, ReportCardError
+from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.score.evaluate import noted
+from reportcard.score.scorer import Scorer, open_metrics, read_by
 
 PROTOCOL = "reportcard"
 CLOSE = 1e-9  # scores nearer than this are equal: sums in another order differ in the last bits

@@ -28,8 +28,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.api import Pair
-from harness.core.files import digest
+from reportcard.api import Pair
+from reportcard.core.files import digest
 
 SOURCE = Path(__file__).with_name("reports.yaml")
 VERSION = "1"  # of the rules above; the texts have a digest

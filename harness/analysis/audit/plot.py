@@ -10,9 +10,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from harness.api import Array, Json
-from harness.analysis.audit.pairs import KINDS
-from harness.core.files import write_atomic
+from reportcard.analysis.audit.pairs import KINDS
+from reportcard.api import Array, Json
+from reportcard.core.files import write_atomic
 
 PANELS = {
     "seen": "Share of edits that lower the score\n(paraphrase: false alarms)",

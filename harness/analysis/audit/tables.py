@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import rich.table
 from rich.text import Text
 
-from harness.api import Json
-from harness.analysis.audit.pairs import KINDS, TYPES
-from harness.core.console import ARROW, console, number
+from reportcard.analysis.audit.pairs import KINDS, TYPES
+from reportcard.api import Json
+from reportcard.core.console import ARROW, console, number
 
 EDITS = tuple(kind for kind in KINDS if kind != "identity")
 

@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.api import ReportCardError
-from harness.analysis.check import inputs as access
-from harness.analysis.check import answers
-from harness.analysis.check import robustness as trouble
-from harness.analysis.check import vision_use as vision
-from harness.analysis.check.under_test import Check, Subject, phantom, subject_of
-from harness.predict.engines.worker import explain
-from harness.config.settings import Plugin
+from reportcard.analysis.check import answers
+from reportcard.analysis.check import inputs as access
+from reportcard.analysis.check import robustness as trouble
+from reportcard.analysis.check import vision_use as vision
+from reportcard.analysis.check.under_test import Check, Subject, phantom, subject_of
+from reportcard.api import ReportCardError
+from reportcard.config.settings import Plugin
+from reportcard.predict.engines.worker import explain
 
 if TYPE_CHECKING:
-    from harness.config.settings import RunConfig
+    from reportcard.config.settings import RunConfig
 
 CHECKS: tuple[tuple[str, Callable[[Subject], Check | None]], ...] = (
     ("valid answers", answers.valid),
@@ -41,8 +41,8 @@ CHECKS: tuple[tuple[str, Callable[[Subject], Check | None]], ...] = (
 
 def check_models(config: RunConfig, studies: int, say: Callable[[str], None]) -> int:
     """Check each chosen model, print its table, write its check.json. Returns the exit code."""
-    from harness.analysis.check import report_file as saved
-    from harness.analysis.check.terminal import check_table
+    from reportcard.analysis.check import report_file as saved
+    from reportcard.analysis.check.terminal import check_table
 
     if not 2 <= studies <= 1000:
         raise ReportCardError(f"--studies must be in 2…1000, not {studies}.")
@@ -65,7 +65,7 @@ def check_models(config: RunConfig, studies: int, say: Callable[[str], None]) ->
 def conformance(name: str, studies: int = 4, overrides: Sequence[str] = ()) -> list[Check]:
     """Every check of the model `name` (conf/model, or a plugin file's stem) on few studies: for the
     test of an adapter. Raises ReportCardError when it cannot run here (no weights)."""
-    from harness.config import compose as config
+    from reportcard.config import compose as config
 
     plugin: Plugin = config.load([f"model={name}", *overrides]).models[0]
     cohort = phantom(studies)

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
-from harness.api import ModelAdapter, Prediction, Request, Status
-from harness.analysis.check.under_test import Check, Subject, said
-from harness.predict.engines.batching import batches
-from harness.predict.engines.worker import explain, out_of_memory
-from harness.predict.predictions_file import to_json
-from harness.models.staged import StagedAdapter, resolved_dtype
-from harness.core.files import canonical
+from reportcard.analysis.check.under_test import Check, Subject, said
+from reportcard.api import ModelAdapter, Prediction, Request, Status
+from reportcard.core.files import canonical
+from reportcard.models.staged import StagedAdapter, resolved_dtype
+from reportcard.predict.engines.batching import batches
+from reportcard.predict.engines.worker import explain, out_of_memory
+from reportcard.predict.predictions_file import to_json
 
 
 def batches_and_order(subject: Subject) -> Check:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from harness.api import ImageError, ReportCardError, Request, Study
-from harness.analysis.check.under_test import IMAGES, Check, Subject, ask, make_ready, said
-from harness.predict.system import open_model
+from reportcard.analysis.check.under_test import IMAGES, Check, Subject, ask, make_ready, said
+from reportcard.api import ImageError, ReportCardError, Request, Study
+from reportcard.predict.system import open_model
 
 # As harness/staged.py's Prompt names them.
 ALLOWED = frozenset(

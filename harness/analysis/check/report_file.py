@@ -5,19 +5,15 @@ The signature says what it holds for: this model's fingerprint, this phantom, so
 
 from __future__ import annotations
 
-from harness.publish.board.vision import VERSION
-
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import Json, ReportCardError
-from harness.analysis.check.under_test import Check
-from harness.analysis.check.vision_use import Vision
-from harness.data.sources import phantom
-from harness.predict.system import System
-from harness.core.files import read_json, write_json
-
+from reportcard.analysis.check.under_test import Check
+from reportcard.analysis.check.vision_use import Vision
+from reportcard.core.files import write_json
+from reportcard.data.sources import phantom
+from reportcard.predict.system import System
+from reportcard.publish.board.vision import VERSION
 
 
 def write(
@@ -40,7 +36,3 @@ def write(
         },
     )
     return path
-
-
-
-

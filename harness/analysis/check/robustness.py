@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from harness.api import Image, Request
-from harness.analysis.check.under_test import Check, Subject, crashed, said
-from harness.predict.engines.worker import IMAGE_FAILURE
+from reportcard.analysis.check.under_test import Check, Subject, crashed, said
+from reportcard.api import Image, Request
+from reportcard.predict.engines.worker import IMAGE_FAILURE
 
 HUGE = "Cough and fever for three days, rule out pneumonia. " * 1000  # 52 kB
 STRANGE = '\x00\x07 </s> [INST] {findings} %s \\n 发热 🫁 \u202eabc\u202c \ufeff ﷽ \r\n\t"'

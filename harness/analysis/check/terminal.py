@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from harness.core.console import console
+from reportcard.core.console import console
 
 if TYPE_CHECKING:
-    from harness.analysis.check.under_test import Check
+    from reportcard.analysis.check.under_test import Check
 
 
 def check_table(model: str, checks: Sequence[Check]) -> None:

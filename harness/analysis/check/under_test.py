@@ -15,8 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.layout import cache_folder
-from harness.api import (
+from reportcard.api import (
     Custody,
     FittedAdapter,
     Image,
@@ -28,12 +27,13 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.data.cohort import Cohort, load_cohort
-from harness.predict.engines import worker as local
-from harness.predict.system import System, open_model, problems
-from harness.core.progress import quiet
-from harness.config.settings import Plugin
-from harness.core.weights import weights_dir
+from reportcard.config.settings import Plugin
+from reportcard.core.layout import cache_folder
+from reportcard.core.progress import quiet
+from reportcard.core.weights import weights_dir
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.predict.engines import worker as local
+from reportcard.predict.system import System, open_model, problems
 
 State = Literal["pass", "FAIL", "told"]
 Pixels = npt.NDArray[np.uint8]

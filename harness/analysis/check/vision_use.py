@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rapidfuzz.distance import Indel
 
-from harness.api import Image, Json, Prediction, ReportCardError, Request, Study
-from harness.analysis.check.under_test import Check, Subject, shown, text_of, with_images
+from reportcard.analysis.check.under_test import Check, Subject, shown, text_of, with_images
+from reportcard.api import Image, Json, Prediction, ReportCardError, Request, Study
 
 IGNORES = 0.01  # of the words, on average; a text that follows its image changes far more
 

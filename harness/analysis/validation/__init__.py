@@ -17,28 +17,28 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.config import compose as config
-from harness.api import Array, Json, Pair, Progress
-from harness.score.evaluate import check_overrides
-from harness.llm.custody import custody_of
-from harness.config.catalogue import entries
-from harness.core.progress import quiet, track
-from harness.score.scorer import open_metrics
-from harness.config.settings import Protocol
-from harness.score.stats.resampling import Estimate
-from harness.analysis.validation.agreement import (
+from reportcard.analysis.validation.agreement import (
     LeftOut,
     draw_weights,
     leave_one_out,
     tau_with_interval,
     with_interval,
 )
-from harness.analysis.validation.columns import Column, columns_of
-from harness.analysis.validation.published import IN_SAMPLE, RATER_MAD, TAU
-from harness.analysis.validation.radevalx import read_radevalx
-from harness.analysis.validation.ratings import Ratings
-from harness.analysis.validation.rexval import read_rexval
-from harness.analysis.validation.terminal import validation_tables
+from reportcard.analysis.validation.columns import Column, columns_of
+from reportcard.analysis.validation.published import IN_SAMPLE, RATER_MAD, TAU
+from reportcard.analysis.validation.radevalx import read_radevalx
+from reportcard.analysis.validation.ratings import Ratings
+from reportcard.analysis.validation.rexval import read_rexval
+from reportcard.analysis.validation.terminal import validation_tables
+from reportcard.api import Array, Json, Pair, Progress
+from reportcard.config import compose as config
+from reportcard.config.catalogue import entries
+from reportcard.config.settings import Protocol
+from reportcard.core.progress import quiet, track
+from reportcard.llm.custody import custody_of
+from reportcard.score.evaluate import check_overrides
+from reportcard.score.scorer import open_metrics
+from reportcard.score.stats.resampling import Estimate
 
 READERS: Mapping[str, Callable[[Path], Ratings]] = {
     "rexval": read_rexval,
@@ -60,7 +60,7 @@ def run_validation(
     Returns 0, or 2 when no metric could run. Raises ReportCardError for files or names that
     cannot be read.
     """
-    from harness.core.files import write_atomic
+    from reportcard.core.files import write_atomic
 
     result = validate(READERS[what](root), metrics, overrides, track, _say)
     if json_out is not None:

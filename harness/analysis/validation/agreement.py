@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.api import Array
-from harness.score.stats.resampling import Clusters, Estimate, Resampler
+from reportcard.api import Array
+from reportcard.score.stats.resampling import Clusters, Estimate, Resampler
 
 
 def draw_weights(n: int, resamples: int, seed: int, clusters: Clusters | None) -> Array:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.api import Array, Custody, Key, Pair, ReportCardError
-from harness.predict.engines.worker import explain
-from harness.score.evaluate import noted
-from harness.score.scorer import Scorer, read_by, unscored_reasons
-from harness.score.stats.resampling import mask_unscored
+from reportcard.api import Array, Custody, Key, Pair, ReportCardError
+from reportcard.predict.engines.worker import explain
+from reportcard.score.evaluate import noted
+from reportcard.score.scorer import Scorer, read_by, unscored_reasons
+from reportcard.score.stats.resampling import mask_unscored
 
 JUDGED = {"mean_total": "total", "mean_significant": "significant"}  # key → what it counts
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.api import DatasetCard, ReportCardError
-from harness.core.user_files import Record, read_records
-from harness.analysis.validation.ratings import Ratings, Tally, Texts, text_of, whole
+from reportcard.analysis.validation.ratings import Ratings, Tally, Texts, text_of, whole
+from reportcard.api import DatasetCard, ReportCardError
+from reportcard.core.user_files import Record, read_records
 
 ID = "report_id"
 DIGITS = ("1", "2", "3", "4", "5", "6", "7", "8")

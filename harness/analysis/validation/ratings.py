@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.api import Array, DatasetCard, ReportCardError
-from harness.score.stats.resampling import Clusters, clusters_of
-from harness.core.user_files import Record
+from reportcard.api import Array, DatasetCard, ReportCardError
+from reportcard.core.user_files import Record
+from reportcard.score.stats.resampling import Clusters, clusters_of
 
 
 @dataclass(frozen=True)

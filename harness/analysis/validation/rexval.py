@@ -15,9 +15,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.api import DatasetCard, ReportCardError
-from harness.core.user_files import Record, read_records
-from harness.analysis.validation.ratings import Ratings, Tally, Texts, check_columns, text_of, whole
+from reportcard.analysis.validation.ratings import (
+    Ratings,
+    Tally,
+    Texts,
+    check_columns,
+    text_of,
+    whole,
+)
+from reportcard.api import DatasetCard, ReportCardError
+from reportcard.core.user_files import Record, read_records
 
 SAMPLES = "50_samples_gt_and_candidates.csv"
 RATERS = "6_valid_raters_per_rater_error_categories.csv"

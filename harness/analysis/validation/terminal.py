@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from harness.api import Json
-from harness.core.console import ARROW, console, number
+from reportcard.api import Json
+from reportcard.core.console import ARROW, console, number
 
 
 def validation_tables(result: Json) -> None:

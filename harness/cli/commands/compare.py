@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Json, ReportCardError
-from harness.cli.commands.output import say
+from reportcard.api import Json, ReportCardError
+from reportcard.cli.commands.output import say
 
 if TYPE_CHECKING:
-    from harness.score.scorer import Scorer
-    from harness.config.settings import RunConfig
+    from reportcard.config.settings import RunConfig
+    from reportcard.score.scorer import Scorer
 
 
 def take_names(arguments: argparse.Namespace, most: int, what: str) -> list[str]:
@@ -28,7 +28,7 @@ def take_names(arguments: argparse.Namespace, most: int, what: str) -> list[str]
 
 def _chosen(arguments: argparse.Namespace) -> tuple[RunConfig, set[str]]:
     """The configuration, and the cohorts that were asked for by name (empty: all)."""
-    from harness.config import compose as config
+    from reportcard.config import compose as config
 
     chosen = config.load(arguments.overrides)
     asked = any(word.startswith("dataset=") for word in arguments.overrides)
@@ -37,13 +37,13 @@ def _chosen(arguments: argparse.Namespace) -> tuple[RunConfig, set[str]]:
 
 
 def _open(chosen: RunConfig) -> list[Scorer]:
-    from harness.score.scorer import open_metrics
+    from reportcard.score.scorer import open_metrics
 
     return open_metrics(chosen.metrics, chosen.overrides)
 
 
 def _write(path: Path | None, value: Any) -> None:
-    from harness.core.files import write_atomic
+    from reportcard.core.files import write_atomic
 
     if path is not None:
         text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -64,8 +64,8 @@ def _quiet(arguments: argparse.Namespace) -> bool:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from harness.analysis.compare import compare_runs, runs_of
-    from harness.cli.tables_compare import comparison_table
+    from reportcard.analysis.compare import compare_runs, runs_of
+    from reportcard.cli.tables_compare import comparison_table
 
     names = take_names(arguments, 2, "two rows, or --all")
     if arguments.all:
@@ -87,9 +87,9 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def _compare_all(arguments: argparse.Namespace, names: Sequence[str]) -> int:
-    from harness.publish.board.pairwise import pairs_of_board
-    from harness.publish.board.build import boards_of
-    from harness.cli.tables_compare import pairs_table
+    from reportcard.cli.tables_compare import pairs_table
+    from reportcard.publish.board.build import boards_of
+    from reportcard.publish.board.pairwise import pairs_of_board
 
     if names:
         raise ReportCardError(f"--all compares every pair; leave out {' '.join(names)}.")
@@ -128,9 +128,9 @@ def _column(board: Json, wanted: str | None) -> str | None:
 
 
 def power(arguments: argparse.Namespace) -> int:
-    from harness.analysis.compare import check_label, run_folders, runs_of
-    from harness.analysis.power import plan_one, plan_pair
-    from harness.cli.tables_compare import power_table
+    from reportcard.analysis.compare import check_label, run_folders, runs_of
+    from reportcard.analysis.power import plan_one, plan_pair
+    from reportcard.cli.tables_compare import power_table
 
     names = take_names(arguments, 2, "one row or two")
     difference: float | None = arguments.difference
@@ -164,8 +164,8 @@ def power(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    from harness.analysis.explain import explain_rows
-    from harness.cli.tables_compare import explain_table
+    from reportcard.analysis.explain import explain_rows
+    from reportcard.cli.tables_compare import explain_table
 
     names = take_names(arguments, 2, "two rows, score folders or published figures")
     if len(names) != 2:
@@ -184,14 +184,14 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def release(arguments: argparse.Namespace, action: str, folder: Path) -> int:
     """leaderboard export DIR, leaderboard verify DIR."""
-    from harness.config import compose as config
+    from reportcard.config import compose as config
 
     if action == "export":
-        from harness.publish.release.export import export
+        from reportcard.publish.release.export import export
 
         say(export(config.load(arguments.overrides).results_dir, folder, arguments.all))
         return 0
-    from harness.publish.release.verify import verify
+    from reportcard.publish.release.verify import verify
 
     config.load(arguments.overrides)  # plugins named on the command line
     found = verify(folder)

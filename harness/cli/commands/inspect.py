@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 
-from harness.cli.commands.output import config_of, say
+from reportcard.cli.commands.output import config_of, say
 
 
 def list_(arguments: argparse.Namespace) -> int:
-    from harness.cli.listing import show_list
+    from reportcard.cli.listing import show_list
 
     return show_list(arguments.what, arguments.json, say)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    from harness.cli.doctor import report
-    from harness.cli.tables import doctor_table
+    from reportcard.cli.doctor import report
+    from reportcard.cli.tables import doctor_table
 
     named = any(word.startswith("dataset=") for word in arguments.overrides)
     lines, able = report(config_of(arguments), named, arguments.contact_sheet)
@@ -25,7 +25,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def sections(arguments: argparse.Namespace) -> int:
-    from harness.data.sources.sections import read_sections
+    from reportcard.data.sources.sections import read_sections
 
     rows = read_sections(arguments.files, arguments.parser)
     if arguments.json:
@@ -39,12 +39,12 @@ def sections(arguments: argparse.Namespace) -> int:
 
 
 def dashboard(arguments: argparse.Namespace) -> int:
-    from harness.publish.mlflow.server import serve
+    from reportcard.publish.mlflow.server import serve
 
     return serve(config_of(arguments), arguments.port, say)
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    from harness.publish.page.serve import serve
+    from reportcard.publish.page.serve import serve
 
     return serve(config_of(arguments).results_dir, arguments.port, say)

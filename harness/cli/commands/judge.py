@@ -6,13 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from harness.cli.commands.output import say, say_aside
+from reportcard.cli.commands.output import say, say_aside
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    from harness.score.evaluate import evaluate
-    from harness.core.progress import track
-    from harness.core.files import write_atomic
+    from reportcard.core.files import write_atomic
+    from reportcard.core.progress import track
+    from reportcard.score.evaluate import evaluate
 
     result = evaluate(
         arguments.pairs,
@@ -33,7 +33,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.json is not None:
         write_atomic(arguments.json, text)
-    from harness.cli.tables import scores_table
+    from reportcard.cli.tables import scores_table
 
     scores_table(result)
     return 0
@@ -41,7 +41,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def _judge_overrides(arguments: argparse.Namespace) -> list[str]:
     """--judge, --verdicts and --record in Hydra's words. Verdicts alone mean the recorded judge."""
-    from harness.config.overrides import quoted
+    from reportcard.config.overrides import quoted
 
     judge = arguments.judge or ("recorded" if arguments.verdicts else None)
     given = {"judge.verdicts": arguments.verdicts, "judge.record": arguments.record}
@@ -51,7 +51,7 @@ def _judge_overrides(arguments: argparse.Namespace) -> list[str]:
 
 
 def audit(arguments: argparse.Namespace) -> int:
-    from harness.analysis.audit import run_audit
+    from reportcard.analysis.audit import run_audit
 
     return run_audit(
         arguments.what,
@@ -63,7 +63,7 @@ def audit(arguments: argparse.Namespace) -> int:
 
 
 def validate(arguments: argparse.Namespace) -> int:
-    from harness.analysis.validation import run_validation
+    from reportcard.analysis.validation import run_validation
 
     return run_validation(
         arguments.what,
@@ -75,7 +75,7 @@ def validate(arguments: argparse.Namespace) -> int:
 
 
 def judge(arguments: argparse.Namespace) -> int:
-    from harness.llm.judge.local_server import serve
+    from reportcard.llm.judge.local_server import serve
 
     return serve(
         arguments.gguf,

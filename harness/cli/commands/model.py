@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from harness.cli.commands.output import config_of, say, say_aside
+from reportcard.cli.commands.output import config_of, say, say_aside
 
 
 def generate(arguments: argparse.Namespace) -> int:
-    from harness.predict.generate import generate_file
+    from reportcard.predict.generate import generate_file
 
     return generate_file(
         config_of(arguments),
@@ -22,18 +22,18 @@ def generate(arguments: argparse.Namespace) -> int:
 
 
 def prompt(arguments: argparse.Namespace) -> int:
-    from harness.predict.show_prompt import show_prompts
+    from reportcard.predict.show_prompt import show_prompts
 
     return show_prompts(arguments.overrides, arguments.json, say)
 
 
 def check(arguments: argparse.Namespace) -> int:
-    from harness.analysis.check import check_models
+    from reportcard.analysis.check import check_models
 
     return check_models(config_of(arguments), arguments.studies, say)
 
 
 def new_model(arguments: argparse.Namespace) -> int:
-    from harness.models.scaffold import write_model
+    from reportcard.models.scaffold import write_model
 
     return write_model(arguments.name, say)

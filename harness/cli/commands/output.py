@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.config.settings import RunConfig
+    from reportcard.config.settings import RunConfig
 
 
 def say(text: str) -> None:
@@ -20,7 +20,7 @@ def say_aside(text: str) -> None:
 
 
 def config_of(arguments: argparse.Namespace) -> RunConfig:
-    from harness.config import compose as config
+    from reportcard.config import compose as config
 
     exact = ["engine.exact_buckets=true"] if getattr(arguments, "exact_buckets", False) else []
     return config.load([*arguments.overrides, *exact])

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli.commands.output import config_of, say
+from reportcard.cli.commands.output import config_of, say
 
 if TYPE_CHECKING:
-    from harness.api import Json
-    from harness.data.cohort import Cohort
-    from harness.config.settings import RunConfig
+    from reportcard.api import Json
+    from reportcard.config.settings import RunConfig
+    from reportcard.data.cohort import Cohort
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -31,15 +31,15 @@ def score(arguments: argparse.Namespace) -> int:
 def _stages(
     arguments: argparse.Namespace, *stages: str, fetch: bool = False, publish: bool = False
 ) -> int:
-    from harness.pipeline import run
+    from reportcard.pipeline import run
 
     config = config_of(arguments)
     outcome = run(config, frozenset(stages), fetch, say)
     if publish and any(systems for _, systems in outcome.scored):
         loaded = [cohort for cohort, _ in outcome.scored]
         model, files = _publish(config, False, loaded)
-        from harness.publish.page.terminal import published_line
-        from harness.publish.mlflow import log, tracking_uri
+        from reportcard.publish.mlflow import log, tracking_uri
+        from reportcard.publish.page.terminal import published_line
 
         logged = log(config, outcome.scored, files, say)
         if line := published_line(model, files[0]):
@@ -63,11 +63,11 @@ def _publish(
 
     cohorts: those that are loaded; None: the configured ones whose data is on this machine.
     """
-    from harness.publish.page.write import write_model
-    from harness.publish.board.build import collect
-    from harness.publish.page.terminal import render
-    from harness.publish.page.viewer import load_cohorts, write_viewers
-    from harness.core.console import console
+    from reportcard.core.console import console
+    from reportcard.publish.board.build import collect
+    from reportcard.publish.page.terminal import render
+    from reportcard.publish.page.viewer import load_cohorts, write_viewers
+    from reportcard.publish.page.write import write_model
 
     model = collect(config.results_dir, everything)
     found = load_cohorts(config, model) if cohorts is None else cohorts
@@ -88,19 +88,19 @@ def _installed(package: str) -> bool:
 
 
 def leaderboard(arguments: argparse.Namespace) -> int:
-    from harness.cli.commands.compare import release, take_names
+    from reportcard.cli.commands.compare import release, take_names
 
     named = take_names(arguments, 2, "nothing, export DIR or verify DIR")
     if named:
         if len(named) != 2 or named[0] not in ("export", "verify"):
-            from harness.api import ReportCardError
+            from reportcard.api import ReportCardError
 
             raise ReportCardError(
                 f"leaderboard takes export DIR or verify DIR, not {' '.join(named)}."
             )
         return release(arguments, named[0], Path(named[1]))
-    from harness.publish.page.terminal import render_published
-    from harness.core.console import console
+    from reportcard.core.console import console
+    from reportcard.publish.page.terminal import render_published
 
     model, files = _publish(config_of(arguments), arguments.all)
     render_published(model, console())
@@ -110,17 +110,17 @@ def leaderboard(arguments: argparse.Namespace) -> int:
 
 
 def fetch(arguments: argparse.Namespace) -> int:
-    from harness.data.cohort import open_dataset
+    from reportcard.data.cohort import open_dataset
 
     words = [word for word in arguments.overrides if "=" not in word]
     arguments.overrides = [word for word in arguments.overrides if "=" in word]
     if arguments.what == "weights":
-        from harness.core.weights import fetch_weights, weights_dir
+        from reportcard.core.weights import fetch_weights, weights_dir
 
         fetch_weights(words, weights_dir(), say)
         return 0
     if words:
-        from harness.api import ReportCardError
+        from reportcard.api import ReportCardError
 
         raise ReportCardError(f"fetch openi takes key=value only, not {' '.join(words)}.")
     config = config_of(arguments)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.errors import ImageError
+from reportcard.core.errors import ImageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from harness.core.imaging.pixels import Pixels
+    from reportcard.core.imaging.pixels import Pixels
 
 Values = npt.NDArray[np.float32]
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -37,7 +37,7 @@ def read_dicom(path: Path) -> tuple[Pixels, tuple[str, ...]]:
         import pydicom
     except ImportError:
         raise ImageError("unreadable", f"DICOM needs {INSTALL}") from None
-    from harness.core.imaging.pixels import check_size
+    from reportcard.core.imaging.pixels import check_size
 
     # They name files and quote headers, from whichever thread decodes.
     warnings.filterwarnings("ignore", module="pydicom")
@@ -189,7 +189,7 @@ def _colour(dataset: Dataset, stored: npt.NDArray[Any]) -> Pixels:
     """RGB, YBR (pydicom converts it) or a palette → luma."""
     from pydicom.pixels.processing import apply_color_lut
 
-    from harness.core.imaging.pixels import luma
+    from reportcard.core.imaging.pixels import luma
 
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.core.errors import ImageError
-
+from reportcard.core.errors import ImageError
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -15,8 +15,6 @@ Anything that is no radiograph is an ImageError of one kind, which costs its own
 
 from __future__ import annotations
 
-from harness.core.imaging.pixels import Pixels, check_size, luma, MAX_PIXELS, MIN_SIDE
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +23,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.core.errors import ImageError
-
+from reportcard.core.errors import ImageError
+from reportcard.core.imaging.pixels import MAX_PIXELS, Pixels, check_size
 
 
 class Image(Protocol):
-    """What this module needs to know of harness.api.Image."""
+    """What this module needs to know of reportcard.api.Image."""
 
     @property
     def image_id(self) -> str: ...
@@ -130,16 +127,12 @@ def read_file(path: Path) -> Reading:
         raise ImageError("empty", "the file has zero bytes")
     named = path.suffix.lower() in (".dcm", ".dicom") and not head.startswith(PICTURES)
     if head[128:] == b"DICM" or named:
-        from harness.core.imaging.dicom import read_dicom
+        from reportcard.core.imaging.dicom import read_dicom
 
         pixels, rules = read_dicom(path)
     else:
         pixels, rules = _read_picture(path)
     return _checked(pixels, rules)
-
-
-
-
 
 
 def _checked(pixels: Pixels, rules: tuple[str, ...]) -> Reading:

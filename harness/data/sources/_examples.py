@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from harness.api import FRONTAL_VIEWS, Image, ReportCardError, Step, Study
-from harness.data.sources._inside import is_refused
-from harness.core.imaging.read import READING
+from reportcard.api import FRONTAL_VIEWS, Image, ReportCardError, Step, Study
+from reportcard.core.imaging.read import READING
+from reportcard.data.sources._inside import is_refused
 
 PAIR = "image-report pair"
 

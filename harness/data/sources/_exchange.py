@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from harness.api import Json, ReportCardError, Request, Step, Study
-from harness.data.sources._inside import is_refused
-from harness.core.user_files import Record, listed
+from reportcard.api import Json, ReportCardError, Request, Step, Study
+from reportcard.core.user_files import Record, listed
+from reportcard.data.sources._inside import is_refused
 
 T = TypeVar("T")
 TABLES = (".csv", ".tsv", ".jsonl", ".json")

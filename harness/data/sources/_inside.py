@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from harness.api import Image, ImageError
-from harness.core.imaging.read import resolve_under
+from reportcard.api import Image, ImageError
+from reportcard.core.imaging.read import resolve_under
 
 
 def image_at(root: Path, image_id: str, view: str, *candidates: str) -> Image:

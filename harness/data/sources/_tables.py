@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-from harness.api import Json, ReportCardError
-from harness.core.files import read_text
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import read_text
 
 Row = dict[str, str]
 

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Image, ImageError, ReportCardError
+from reportcard.api import Image, ImageError, ReportCardError
 
 MAX_MEMBER_BYTES = 256 * 1024**2  # a 16-bit PNG of 100 megapixels, stored
 

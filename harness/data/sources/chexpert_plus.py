@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from harness.api import (
+from reportcard.api import (
     DatasetCard,
     Image,
     Report,
@@ -23,7 +23,8 @@ from harness.api import (
     Selection,
     Study,
 )
-from harness.data.sources._examples import (
+from reportcard.core.files import read_jsonl
+from reportcard.data.sources._examples import (
     HAS_FINDINGS,
     Examples,
     Expected,
@@ -33,9 +34,8 @@ from harness.data.sources._examples import (
     sex_of,
     text_only,
 )
-from harness.data.sources._inside import Inside
-from harness.data.sources._tables import Row, one_per, read_table
-from harness.core.files import read_jsonl
+from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._tables import Row, one_per, read_table
 
 TABLE = "df_chexpert_plus_240401.csv"
 ROOTS = ("PNG", "PNG/PNG", "")  # where <split>/<patient>/<study>/<view>.png has been seen

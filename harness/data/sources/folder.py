@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import (
+from reportcard.api import (
     DataClass,
     DatasetCard,
     Image,
@@ -29,8 +29,11 @@ from harness.api import (
     Selection,
     Study,
 )
-from harness.data.sources._examples import PER_YEAR, one_of
-from harness.data.sources._exchange import (
+from reportcard.core.imaging.read import READING
+from reportcard.core.registry import did_you_mean
+from reportcard.core.user_files import Record, listed, read_records
+from reportcard.data.sources._examples import PER_YEAR, one_of
+from reportcard.data.sources._exchange import (
     Sieve,
     cell,
     cells,
@@ -39,10 +42,7 @@ from harness.data.sources._exchange import (
     natural,
     table_in,
 )
-from harness.data.sources._inside import image_at
-from harness.core.imaging.read import READING
-from harness.core.registry import did_you_mean
-from harness.core.user_files import Record, listed, read_records
+from reportcard.data.sources._inside import image_at
 
 TEXTS = ("findings", "impression", "indication", "technique", "comparison")
 SINGLE = (*TEXTS, "patient_id", "age", "sex", "split")

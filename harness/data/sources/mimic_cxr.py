@@ -17,12 +17,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from harness.api import DatasetCard, ReportCardError, Selection, Step, Study
-from harness.data.sources._examples import PAIR
-from harness.data.sources._mimic.annotations import Annotation, Funnel, read_llava_rad, read_r2gen
-from harness.data.sources._mimic.index import Exam, Index, Radiograph, Sources, open_index
-from harness.data.sources._mimic.reports import FolderReports, Reports, ZipReports
-from harness.data.sources._mimic.select import (
+from reportcard.api import DatasetCard, ReportCardError, Selection, Step, Study
+from reportcard.core.imaging.read import READING
+from reportcard.data.sources._examples import PAIR
+from reportcard.data.sources._mimic.annotations import (
+    Annotation,
+    Funnel,
+    read_llava_rad,
+    read_r2gen,
+)
+from reportcard.data.sources._mimic.index import Exam, Index, Radiograph, Sources, open_index
+from reportcard.data.sources._mimic.reports import FolderReports, Reports, ZipReports
+from reportcard.data.sources._mimic.select import (
     FRONTAL,
     PriorPolicy,
     check_lateral,
@@ -30,9 +36,8 @@ from harness.data.sources._mimic.select import (
     pick,
     pick_frontals,
 )
-from harness.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
-from harness.data.sources._mimic.tree import Tree
-from harness.core.imaging.read import READING
+from reportcard.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
+from reportcard.data.sources._mimic.tree import Tree
 
 FILES = {
     "llava_rad": "chat_test_MIMIC_CXR_all_gpt4extract_rulebased_v1.json",

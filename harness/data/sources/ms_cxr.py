@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harness.api import (
+from reportcard.api import (
     Box,
     DatasetCard,
     Phrase,
@@ -24,12 +24,12 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.data.sources._mimic.index import Exam, Radiograph
-from harness.data.sources._mimic.studies import ImageFiles
-from harness.data.sources._mimic.tree import Tree
-from harness.data.sources._tables import header_of, rows_of
-from harness.core.imaging.read import READING
-from harness.core.files import digest
+from reportcard.core.files import digest
+from reportcard.core.imaging.read import READING
+from reportcard.data.sources._mimic.index import Exam, Radiograph
+from reportcard.data.sources._mimic.studies import ImageFiles
+from reportcard.data.sources._mimic.tree import Tree
+from reportcard.data.sources._tables import header_of, rows_of
 
 TABLES = (
     "ms-cxr/1.1.0/MS_CXR_Local_Alignment_v1.1.0.csv",

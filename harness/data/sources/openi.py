@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element, ParseError
 
-from harness.api import (
+from reportcard.api import (
     DatasetCard,
     Image,
     Json,
@@ -35,8 +35,8 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.core.download import ARCHIVE, fetch_openi
-from harness.core.files import canonical, digest, file_digest, read_jsonl, write_atomic
+from reportcard.core.download import ARCHIVE, fetch_openi
+from reportcard.core.files import canonical, digest, file_digest, read_jsonl, write_atomic
 
 FOLDER = "ecgen-radiology"
 INDEX_VERSION = 2

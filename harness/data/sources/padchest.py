@@ -19,8 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.api import DatasetCard, Report, ReportCardError, Request, Selection, Study
-from harness.data.sources._examples import (
+from reportcard.api import DatasetCard, Report, ReportCardError, Request, Selection, Study
+from reportcard.core.files import file_digest, read_jsonl, read_text
+from reportcard.data.sources._examples import (
     HAS_FINDINGS,
     Examples,
     Expected,
@@ -31,10 +32,9 @@ from harness.data.sources._examples import (
     sex_of,
     text_only,
 )
-from harness.data.sources._inside import Inside
-from harness.data.sources._padchest_labels import cuis_of, list_of
-from harness.data.sources._tables import Row, one_per, read_table
-from harness.core.files import file_digest, read_jsonl, read_text
+from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._padchest_labels import cuis_of, list_of
+from reportcard.data.sources._tables import Row, one_per, read_table
 
 TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
 COLUMNS = (

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.api import (
+from reportcard.api import (
     Box,
     DatasetCard,
     Image,
@@ -31,7 +31,8 @@ from harness.api import (
     Selection,
     Study,
 )
-from harness.data.sources._examples import (
+from reportcard.core.imaging.read import READING
+from reportcard.data.sources._examples import (
     HAS_FINDINGS,
     Rule,
     expectations,
@@ -40,9 +41,8 @@ from harness.data.sources._examples import (
     sex_of,
     text_only,
 )
-from harness.data.sources._tables import Row, read_json_file, read_rows, read_table
-from harness.data.sources._zip_parts import members_of, parts_of, read_member
-from harness.core.imaging.read import READING
+from reportcard.data.sources._tables import Row, read_json_file, read_rows, read_table
+from reportcard.data.sources._zip_parts import members_of, parts_of, read_member
 
 REPORTS = "grounded_reports_20240819.json"
 TABLE = "master_table.csv"

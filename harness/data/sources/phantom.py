@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import (
+from reportcard.api import (
     Box,
     DatasetCard,
     Image,
@@ -28,9 +28,9 @@ from harness.api import (
     Step,
     Study,
 )
-from harness.data.sources._phantom.case import Case, patient
-from harness.data.sources._phantom.frontal import MM, Frontal
-from harness.data.sources._phantom.report import (
+from reportcard.data.sources._phantom.case import Case, patient
+from reportcard.data.sources._phantom.frontal import MM, Frontal
+from reportcard.data.sources._phantom.report import (
     comparison,
     impression,
     indication,
@@ -51,10 +51,10 @@ class Drawing:
 
     def __call__(self) -> npt.NDArray[np.uint8]:
         if self.lateral:
-            from harness.data.sources._phantom.lateral import lateral
+            from reportcard.data.sources._phantom.lateral import lateral
 
             return lateral(self.case, self.size)
-        from harness.data.sources._phantom.film import frontal
+        from reportcard.data.sources._phantom.film import frontal
 
         return frontal(self.case, self.size)
 

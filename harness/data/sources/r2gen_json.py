@@ -18,9 +18,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.api import DataClass, DatasetCard, Report, ReportCardError, Request, Selection, Study
-from harness.data.sources._examples import PAIR, one_of
-from harness.data.sources._exchange import (
+from reportcard.api import (
+    DataClass,
+    DatasetCard,
+    Report,
+    ReportCardError,
+    Request,
+    Selection,
+    Study,
+)
+from reportcard.core.files import read_json
+from reportcard.core.imaging.read import READING
+from reportcard.core.user_files import Record
+from reportcard.data.sources._examples import PAIR, one_of
+from reportcard.data.sources._exchange import (
     Sieve,
     cell,
     cells,
@@ -31,10 +42,7 @@ from harness.data.sources._exchange import (
     patient,
     table_in,
 )
-from harness.data.sources._inside import image_at
-from harness.core.imaging.read import READING
-from harness.core.files import read_json
-from harness.core.user_files import Record
+from reportcard.data.sources._inside import image_at
 
 SPLITS = ("train", "val", "test")
 

@@ -15,8 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from harness.api import DatasetCard, Json, Report, ReportCardError, Request, Selection, Study
-from harness.data.sources._examples import (
+from reportcard.api import DatasetCard, Json, Report, ReportCardError, Request, Selection, Study
+from reportcard.data.sources._examples import (
     HAS_FINDINGS,
     PER_YEAR,
     Examples,
@@ -27,8 +27,8 @@ from harness.data.sources._examples import (
     sex_of,
     text_only,
 )
-from harness.data.sources._inside import Inside
-from harness.data.sources._tables import read_json_file, read_table
+from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._tables import read_json_file, read_table
 
 SPLITS = ("train", "valid", "test")
 VIEWS = {

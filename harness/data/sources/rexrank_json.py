@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from harness.api import (
+from reportcard.api import (
     DataClass,
     DatasetCard,
     Image,
@@ -29,8 +29,10 @@ from harness.api import (
     Selection,
     Study,
 )
-from harness.data.sources._examples import one_of
-from harness.data.sources._exchange import (
+from reportcard.core.imaging.read import READING
+from reportcard.core.user_files import Record, by_id, read_records
+from reportcard.data.sources._examples import one_of
+from reportcard.data.sources._exchange import (
     Sieve,
     cell,
     cells,
@@ -41,9 +43,7 @@ from harness.data.sources._exchange import (
     patient,
     table_in,
 )
-from harness.data.sources._inside import image_at
-from harness.core.imaging.read import READING
-from harness.core.user_files import Record, by_id, read_records
+from reportcard.data.sources._inside import image_at
 
 COLUMNS = ("image_path", "section_findings", "section_impression")
 

@@ -28,8 +28,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from harness.api import Json, ReportCardError
-from harness.core.files import read_text
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import read_text
 
 # 2.1 (mimic-code since July 2026) differs in one number: where last_paragraph starts.
 Version = Literal["2.0", "2.1"]

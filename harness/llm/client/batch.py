@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
-from harness.api import Json
-from harness.llm.client.budget import IMAGE_TOKENS, Ledger, SpentError
-from harness.llm.client.endpoint import Answer, Endpoint, Mode
-from harness.llm.client.errors import (
+from reportcard.api import Json
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.client.backoff import Patience
+from reportcard.llm.client.budget import IMAGE_TOKENS, Ledger, SpentError
+from reportcard.llm.client.endpoint import Answer, Endpoint, Mode
+from reportcard.llm.client.errors import (
     CONTENT_FILTER,
     DownError,
     FailureError,
@@ -25,10 +27,8 @@ from harness.llm.client.errors import (
     StopError,
     unknown,
 )
-from harness.llm.judge.contract import BadAnswerError, Question, Verdict
-from harness.config.settings import JudgeSettings
-from harness.llm.client.backoff import Patience
-from harness.llm.client.redact import safe_id
+from reportcard.llm.client.redact import safe_id
+from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict
 
 LADDER: tuple[Mode, ...] = ("json_schema", "json_object", "none")
 TRIES, LIMITED_TRIES = 6, 24  # of one question, while others succeed; the second for 429

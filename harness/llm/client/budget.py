@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 # Tokens of the chat template around one message, and around the conversation.
 TEMPLATE = 32

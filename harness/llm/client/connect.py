@@ -9,13 +9,13 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING
 
-from harness.api import ReportCardError
-from harness.llm.client.budget import Ledger, Price
-from harness.llm.client.endpoint import Endpoint
-from harness.config.settings import JudgeSettings
+from reportcard.api import ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.client.budget import Ledger, Price
+from reportcard.llm.client.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from harness.llm.egress.policy import Permit
+    from reportcard.llm.egress.policy import Permit
 
 UNSET = (None, "", "???")
 
@@ -55,7 +55,7 @@ def new_ledger(settings: JudgeSettings) -> Ledger:
 
 def connect(settings: JudgeSettings, permit: Permit) -> Endpoint:
     """Connections that reach the permitted endpoint only. Needs a running event loop."""
-    from harness.llm.egress.transport import http_client
+    from reportcard.llm.egress.transport import http_client
 
     connections = max(1, int(settings.concurrency))
     return Endpoint(settings, http_client(permit, settings.timeout_s, connections))

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from harness.api import ImageError, Json
-from harness.llm.client.budget import Usage
-from harness.llm.client.errors import DownError, FinalError, StopError, of_status
-from harness.llm.judge.contract import MAX_ANSWER, Message, Question
-from harness.config.settings import JudgeSettings
-from harness.llm.client.redact import FINISHES, safe_id, word
+from reportcard.api import ImageError, Json
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.client.budget import Usage
+from reportcard.llm.client.errors import DownError, FinalError, StopError, of_status
+from reportcard.llm.client.redact import FINISHES, safe_id, word
+from reportcard.llm.judge.contract import MAX_ANSWER, Message, Question
 
 if TYPE_CHECKING:
     import httpx2

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from harness.config.settings import JudgeSettings
-from harness.llm.client.redact import CODES, PARAMS, word
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.client.redact import CODES, PARAMS, word
 
 CONTENT_FILTER = "content filter"
 OVERFLOW = re.compile(

@@ -7,9 +7,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 
-from harness.llm.client.batch import Asking
-from harness.llm.client.endpoint import Endpoint
-from harness.llm.judge.contract import Question
+from reportcard.llm.client.batch import Asking
+from reportcard.llm.client.endpoint import Endpoint
+from reportcard.llm.judge.contract import Question
 
 STOP_S = 5.0  # for requests in flight to be abandoned in
 

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from harness.api import DatasetCard, ReportCardError
-from harness.config.compose import conf_dir
+from reportcard.api import DatasetCard, ReportCardError
+from reportcard.config.paths import conf_dir
 
 if TYPE_CHECKING:
-    import httpx2
+    pass
 
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -162,8 +162,6 @@ def permit(
         f" server on this machine (for a judge: `make judge`, judge=local), or put what the"
         f" agreement asks for in {rules}."
     )
-
-
 
 
 def parse_endpoint(url: str) -> Endpoint:

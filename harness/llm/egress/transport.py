@@ -21,7 +21,7 @@ import aiohttp
 import httpx2
 from yarl import URL
 
-from harness.llm.egress.policy import PORTS, EgressError, Endpoint, Permit
+from reportcard.llm.egress.policy import PORTS, EgressError, Endpoint, Permit
 
 CONNECT_S = 10.0
 IDLE_S = 5.0  # a connection unused for longer is closed: servers close theirs without a word
@@ -44,7 +44,7 @@ BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 def open_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
-    """See harness.llm.egress.policy.http_client."""
+    """See reportcard.llm.egress.policy.http_client."""
 
     return httpx2.AsyncClient(
         timeout=None,  # the transport's counts
@@ -187,6 +187,6 @@ def http_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.As
     Requests raise EgressError for another endpoint, a redirect, or a name that has come to mean
     another place; else httpx2's errors, which for guarded data quote nothing that was sent.
     """
-    from harness.llm.egress.transport import open_client
+    from reportcard.llm.egress.transport import open_client
 
     return open_client(permit, timeout_s, connections)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.api import Json, ReportCardError
+from reportcard.api import Json, ReportCardError
 
 # A file that is no database, or not one any more; all else (locked, no room, no folder) passes.
 DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}

@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from harness.api import Json
-from harness.llm.client.batch import Outcome
-from harness.llm.judge.contract import Question, Verdict
-from harness.config.settings import JudgeSettings
-from harness.core.files import canonical
-from harness.llm.judge.cache import VerdictCache
+from reportcard.api import Json
+from reportcard.config.settings import JudgeSettings
+from reportcard.core.files import canonical
+from reportcard.llm.client.batch import Outcome
+from reportcard.llm.judge.cache import VerdictCache
+from reportcard.llm.judge.contract import Question, Verdict
 
 NOBODY = ""  # in the place of a model's id: final before any model answered (a content filter)
 

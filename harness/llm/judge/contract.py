@@ -10,20 +10,17 @@ answer gets a verdict with a reason, never a guessed value. Plugins may import t
 
 from __future__ import annotations
 
-from harness.config.settings import JudgeSettings as JudgeSettings, KINDS as KINDS
-
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from harness.api import Custody, Json, ReportCardError
-from harness.core.files import digest
+from reportcard.api import Custody, Json
+from reportcard.config.settings import KINDS as KINDS
+from reportcard.config.settings import JudgeSettings as JudgeSettings
+from reportcard.core.files import digest
 
 MAX_ANSWER = 100_000  # characters; a longer answer is no verdict
 MAX_OBJECTS = 100  # places where an object may begin; 100,000 nested ones would take seconds
@@ -144,11 +141,3 @@ class Judge(Protocol):
     def close(self) -> None:
         """Let go of connections and files; a later `ask` opens them again."""
         ...
-
-
-
-
-
-
-
-

@@ -12,21 +12,21 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.llm.client.connect import connect, lacks, new_ledger
-from harness.api import Custody, ReportCardError
-from harness.llm.client.batch import Asking, Modes, Outcome, changed
-from harness.llm.client.budget import Ledger
-from harness.llm.client.endpoint import Endpoint
-from harness.llm.judge.contract import Question, Verdict
-from harness.config.settings import JudgeSettings
-from harness.llm.client.backoff import UNREACHABLE
-from harness.llm.client.loop_thread import Pool
-from harness.llm.judge.recorded import Record, by
-from harness.llm.judge.cache_keys import NOBODY, Shelf, content, key_of, usable
-from harness.llm.judge.cache import VerdictCache
+from reportcard.api import Custody, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.client.backoff import UNREACHABLE
+from reportcard.llm.client.batch import Asking, Modes, Outcome, changed
+from reportcard.llm.client.budget import Ledger
+from reportcard.llm.client.connect import connect, lacks, new_ledger
+from reportcard.llm.client.endpoint import Endpoint
+from reportcard.llm.client.loop_thread import Pool
+from reportcard.llm.judge.cache import VerdictCache
+from reportcard.llm.judge.cache_keys import NOBODY, Shelf, content, key_of, usable
+from reportcard.llm.judge.contract import Question, Verdict
+from reportcard.llm.judge.recorded import Record, by
 
 if TYPE_CHECKING:
-    from harness.llm.egress.policy import Permit
+    from reportcard.llm.egress.policy import Permit
 
 COMMIT_S = 0.1  # verdicts that come within are stored in one transaction
 
@@ -61,7 +61,7 @@ class LiveJudge:
         return lacks(self.settings)
 
     def admit(self, custody: Custody) -> None:
-        from harness.llm.egress.policy import permit
+        from reportcard.llm.egress.policy import permit
 
         if custody is not self._custody:
             self._down = None

@@ -25,9 +25,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from harness.api import ReportCardError
-from harness.core.download import JUDGE_GGUF, fetch_judge
-from harness.core.weights import weights_dir
+from reportcard.api import ReportCardError
+from reportcard.core.download import JUDGE_GGUF, fetch_judge
+from reportcard.core.weights import weights_dir
 
 HOST = "127.0.0.1"
 PORT, SLOTS = 8103, 2  # what conf/judge/local.yaml expects: base_url and concurrency

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.api import Custody, ReportCardError
-from harness.config.settings import JudgeSettings
-from harness.llm.judge.contract import Judge, Question, Verdict
+from reportcard.api import Custody, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.judge.contract import Judge, Question, Verdict
 
 
 def settings_of(options: Mapping[str, Any]) -> JudgeSettings:
@@ -34,12 +34,12 @@ def open_judge(options: Mapping[str, Any]) -> Judge:
     """A judge from the options of conf/judge; nothing is contacted yet."""
     settings = settings_of(options)
     if settings.kind == "recorded":
-        from harness.llm.judge.recorded import RecordedJudge
+        from reportcard.llm.judge.recorded import RecordedJudge
 
         return RecordedJudge(settings)
     if settings.kind == "none":
         return NoJudge()
-    from harness.llm.judge.live import LiveJudge
+    from reportcard.llm.judge.live import LiveJudge
 
     return LiveJudge(settings)
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.api import Custody, Json, ReportCardError
-from harness.llm.judge.contract import BadAnswerError, Question, Verdict
-from harness.config.settings import JudgeSettings
-from harness.llm.client.redact import safe_id
-from harness.core.files import canonical, file_digest, read_jsonl
+from reportcard.api import Custody, Json, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.core.files import canonical, file_digest, read_jsonl
+from reportcard.llm.client.redact import safe_id
+from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict
 
 UNSCORED, BY = "unscored", "by"
 KINDS = ("chexprompt", "radfact.phrases", "radfact.entailment")  # ours; plugins may have others

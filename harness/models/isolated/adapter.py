@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.api import (
+from reportcard.api import (
     Custody,
     Image,
     Json,
@@ -28,13 +28,13 @@ from harness.api import (
     ReportCardError,
     Request,
 )
-from harness.models.checkpoints import Checkpoint, locate
-from harness.models.isolated import worker_main
-from harness.models.isolated.environments import environment, interpreter
-from harness.models.isolated.frames import WorkerError
-from harness.models.isolated.supervised import Launch, SupervisedWorker, WorkerAnswerError
-from harness.models.staged import DTYPES, Prompt, answered
-from harness.core.files import digest, file_digest
+from reportcard.core.files import digest, file_digest
+from reportcard.models.checkpoints import Checkpoint, locate
+from reportcard.models.isolated import worker_main
+from reportcard.models.isolated.environments import environment, interpreter
+from reportcard.models.isolated.frames import WorkerError
+from reportcard.models.isolated.supervised import Launch, SupervisedWorker, WorkerAnswerError
+from reportcard.models.staged import DTYPES, Prompt, answered
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from harness.api import ReportCardError
-from harness.core.files import digest, file_digest, read_text, write_json
-from harness.core.weights import weights_dir
+from reportcard.api import ReportCardError
+from reportcard.core.files import digest, file_digest, read_text, write_json
+from reportcard.core.weights import weights_dir
 
 READY = "READY"
 WANTED = re.compile(r"^#\s*python:\s*(.+)$", re.MULTILINE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 
-from harness.api import Json, ReportCardError
+from reportcard.api import Json, ReportCardError
 
 LENGTH = struct.Struct(">I")
 LIMIT = 64 * 2**20  # a batch of reports with token ids is below one megabyte

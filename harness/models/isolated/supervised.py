@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api import Image, Json, ReportCardError, StopRunError
-from harness.models.isolated import worker_main
-from harness.models.isolated.environments import worker_environment
-from harness.models.isolated.frames import WorkerError
-from harness.models.isolated.worker_process import WorkerProcess
-from harness.core.weights import weights_dir
+from reportcard.api import Image, Json, ReportCardError, StopRunError
+from reportcard.core.weights import weights_dir
+from reportcard.models.isolated import worker_main
+from reportcard.models.isolated.environments import worker_environment
+from reportcard.models.isolated.frames import WorkerError
+from reportcard.models.isolated.worker_process import WorkerProcess
 
 BEAT_S = 5.0
 IN_VAIN = 6  # times in a row without an answer, after which the model's run stops

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness.api import Json
-from harness.models.isolated.frames import FrameReader, ProtocolError, WorkerError, pack
+from reportcard.api import Json
+from reportcard.models.isolated.frames import FrameReader, ProtocolError, WorkerError, pack
 
 PROTOCOL = 1
 GRACE_S = 3.0  # from closing the stream to the kill

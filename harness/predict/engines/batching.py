@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from harness.api import Request
-from harness.models.staged import Cost
+from reportcard.api import Request
+from reportcard.models.staged import Cost
 
 
 def batches(

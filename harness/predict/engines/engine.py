@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence, Set
 from typing import Any, Protocol
 
-from harness.api import Annotator, Json, Prediction
-from harness.predict.engines import worker as local
-from harness.predict.engines.job import ModelJob, close_adapter
-from harness.config.settings import EngineSettings
+from reportcard.api import Annotator, Json, Prediction
+from reportcard.config.settings import EngineSettings
+from reportcard.predict.engines import worker as local
+from reportcard.predict.engines.job import ModelJob
 
 Notes = Sequence[Json | None]
 
@@ -31,7 +31,3 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-
-

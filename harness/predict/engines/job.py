@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from harness.api import (
+from reportcard.api import (
     Annotator,
     Custody,
     FittedAdapter,
@@ -21,8 +21,8 @@ from harness.api import (
     Request,
     Study,
 )
-from harness.predict.engines.worker import Worker
-from harness.predict.engines.prefetch_requests import Preparing
+from reportcard.predict.engines.prefetch_requests import Preparing
+from reportcard.predict.engines.worker import Worker
 
 
 class Job(Protocol):

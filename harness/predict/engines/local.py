@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence, Set
 from typing import Any
 
-from harness.api import Annotator, Prediction
-from harness.config.settings import EngineSettings
-from harness.predict.engines import worker as local
-from harness.predict.engines.engine import Notes
-from harness.predict.engines.job import ModelJob, close_adapter
+from reportcard.api import Annotator, Prediction
+from reportcard.config.settings import EngineSettings
+from reportcard.predict.engines import worker as local
+from reportcard.predict.engines.engine import Notes
+from reportcard.predict.engines.job import ModelJob, close_adapter
 
 
 class LocalEngine:

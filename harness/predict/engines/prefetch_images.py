@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.api import Image, Request
-from harness.core.imaging.read import LOOKUPS, decode
-from harness.core.imaging.pixels import Pixels
+from reportcard.api import Image, Request
+from reportcard.core.imaging.pixels import Pixels
+from reportcard.core.imaging.read import LOOKUPS, decode
 
 THREADS = 4
 SIZE = 2**30

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from harness.api import ModelAdapter, Request
-from harness.predict.engines.prefetch_images import THREADS, cores, decoding_ahead
-from harness.models.staged import Prepared, StagedAdapter
+from reportcard.api import ModelAdapter, Request
+from reportcard.models.staged import Prepared, StagedAdapter
+from reportcard.predict.engines.prefetch_images import THREADS, cores, decoding_ahead
 
 BATCHES = 2  # prepared beyond the present one; a request of three images is 20 MB
 

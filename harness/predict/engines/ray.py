@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.api import (
+from reportcard.api import (
     Annotator,
     Json,
     ModelAdapter,
@@ -25,15 +25,15 @@ from harness.api import (
     ReportCardError,
     StopRunError,
 )
-from harness.predict.engines.batching import batches
-from harness.predict.engines.local import LocalEngine
-from harness.predict.engines.job import AnnotatorJob, Job, ModelJob
-from harness.predict.engines.worker import Key, failed, key
-from harness.predict.engines.ray_tempdir import PrivateFolder
-from harness.predict.engines.ray_replicas import Lost, Replicas, Resources
-from harness.models.isolated.adapter import IsolatedAdapter
-from harness.config.settings import EngineSettings
-from harness.models.staged import StagedAdapter
+from reportcard.config.settings import EngineSettings
+from reportcard.models.isolated.adapter import IsolatedAdapter
+from reportcard.models.staged import StagedAdapter
+from reportcard.predict.engines.batching import batches
+from reportcard.predict.engines.job import AnnotatorJob, Job, ModelJob
+from reportcard.predict.engines.local import LocalEngine
+from reportcard.predict.engines.ray_replicas import Lost, Replicas, Resources
+from reportcard.predict.engines.ray_tempdir import PrivateFolder
+from reportcard.predict.engines.worker import Key, failed, key
 
 GPU_DRIVER = Path("/dev/nvidiactl")
 JOIN_S = 60.0  # for the nodes of a cluster that we join to be there

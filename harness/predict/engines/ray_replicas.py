@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import ReportCardError
-from harness.predict.engines.job import Job
+from reportcard.api import ReportCardError
+from reportcard.predict.engines.job import Job
 
 DEPTH = 2  # items with a replica: the one it works on, and the next
 STRIKES = 2.0  # replicas that one item may cost

@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from harness.api import (
+from reportcard.api import (
     ImageError,
     ModelAdapter,
     Prediction,
@@ -23,8 +23,8 @@ from harness.api import (
     Request,
     StopRunError,
 )
-from harness.predict.engines.batching import batches
-from harness.predict.engines.prefetch_requests import looking_ahead
+from reportcard.predict.engines.batching import batches
+from reportcard.predict.engines.prefetch_requests import looking_ahead
 
 Key = tuple[str, int]
 

@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness.api import Json, ReportCardError
-from harness.publish.board.vision import vision_of
-from harness.publish.board.disclosures import Disclosures
-from harness.publish.board.files import runs, score_files
-from harness.publish.board.pairwise import mark_pairs
-from harness.publish.board.published import published
-from harness.publish.board.ranks import mark_ranks
-from harness.publish.board.ties import mark_ties
-from harness.score.scorer import Scorer
-from harness.core.files import digest, read_json
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import digest, read_json
+from reportcard.publish.board.disclosures import Disclosures
+from reportcard.publish.board.files import runs, score_files
+from reportcard.publish.board.pairwise import mark_pairs
+from reportcard.publish.board.published import published
+from reportcard.publish.board.ranks import mark_ranks
+from reportcard.publish.board.ties import mark_ties
+from reportcard.publish.board.vision import vision_of
+from reportcard.score.scorer import Scorer
 
 MODEL_VERSION = 2
 VALUE = ("value", "ci_low", "ci_high")

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api import Json
-from harness.score.details import breakdown
-from harness.score.details import update as details
-from harness.score.details.report_texts import REPLAY
-from harness.core.files import read_json, read_jsonl
+from reportcard.api import Json
+from reportcard.core.files import read_json, read_jsonl
+from reportcard.score.details import breakdown
+from reportcard.score.details import update as details
+from reportcard.score.details.report_texts import REPLAY
 
 TIERS = ("generated here", "re-scored from predictions", details.AGAIN)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.api import Json, ReportCardError
-from harness.core.files import read_json
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import read_json
 
 RUN_FIELDS = ("cohort", "protocol", "model")
 SAFE_NAME = re.compile(r"(?!\.\.?$)[^/\\\0]+")

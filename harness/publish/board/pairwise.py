@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.api import Json
-from harness.publish.board.resamples import (
+from reportcard.api import Json
+from reportcard.core.files import digest
+from reportcard.publish.board.resamples import (
     Samplers,
     check_rows_file,
     competes,
@@ -23,9 +24,8 @@ from harness.publish.board.resamples import (
     saved_in,
     scorer_of,
 )
-from harness.score.stats.pairwise import TRIALS, all_pairs
-from harness.score.scorer import Scorer
-from harness.core.files import digest
+from reportcard.score.scorer import Scorer
+from reportcard.score.stats.pairwise import TRIALS, all_pairs
 
 MOST = 40  # systems of a matrix: 780 pairs
 VERSION = 1  # of this computation

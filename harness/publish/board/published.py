@@ -32,7 +32,7 @@ from typing import Any
 
 import yaml
 
-from harness.api import Json, ReportCardError
+from reportcard.api import Json, ReportCardError
 
 NUMBER = r"-?\d{1,9}(?:\.\d{1,9})?"
 FIGURE = re.compile(rf"({NUMBER})(?: \[({NUMBER}), ({NUMBER})\])?")
@@ -76,10 +76,8 @@ class Figure:
 
 
 def published_dir() -> Path:
-    """Beside the package in a checkout, inside it in a wheel."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "published"
-    return inside if inside.is_dir() else package.parent / "results" / "published"
+    """Return the folder of transcribed results: `results/published` of a checkout."""
+    return (Path(__file__).parents[2] / "published").resolve()
 
 
 def published(folder: Path | None = None) -> list[Json]:

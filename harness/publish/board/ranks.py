@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Array, Json
-from harness.publish.board.resamples import (
+from reportcard.api import Array, Json
+from reportcard.core.files import digest
+from reportcard.publish.board.resamples import (
     ROUNDING,
     Samplers,
     check_rows_file,
@@ -37,9 +38,8 @@ from harness.publish.board.resamples import (
     saved_in,
     scorer_of,
 )
-from harness.score.scorer import Scorer
-from harness.score.stats.resampling import Resampler, Scores, replicate_scores
-from harness.core.files import digest
+from reportcard.score.scorer import Scorer
+from reportcard.score.stats.resampling import Resampler, Scores, replicate_scores
 
 FIELD = "ranking"
 Ranks = npt.NDArray[np.int64]

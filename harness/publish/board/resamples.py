@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from harness.config import compose as config
-from harness.api import Array, Json, ReportCardError
-from harness.score.rows_file import load_rows
-from harness.score.scorer import Scorer, open_metrics
-from harness.score.stats.resampling import Resampler
-from harness.core.files import canonical, file_digest, read_json
+from reportcard.api import Array, Json, ReportCardError
+from reportcard.config import compose as config
+from reportcard.core.files import canonical, file_digest, read_json
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import Scorer, open_metrics
+from reportcard.score.stats.resampling import Resampler
 
 CACHE = Path("leaderboard") / "leaderboard.json"
 # Two systems with the same answers differ by rounding at most; that is a tie, not a difference.

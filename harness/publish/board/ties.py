@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.api import Array, Json
-from harness.publish.board.resamples import (
+from reportcard.api import Array, Json
+from reportcard.core.files import digest
+from reportcard.publish.board.resamples import (
     ROUNDING,
     Samplers,
     check_rows_file,
@@ -28,15 +29,14 @@ from harness.publish.board.resamples import (
     saved_in,
     scorer_of,
 )
-from harness.score.scorer import Scorer
-from harness.score.stats.resampling import (
+from reportcard.score.scorer import Scorer
+from reportcard.score.stats.resampling import (
     Resampler,
     Scores,
     difference_interval,
     in_common,
     replicate_scores,
 )
-from harness.core.files import digest
 
 
 def mark_ties(

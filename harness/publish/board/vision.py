@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.core.files import read_json
-from harness.data.sources import phantom
-
-from harness.api import Json
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import read_json
+from reportcard.data.sources import phantom
 
 
 def ignores_image(row: Json) -> bool:

@@ -18,13 +18,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.api import Json, ReportCardError
-from harness.data.cohort import Cohort
-from harness.predict.system import System
-from harness.config.settings import RunConfig
-from harness.core.files import digest, file_digest, read_json, write_json
-from harness.publish.mlflow.links import Places, write_links
-from harness.publish.mlflow.run_fields import LAYOUT, score_files
+from reportcard.api import Json, ReportCardError
+from reportcard.config.settings import RunConfig
+from reportcard.core.files import digest, file_digest, read_json, write_json
+from reportcard.data.cohort import Cohort
+from reportcard.predict.system import System
+from reportcard.publish.mlflow.links import Places, write_links
+from reportcard.publish.mlflow.run_fields import LAYOUT, score_files
 
 Say = Callable[[str], None]
 Board = tuple[Cohort, Sequence[System]]
@@ -58,7 +58,7 @@ def log(config: RunConfig, boards: Sequence[Board], artifacts: Sequence[Path], s
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        from harness.publish.mlflow.client import Store
+        from reportcard.publish.mlflow.client import Store
 
         store = Store(uri, config)
         for cohort, systems in boards:

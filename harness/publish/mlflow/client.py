@@ -14,17 +14,17 @@ from typing import Any
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
-from harness.api import Json
-from harness.data.cohort import Cohort
-from harness.predict.system import System
-from harness.core.layout import predictions_dir
-from harness.config.settings import RunConfig
-from harness.core.files import digest, read_json
-from harness.publish.mlflow import run_fields as told
-from harness.publish.mlflow.examples import Evidence, Trace
-from harness.publish.mlflow.forest_plot import forest
-from harness.publish.mlflow.links import Places, run_path
-from harness.publish.mlflow.description import child_note, parent_note
+from reportcard.api import Json
+from reportcard.config.settings import RunConfig
+from reportcard.core.files import digest, read_json
+from reportcard.core.layout import predictions_dir
+from reportcard.data.cohort import Cohort
+from reportcard.predict.system import System
+from reportcard.publish.mlflow import run_fields as told
+from reportcard.publish.mlflow.description import child_note, parent_note
+from reportcard.publish.mlflow.examples import Evidence, Trace
+from reportcard.publish.mlflow.forest_plot import forest
+from reportcard.publish.mlflow.links import Places, run_path
 
 for _name in ("mlflow", "alembic"):  # they set their own level when imported
     logging.getLogger(_name).setLevel(logging.ERROR)

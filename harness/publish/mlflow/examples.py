@@ -12,19 +12,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from harness.annotate import item_of
-from harness.core.layout import cache_folder
-from harness.api import Annotator, Custody, Json, JudgedAnnotator, Pair
-from harness.data.cohort import Cohort
-from harness.predict.system import System
-from harness.core.layout import predictions_dir
-from harness.core.progress import quiet
-from harness.score.references import References
-from harness.score.scorer import open_metrics
-from harness.config.settings import RunConfig
-from harness.score.pairs import Slices
-from harness.core.files import digest
-from harness.publish.mlflow.replay_judge import Exchange, Witness
+from reportcard.annotate import item_of
+from reportcard.api import Annotator, Custody, Json, JudgedAnnotator, Pair
+from reportcard.config.settings import RunConfig
+from reportcard.core.files import digest
+from reportcard.core.layout import cache_folder, predictions_dir
+from reportcard.core.progress import quiet
+from reportcard.data.cohort import Cohort
+from reportcard.predict.system import System
+from reportcard.publish.mlflow.replay_judge import Exchange, Witness
+from reportcard.score.pairs import Slices
+from reportcard.score.references import References
+from reportcard.score.scorer import open_metrics
 
 
 @dataclass(frozen=True)

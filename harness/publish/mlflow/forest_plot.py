@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from html import escape
 
-from harness.api import Json
-from harness.publish.page.cells import decimals, number
+from reportcard.api import Json
+from reportcard.publish.page.cells import decimals, number
 
 PANELS = 4
 ROW, PANEL, LABEL, TOP, GAP, CHAR = 22, 210, 200, 56, 26, 26  # pixels; CHAR: letters of a label

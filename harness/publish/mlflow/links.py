@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from harness.core.files import write_atomic
+from reportcard.core.files import write_atomic
 
 Places = dict[str, dict[str, str]]  # "cohort/protocol/model" → {"experiment", "run"}
 DASHBOARD = "http://127.0.0.1:5000"  # where `reportcard dashboard` serves the local store

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.api import Custody, Json, ReportCardError
-from harness.llm.judge.contract import Judge, Question, Verdict
-from harness.config.settings import JudgeSettings
-from harness.llm.judge.live import LiveJudge
-from harness.llm.judge.cache_keys import NOBODY, content, key_of, usable
-from harness.llm.judge.cache import VerdictCache
+from reportcard.api import Custody, Json, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.judge.cache import VerdictCache
+from reportcard.llm.judge.cache_keys import NOBODY, content, key_of, usable
+from reportcard.llm.judge.contract import Judge, Question, Verdict
+from reportcard.llm.judge.live import LiveJudge
 
 ABSENT = Verdict(reason="its verdict is not kept here", again=True)
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.config.settings import RunConfig
-from harness.publish.mlflow import ENVIRONMENT, tracking_uri
+from reportcard.api import ReportCardError
+from reportcard.config.settings import RunConfig
+from reportcard.publish.mlflow import ENVIRONMENT, tracking_uri
 
 # No job runner: with it the server takes ten processes and 2.5 GB, without it two and 0.5.
 SERVER = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

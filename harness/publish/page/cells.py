@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.api import Json
-from harness.publish.board.build import why_empty
+from reportcard.api import Json
+from reportcard.publish.board.build import why_empty
 
 MISSING = "–"
 UNDEFINED = "Nothing to count: no phrases, or no boxes"

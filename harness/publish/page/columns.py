@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.api import Json
-from harness.publish.page.cells import MISSING, alert, count, decimals, fact, metric_cell, scale
-from harness.publish.page.cells import share as percent
+from reportcard.api import Json
+from reportcard.publish.page.cells import MISSING, alert, count, decimals, fact, metric_cell, scale
+from reportcard.publish.page.cells import share as percent
 
 RANKED = "ranked by"
 GROUPS = ("lexical", "clinical", "judged", "grounding", "other metrics")

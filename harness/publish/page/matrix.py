@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.api import Json
-from harness.score.stats.effect_size import ALPHA
-from harness.publish.page.cells import decimals
+from reportcard.api import Json
+from reportcard.publish.page.cells import decimals
+from reportcard.score.stats.effect_size import ALPHA
 
 PAIR = ("difference", "low", "high", "p", "p_holm")
 

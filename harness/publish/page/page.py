@@ -17,12 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.api import Json
-from harness.data.cohort import plural
-from harness.publish.page.cells import BOUNDS, MISSING, count
-from harness.publish.page.columns import columns_of
-from harness.publish.page.matrix import matrix_of
-from harness.publish.page.row_view import KINDS, row_view
+from reportcard.api import Json
+from reportcard.data.cohort import plural
+from reportcard.publish.page.cells import BOUNDS, MISSING, count
+from reportcard.publish.page.columns import columns_of
+from reportcard.publish.page.matrix import matrix_of
+from reportcard.publish.page.row_view import KINDS, row_view
 
 HERE = Path(__file__).parent
 # Boards that are not open are then never laid out.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.api import Array, Json
-from harness.score.details.breakdown import NO_FINDING, PARTS, findings_in
-from harness.publish.board.resamples import folder_of, scorer_of
-from harness.score.rows_file import load_rows
-from harness.score.scorer import Scorer
+from reportcard.api import Array, Json
+from reportcard.publish.board.resamples import folder_of, scorer_of
+from reportcard.score.details.breakdown import NO_FINDING, PARTS, findings_in
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import Scorer
 
 
 @dataclass

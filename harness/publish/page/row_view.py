@@ -6,9 +6,9 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from harness.api import Json
-from harness.publish.page.cells import count
-from harness.publish.board.vision import ignores_image, vision_sentence
+from reportcard.api import Json
+from reportcard.publish.board.vision import ignores_image, vision_sentence
+from reportcard.publish.page.cells import count
 
 KINDS = {
     "ceiling": "ceiling: bounds the scale from above, not a system",

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from harness.api import ReportCardError
-from harness.core.files import read_json
+from reportcard.api import ReportCardError
+from reportcard.core.files import read_json
 
 HOME = "/leaderboard/index.html"
 HOSTS = ("127.0.0.1", "localhost")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api import Json
-from harness.publish.page.cells import count, decimals, number
-from harness.publish.page.page import overlap_sentence
-from harness.publish.board.build import why_empty
-from harness.publish.board.vision import ignores_image, vision_sentence
+from reportcard.api import Json
+from reportcard.publish.board.build import why_empty
+from reportcard.publish.board.vision import ignores_image, vision_sentence
+from reportcard.publish.page.cells import count, decimals, number
+from reportcard.publish.page.page import overlap_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.api import ImageError, Json, Phrase, ReportCardError, Study
-from harness.data.cohort import Cohort, load_cohort
-from harness.publish.page.page import HERE, embedded, script_hash, template
-from harness.publish.page.per_report import Reports, per_report
-from harness.predict.predictions_file import read_reports
-from harness.score.scorer import Scorer
-from harness.config.settings import Protocol, RunConfig
-from harness.core.files import make_private, write_atomic
-from harness.score.normalise import report_text
+from reportcard.api import ImageError, Json, Phrase, ReportCardError, Study
+from reportcard.config.settings import Protocol, RunConfig
+from reportcard.core.files import make_private, write_atomic
+from reportcard.data.cohort import Cohort, load_cohort
+from reportcard.predict.predictions_file import read_reports
+from reportcard.publish.page.page import HERE, embedded, script_hash, template
+from reportcard.publish.page.per_report import Reports, per_report
+from reportcard.score.normalise import report_text
+from reportcard.score.scorer import Scorer
 
 WORST, RANDOM = 200, 100
 IMAGES, PIXELS = 2, 384

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.api import Json
-from harness.publish.page import page
-from harness.publish.board.build import collect
-from harness.core.files import write_atomic
+from reportcard.api import Json
+from reportcard.core.files import write_atomic
+from reportcard.publish.board.build import collect
+from reportcard.publish.page import page
 
 FIELDS = (
     *("cohort", "cohort_fingerprint", "protocol", "model", "model_fingerprint", "kind", "status"),

@@ -7,15 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.core.version import __version__
-from harness.api import Json, ReportCardError
-from harness.core.environment import git_state
-from harness.publish.page.write import write_model
-from harness.publish.board.published import published_dir
-from harness.publish.board.build import collect
-from harness.publish.release.pseudonyms import Scrub, pseudonyms, salt_of
-from harness.score.rows_file import load_rows, npz
-from harness.core.files import (
+from reportcard.api import Json, ReportCardError
+from reportcard.core.environment import git_state
+from reportcard.core.files import (
     canonical,
     file_digest,
     jsonl,
@@ -24,6 +18,12 @@ from harness.core.files import (
     write_atomic,
     write_json,
 )
+from reportcard.core.version import __version__
+from reportcard.publish.board.build import collect
+from reportcard.publish.board.published import published_dir
+from reportcard.publish.page.write import write_model
+from reportcard.publish.release.pseudonyms import Scrub, pseudonyms, salt_of
+from reportcard.score.rows_file import load_rows, npz
 
 RELEASE_VERSION = 1
 MANIFEST = "MANIFEST.json"

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.api import ReportCardError
-from harness.core.files import read_text, write_atomic
+from reportcard.api import ReportCardError
+from reportcard.core.files import read_text, write_atomic
 
 SALT = "release-salt"
 LEFT_OUT = "<left out>"

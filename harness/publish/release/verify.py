@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import compose as config
-from harness.api import Json, ReportCardError
-from harness.publish.board.pairwise import mark_pairs
-from harness.publish.page.write import tidy
-from harness.publish.board.ranks import mark_ranks
-from harness.publish.board.resamples import scorer_of
-from harness.publish.board.build import boards_of
-from harness.publish.board.ties import mark_ties
-from harness.publish.release.export import MANIFEST, RELEASE_VERSION
-from harness.publish.release.reading import is_inside, printable, score_files, trouble_with, walk
-from harness.score.rows_file import load_rows
-from harness.score.scorer import Scorer, numbers
-from harness.score.stats.resampling import Resampler
-from harness.core.files import file_digest, read_json
+from reportcard.api import Json, ReportCardError
+from reportcard.config import paths
+from reportcard.core.files import file_digest, read_json
+from reportcard.publish.board.build import boards_of
+from reportcard.publish.board.pairwise import mark_pairs
+from reportcard.publish.board.ranks import mark_ranks
+from reportcard.publish.board.resamples import scorer_of
+from reportcard.publish.board.ties import mark_ties
+from reportcard.publish.page.write import tidy
+from reportcard.publish.release.export import MANIFEST, RELEASE_VERSION
+from reportcard.publish.release.reading import is_inside, printable, score_files, trouble_with, walk
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import Scorer, numbers
+from reportcard.score.stats.resampling import Resampler
 
 TOLERANCE = 1e-9  # sums in another order, on another machine
 MOST_RESAMPLES = 100_000
@@ -166,7 +166,7 @@ def _check_scores(
 
 
 def _scorer(metric: str, fingerprint: str, protocol: str) -> Scorer | str:
-    if protocol not in config.names("protocol"):
+    if protocol not in paths.names("protocol"):
         return f"protocol {protocol} is not known here"
     return scorer_of(metric, fingerprint, protocol, ())
 

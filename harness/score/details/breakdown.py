@@ -20,9 +20,10 @@ from functools import partial
 
 import numpy as np
 
-from harness.api import Array, Json
-from harness.score.scorer import Scorer
-from harness.score.stats.resampling import (
+from reportcard.api import Array, Json
+from reportcard.data.subgroups import in_order
+from reportcard.score.scorer import Scorer
+from reportcard.score.stats.resampling import (
     Centre,
     Estimate,
     Resampler,
@@ -31,7 +32,6 @@ from harness.score.stats.resampling import (
     estimate,
     mask_unscored,
 )
-from harness.data.subgroups import in_order
 
 FEW = 20  # studies below which an interval says more of the bootstrap than of the model
 PARTS = ("f1", "precision", "recall", "specificity", "support")

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Array, Json, Pair
-from harness.score.details.prior_comparisons import comparison_in
-from harness.score.stats.resampling import Resampler, estimate
+from reportcard.api import Array, Json, Pair
+from reportcard.score.details.prior_comparisons import comparison_in
+from reportcard.score.stats.resampling import Resampler, estimate
 
 PERCENTILES = (5, 25, 50, 75, 95)
 REPLAY = "replay"  # the plugin that answers with what a file says

@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.api import Json, ReportCardError
-from harness.data.cohort import Cohort
-from harness.score.details import breakdown
-from harness.score.details import prior_comparisons as priors
-from harness.score.details import report_texts as reports
-from harness.score.references import References
-from harness.score.rows_file import load_rows
-from harness.score.scorer import Scorer, Setting
-from harness.score.pairs import Slices
-from harness.score.stats.resampling import Resampler, clusters_of
-from harness.core.files import digest, read_json, read_jsonl, write_json
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import digest, read_json, read_jsonl, write_json
+from reportcard.data.cohort import Cohort
+from reportcard.score.details import breakdown
+from reportcard.score.details import prior_comparisons as priors
+from reportcard.score.details import report_texts as reports
+from reportcard.score.pairs import Slices
+from reportcard.score.references import References
+from reportcard.score.rows_file import load_rows
+from reportcard.score.scorer import Scorer, Setting
+from reportcard.score.stats.resampling import Resampler, clusters_of
 
 NAME = "details.json"
 VERSION = 1  # goes up whenever a number in the file would change

@@ -25,8 +25,8 @@ from typing import Literal
 
 import numpy as np
 
-from harness.api import Array
-from harness.score.stats.resampling import Difference, Scores, in_common
+from reportcard.api import Array
+from reportcard.score.stats.resampling import Difference, Scores, in_common
 
 ALPHA, POWER = 0.05, 0.8
 # Below, no sign pattern of a randomisation test is rare enough: 2 / 2**5 > 0.05.

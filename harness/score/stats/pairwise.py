@@ -23,8 +23,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from harness.api import Array
-from harness.score.stats.resampling import (
+from reportcard.api import Array
+from reportcard.score.stats.resampling import (
     BLOCK_BYTES,
     Resampler,
     Scores,

@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import Array
+from reportcard.api import Array
 
 Scores = Callable[[Array], dict[str, Array]]
 Recipe = Literal["scipy", "sacrebleu"]

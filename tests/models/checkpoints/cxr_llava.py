@@ -71,7 +71,7 @@ def write_cxr_llava(
     """says: words that every answer consists of, "</s>" last. half: bfloat16, as published."""
     import torch
 
-    from model_adapters._llama_tokens import PieceTokens
+    from reportcard.model_adapters._llama_tokens import PieceTokens
 
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, fast=False, legacy=legacy)

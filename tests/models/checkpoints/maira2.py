@@ -97,7 +97,7 @@ def write_maira2(
 ) -> Path:
     """says: names of tokens that every answer consists of, "</s>" last; nothing: at random.
     drop, add: a tensor too few or too many. config: fields changed."""
-    from model_adapters._llama_tokens import llama_tokens
+    from reportcard.model_adapters._llama_tokens import llama_tokens
 
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, ADDED, fast, legacy)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.api import ReportCardError, Step
-from harness.data.sources._mimic.select import FRONTAL
-from harness.data.sources._tables import load_json
+from reportcard.api import ReportCardError, Step
+from reportcard.data.sources._mimic.select import FRONTAL
+from reportcard.data.sources._tables import load_json
 
 IMAGE = re.compile(
     r"(?:mimic/)?(?:files/)?p(1\d)/p(1\d{7})/s(5\d{7})/([0-9a-f]{8}(?:-[0-9a-f]{8}){4})\.(?:jpe?g|png|dcm)",

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.api import Json, ReportCardError
-from harness.data.sources._mimic.reports import COLUMNS, Columns, zip_columns
-from harness.data.sources._mimic.tables import SPLITS, read_metadata, read_split
-from harness.core.files import canonical, digest, file_digest, write_atomic
-from harness.core.weights import weights_dir
+from reportcard.api import Json, ReportCardError
+from reportcard.core.files import canonical, digest, file_digest, write_atomic
+from reportcard.core.weights import weights_dir
+from reportcard.data.sources._mimic.reports import COLUMNS, Columns, zip_columns
+from reportcard.data.sources._mimic.tables import SPLITS, read_metadata, read_split
 
 INDEX_VERSION = 1
 NAME = "reportcard-index.npz"

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from harness.api import ReportCardError
+from reportcard.api import ReportCardError
 
 MEMBER = re.compile(r"(?:[\w-]+/)*?(p1\d)/p(1\d{7})/s(5\d{7})\.txt", re.ASCII)
 MAX_REPORT_BYTES = 200_000  # reports have a few kB; more is no report

@@ -21,8 +21,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.api import ReportCardError
-from harness.data.sources._mimic.index import Exam, Radiograph
+from reportcard.api import ReportCardError
+from reportcard.data.sources._mimic.index import Exam, Radiograph
 
 FRONTAL = ("PA", "AP")
 LATERAL = ("LATERAL", "LL")

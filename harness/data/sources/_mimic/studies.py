@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api import Image, Prior, Report, ReportCardError, Request, Study
-from harness.data.sources._inside import Inside
-from harness.data.sources._mimic.index import Exam, Radiograph
-from harness.data.sources._mimic.reports import Reports
-from harness.data.sources._mimic.select import PriorPolicy, pick_frontals, pick_lateral, tied
-from harness.data.sources.sections import findings_sections, section_row
+from reportcard.api import Image, Prior, Report, ReportCardError, Request, Study
+from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._mimic.index import Exam, Radiograph
+from reportcard.data.sources._mimic.reports import Reports
+from reportcard.data.sources._mimic.select import PriorPolicy, pick_frontals, pick_lateral, tied
+from reportcard.data.sources.sections import findings_sections, section_row
 
 
 @dataclass(frozen=True, slots=True)

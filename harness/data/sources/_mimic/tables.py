@@ -10,8 +10,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.data.sources._tables import rows_of
+from reportcard.api import ReportCardError
+from reportcard.data.sources._tables import rows_of
 
 STUDY = re.compile(r"5\d{7}", re.ASCII)
 IDS = re.compile(r"1\d{7} 5\d{7} [0-9a-f]{8}(?:-[0-9a-f]{8}){4}", re.ASCII)

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from harness.api import ReportCardError
-from harness.data.sources._mimic.tables import STUDY
-from harness.data.sources._tables import rows_of
+from reportcard.api import ReportCardError
+from reportcard.data.sources._mimic.tables import STUDY
+from reportcard.data.sources._tables import rows_of
 
 VERSIONS = ("2.1.0", "2.0.0", "")
 REPORTS_ZIP = "mimic-cxr-reports.zip"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from harness.data.sources._phantom.canvas import Draws
+from reportcard.data.sources._phantom.canvas import Draws
 
 EFFUSIONS = ("small", "moderate", "large")
 PNEUMOTHORACES = ("small", "large")

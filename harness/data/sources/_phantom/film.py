@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.sources._phantom.canvas import (
+from reportcard.data.sources._phantom.canvas import (
     Draws,
     Plane,
     Point,
@@ -17,8 +17,8 @@ from harness.data.sources._phantom.canvas import (
     doubled,
     edge,
 )
-from harness.data.sources._phantom.case import DEVICES, Case, Finding
-from harness.data.sources._phantom.frontal import CARINA, SIGNS, Frontal
+from reportcard.data.sources._phantom.case import DEVICES, Case, Finding
+from reportcard.data.sources._phantom.frontal import CARINA, SIGNS, Frontal
 
 AIR, TISSUE, MEDIASTINUM, HEART, FLUID, BELLY = 42.0, 138.0, 172.0, 184.0, 168.0, 174.0
 LETTERS = {

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from harness.data.sources._phantom.canvas import (
+from reportcard.data.sources._phantom.canvas import (
     Draws,
     Frame,
     Plane,
@@ -20,7 +20,7 @@ from harness.data.sources._phantom.canvas import (
     edge,
     step,
 )
-from harness.data.sources._phantom.case import Case, Finding
+from reportcard.data.sources._phantom.case import Case, Finding
 
 MM = 1 / 380
 CARINA = 0.375

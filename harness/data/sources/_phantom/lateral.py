@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.sources._phantom.canvas import (
+from reportcard.data.sources._phantom.canvas import (
     Draws,
     Frame,
     Plane,
@@ -18,7 +18,7 @@ from harness.data.sources._phantom.canvas import (
     edge,
     step,
 )
-from harness.data.sources._phantom.case import Case, Finding
+from reportcard.data.sources._phantom.case import Case, Finding
 
 # Where a lobe lies from the side: (x, y).
 PLACES = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.data.sources._phantom.canvas import Draws
-from harness.data.sources._phantom.case import DEVICES, Case, Finding
+from reportcard.data.sources._phantom.canvas import Draws
+from reportcard.data.sources._phantom.case import DEVICES, Case, Finding
 
 Sentence = tuple[str, tuple[Finding, ...]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.api import Json
+from reportcard.api import Json
 
 GROUPS = ("clinical", "judged", "grounding", "lexical")
 CLINICAL = ("f1_chex", "f1_radgraph", "radcliq")  # how names of clinical metrics begin
