@@ -32,17 +32,17 @@ benchmark: setup ## run the suite over Open-I and phantom (MODEL= DATASET= METRI
 	@$(BIN)/reportcard run --fetch $(ARGS)
 
 test: setup ## run the test suite (what kills processes for minutes: make test-engines)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_engines.py --ignore tests/test_ray.py --ignore tests/models
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/predict/test_engines.py --ignore tests/predict/test_ray.py --ignore tests/model_adapters/ports
 
 test-engines: setup ## the fault matrix of both engines: replicas, nodes, drivers and disks are lost
-	@$(BIN)/python -m pytest tests/test_engines.py tests/test_ray.py
+	@$(BIN)/python -m pytest tests/predict/test_engines.py tests/predict/test_ray.py
 
 $(BIN)/.clinical: $(BIN)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[clinical,clinical-test,gpu]'
 	@touch $@
 
 test-clinical: $(BIN)/.clinical ## parity with f1chexbert, radgraph, bert-score (installs torch)
-	@$(BIN)/python -m pytest tests/clinical tests/models tests/test_weights.py tests/test_fetch_cli.py tests/metrics/test_radcliq.py
+	@$(BIN)/python -m pytest tests/clinical tests/model_adapters/ports tests/models/test_checkpoints.py tests/core/test_weights.py tests/core/test_fetch_cli.py tests/metrics/test_radcliq.py
 
 $(BIN)/.browser: $(BIN)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
@@ -55,8 +55,8 @@ test-browser: $(BIN)/.browser ## the pages in headless Chromium (installs it whe
 validate-labeler: setup ## the rules labeler against the MeSH tags of Open-I
 	@$(BIN)/python -m benchmarks.validate_labeler --root data/openi
 
-lint: setup ## ruff, mypy --strict on harness/, and no patients' data in the repository
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python .ci/scan.py
+lint: setup ## ruff, mypy --strict, the import rule, and no patients' data in the repository
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo && $(BIN)/python .ci/scan.py
 
 bench: setup ## the speed figures, as ratios from one run
 	@$(BIN)/python -m benchmarks

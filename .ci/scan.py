@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # The ids, offsets and section names that MIT-LCP published under the MIT licence; no text.
-PUBLISHED_IDS = "harness/datasets/data/mimic_special_sections.csv"
+PUBLISHED_IDS = "harness/data/sources/data/mimic_special_sections.csv"
 
 # Bare numbers, but no decimal places of another number.
 SUBJECT = r"(?<!\d)(?<!\d\.)(?!19999)1\d{7}(?!\d)"

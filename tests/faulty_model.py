@@ -1,6 +1,6 @@
-"""The model of tests/test_engines.py, written out as a plugin file: it answers from the request
-alone, except that `fault.json` beside it, read at each batch, can name a study and what befalls the
-process on it. So a fault changes neither options nor fingerprint."""
+"""The model of tests/predict/test_engines.py, written out as a plugin file: it answers from the
+request alone, except that `fault.json` beside it, read at each batch, can name a study and what
+befalls the process on it. So a fault changes neither options nor fingerprint."""
 
 SOURCE = '''
 import json

@@ -16,7 +16,7 @@ from reportcard.cli.parser import parser
 from reportcard.config import paths
 from reportcard.core import registry
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

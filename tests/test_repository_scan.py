@@ -22,7 +22,7 @@ from tests.fixtures.reserved import dicom, gradient, study, subject
 
 REPOSITORY = Path(__file__).parents[1]
 SCAN = REPOSITORY / ".ci" / "scan.py"
-SPECIAL = "harness/datasets/data/mimic_special_sections.csv"
+SPECIAL = "harness/data/sources/data/mimic_special_sections.csv"
 
 # Put together here, so that this file passes the scan that it tests.
 S, P = "5" + "1234567", "1" + "2345678"

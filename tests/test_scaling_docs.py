@@ -13,7 +13,7 @@ import yaml
 from reportcard.config.compose import load
 from reportcard.config.settings import EngineSettings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "scaling.md").read_text()
 
 

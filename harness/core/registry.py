@@ -96,8 +96,8 @@ class Registry:
         return found[0]
 
 
-models = Registry("model", "model_adapters", "generate")
-metrics = Registry("metric", "metrics", "rows")
+models = Registry("model", "reportcard.model_adapters", "generate")
+metrics = Registry("metric", "reportcard.metrics", "rows")
 datasets = Registry("dataset", "reportcard.data.sources", "select")
 annotators = Registry("annotator", "reportcard.metrics.annotators", "annotate")
 KINDS = (models, metrics, datasets, annotators)

@@ -12,7 +12,7 @@ import pytest
 from reportcard.api import Json
 from reportcard.publish.page.page import render
 from tests.browser.axe import barriers
-from tests.leaderboard.synthetic import leaderboard
+from tests.publish.synthetic import leaderboard
 
 Visit = Callable[..., Any]
 HOSTILE = (

@@ -15,8 +15,8 @@ from reportcard.publish.board.build import collect
 from reportcard.publish.page.viewer import write_viewers
 from tests.browser.axe import barriers
 from tests.browser.test_page import HOSTILE
-from tests.leaderboard.test_leaderboard import Bench
-from tests.leaderboard.test_viewer import drawn
+from tests.publish.test_leaderboard import Bench
+from tests.publish.test_viewer import drawn
 
 Visit = Callable[..., Any]
 

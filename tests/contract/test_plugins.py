@@ -99,7 +99,7 @@ def test_models_answer_each_request_alike_in_any_batch(name: str, mini_cohort: C
     if system.adapter.card.needs_pixels:
         pytest.skip("needs pixels; the miniature Open-I has none")
     if hasattr(system.adapter, "admit"):
-        pytest.skip("asks an endpoint: tests/test_openai_chat.py")
+        pytest.skip("asks an endpoint: tests/model_adapters/test_openai_chat.py")
     requests = [study.request for study in mini_cohort.test]
     ModelJob(system.adapter, requests, mini_cohort.train, mini_cohort.test).make_ready()
     together = list(system.adapter.generate(requests))
@@ -119,7 +119,7 @@ def test_no_reference_reaches_a_model_that_does_not_declare_it(
     if system.adapter.card.sees_references or system.adapter.card.needs_pixels:
         pytest.skip("declares that it sees references, or needs pixels")
     if hasattr(system.adapter, "admit"):
-        pytest.skip("asks an endpoint: tests/test_openai_chat.py")
+        pytest.skip("asks an endpoint: tests/model_adapters/test_openai_chat.py")
     requests = [study.request for study in mini_cohort.test]
     ModelJob(system.adapter, requests, mini_cohort.train, mini_cohort.test).make_ready()
     before = list(system.adapter.generate(requests))

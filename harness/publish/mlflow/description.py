@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reportcard.publish.metric_groups import GROUPS, group_of
-
 from reportcard.api import Json
+from reportcard.publish.metric_groups import GROUPS, group_of
 from reportcard.publish.page.cells import decimals, number
 
 LONGEST = 7500  # characters: MLflow keeps 8,000 of a tag

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reportcard.publish.metric_groups import GROUPS, group_of
-
 from reportcard.api import Json
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest, read_json
 from reportcard.core.layout import predictions_dir, scores_dir
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
+from reportcard.publish.metric_groups import GROUPS, group_of
 
 LAYOUT = 2  # of what is logged; another number makes runs of their own
 LONGEST_PARAM = 120  # characters: what a column of the compare page shows
