@@ -121,7 +121,7 @@ def rescoring(folder: Path, metrics: list[str]) -> None:
     """evaluate() over N pairs of Open-I reports, all verdicts in the cache."""
     os.environ["REPORTCARD_CACHE"] = str(folder)
     from benchmarks.data import rows
-    from reportcard.score.evaluate import evaluate
+    from reportcard.score.evaluation import evaluate
 
     pairs, total = rows(N), 0.0
     overrides = ["judge=local", "judge.base_url=http://127.0.0.1:9/v1", "judge.model=m"]

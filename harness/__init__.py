@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from reportcard.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from reportcard.score.evaluate import evaluate as evaluate
+    from reportcard.score.evaluation import evaluate as evaluate
 
 __all__ = ["evaluate"]
 
@@ -21,7 +21,7 @@ __all__ = ["evaluate"]
 def __getattr__(name: str) -> Any:
     # Lazy, so that `reportcard --help` does not pay for the metrics' imports.
     if name == "evaluate":
-        from reportcard.score.evaluate import evaluate
+        from reportcard.score.evaluation import evaluate
 
         return evaluate
     raise AttributeError(f"module 'reportcard' has no attribute {name!r}")

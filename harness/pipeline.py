@@ -18,15 +18,15 @@ from reportcard.core.files import read_json, write_json
 from reportcard.core.progress import track
 from reportcard.data.cohort import Cohort, attrition_text, load_cohort, open_dataset
 from reportcard.predict.engines.engine import Engine
-from reportcard.predict.engines.open import open_engine
+from reportcard.predict.engines.open_engine import open_engine
 from reportcard.predict.engines.worker import explain
+from reportcard.predict.prediction_stage import predict
 from reportcard.predict.predictions_file import image_failures
 from reportcard.predict.shards import predict_shard
-from reportcard.predict.stage import predict
 from reportcard.predict.system import System, notes_of, open_model, problems
 from reportcard.score.references import References
 from reportcard.score.scorer import Scorer, open_metrics
-from reportcard.score.stage import Scoring
+from reportcard.score.scoring_stage import Scoring
 
 Say = Callable[[str], None]
 

@@ -25,7 +25,7 @@ from reportcard.data.cohort import Cohort, load_cohort, open_dataset
 from reportcard.data.contact_sheet import write_contact_sheet
 from reportcard.data.sources._inside import is_refused
 from reportcard.llm.egress.policy import parse_endpoint, permit
-from reportcard.llm.judge.open import open_judge, settings_of
+from reportcard.llm.judge.open_judge import open_judge, settings_of
 from reportcard.predict.engines import ray_cluster as cluster
 from reportcard.publish.mlflow import tracking_uri
 from reportcard.score.scorer import open_metrics

@@ -14,7 +14,8 @@ import yaml
 
 from reportcard.api import Json, ReportCardError
 from reportcard.config.catalogue import line
-from reportcard.config.compose import RESERVED, conf_dir, names
+from reportcard.config.compose import RESERVED
+from reportcard.config.paths import conf_dir, names
 from reportcard.core import registry
 
 STATUSES = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from reportcard.analysis.compare import Comparison, Row
-from reportcard.analysis.power import Plan
+from reportcard.analysis.paired_comparison import Comparison, Row
+from reportcard.analysis.sample_size import Plan
 from reportcard.api import Json
 from reportcard.core.console import ARROW, console, number
 from reportcard.score.stats.effect_size import ALPHA

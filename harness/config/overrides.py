@@ -47,7 +47,7 @@ def with_quotes(override: str) -> str:
     """`key=value` whose value Hydra's grammar would misread, quoted; done twice it is as once."""
     key, _, value = override.partition("=")
     if key.lstrip("+") == "judge.prices" and value[:1] == "{":
-        return f"judge.prices={quoted(value)}"  # as text: reportcard.llm.judge.open reads it
+        return f"judge.prices={quoted(value)}"  # as text: reportcard.llm.judge.open_judge reads it
     if PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
         return override
     return f"{key}={quoted(value)}"

@@ -23,7 +23,7 @@ from reportcard.llm.client.batch import Asking, Modes, Outcome
 from reportcard.llm.client.budget import Ledger
 from reportcard.llm.client.connect import connect, lacks, new_ledger
 from reportcard.llm.client.endpoint import EMPTY, REFUSES, Endpoint
-from reportcard.llm.client.errors import CONTENT_FILTER
+from reportcard.llm.client.endpoint_errors import CONTENT_FILTER
 from reportcard.llm.client.loop_thread import Pool
 from reportcard.llm.client.redact import safe_id
 from reportcard.llm.judge.contract import Message, Question

@@ -25,7 +25,7 @@ from reportcard.config.settings import Plugin, Protocol, Stats
 from reportcard.core import registry
 from reportcard.core.files import digest
 from reportcard.llm.judge.contract import Judge
-from reportcard.llm.judge.open import open_judge
+from reportcard.llm.judge.open_judge import open_judge
 from reportcard.score.normalise import Normaliser
 from reportcard.score.stats.resampling import (
     Centre,

@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reportcard.analysis.audit.judge import AskedAnew, _flagged
-from reportcard.analysis.audit.metrics import audit_metrics
-from reportcard.analysis.audit.pairs import (
+from reportcard.analysis.audit.edited_pairs import (
     FAITHFUL,
     KINDS,
     TYPES,
@@ -24,12 +22,14 @@ from reportcard.analysis.audit.pairs import (
     edited_pairs,
     pairs_id,
 )
+from reportcard.analysis.audit.judge_audit import AskedAnew, _flagged
+from reportcard.analysis.audit.metrics import audit_metrics
 from reportcard.api import Array, Custody, Json, Key, MetricSpec, Pair, ReportCardError
 from reportcard.cli.main import main
 from reportcard.config import paths
 from reportcard.core import registry
 from reportcard.llm.judge.contract import Message, Question, Verdict
-from reportcard.llm.judge.open import NoJudge
+from reportcard.llm.judge.open_judge import NoJudge
 from reportcard.score.scorer import Scorer
 
 SIDES = {"left", "right"}

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, ttest_rel
 
-from reportcard.analysis.validation import columns, validate
+from reportcard.analysis.validation import metric_columns as columns
+from reportcard.analysis.validation import validate
 from reportcard.analysis.validation.agreement import (
     draw_weights,
     leave_one_out,
@@ -34,7 +35,7 @@ from reportcard.api import (
 from reportcard.cli.main import main
 from reportcard.config import paths
 from reportcard.core.progress import quiet
-from reportcard.score.evaluate import noted
+from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.resampling import clusters_of
 

@@ -11,7 +11,7 @@ from reportcard.config import compose as config
 from reportcard.config import paths
 from reportcard.metrics.bleu import Bleu
 from reportcard.metrics.rouge import Rouge
-from reportcard.score.evaluate import inverse
+from reportcard.score.evaluation import inverse
 from reportcard.score.normalise import report_text
 
 PROTOCOLS = paths.names("protocol")

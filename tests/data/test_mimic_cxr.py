@@ -17,12 +17,12 @@ from reportcard.api import ImageError, ReportCardError, Selection, Study
 from reportcard.config import compose as config
 from reportcard.config.settings import Plugin
 from reportcard.data.cohort import load_cohort
-from reportcard.data.sources import sections
+from reportcard.data.sources import report_sections as sections
 from reportcard.data.sources._mimic import index as _mimic_index
 from reportcard.data.sources._mimic.index import Exam, Radiograph
+from reportcard.data.sources._mimic.mimic_tables import seconds_of_day, study_date
 from reportcard.data.sources._mimic.select import PriorPolicy, pick_lateral
 from reportcard.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
-from reportcard.data.sources._mimic.tables import seconds_of_day, study_date
 from reportcard.data.sources.mimic_cxr import MimicCXR
 from tests.fixtures import reserved
 from tests.fixtures.mimic_cxr import (

@@ -14,7 +14,7 @@ import pytest
 
 from reportcard.api import ReportCardError
 from reportcard.cli.main import main
-from reportcard.data.sources.sections import (
+from reportcard.data.sources.report_sections import (
     FINDINGS_VARIANT,
     Special,
     conclusion,

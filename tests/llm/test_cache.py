@@ -17,7 +17,7 @@ from reportcard.api import Custody, DatasetCard, Json, ReportCardError
 from reportcard.config.settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.judge.contract import BadAnswerError, Message, Question, Verdict
-from reportcard.llm.judge.open import open_judge
+from reportcard.llm.judge.open_judge import open_judge
 from reportcard.llm.judge.recorded import Record, RecordedJudge
 from reportcard.llm.judge.recorded import by as asked_of
 from tests import scripted_judge as scripted

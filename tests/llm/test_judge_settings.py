@@ -11,7 +11,7 @@ from reportcard.api import ReportCardError
 from reportcard.cli.main import main
 from reportcard.config import compose as config
 from reportcard.config.settings import JudgeSettings
-from reportcard.llm.judge.open import settings_of
+from reportcard.llm.judge.open_judge import settings_of
 from tests.scripted_judge import ScriptedJudge
 
 ZEROS = dict.fromkeys("ABCDEF", 0)

@@ -26,7 +26,7 @@ from reportcard.api import Custody, DatasetCard, Json, ReportCardError
 from reportcard.config.settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.client import backoff as patience
-from reportcard.llm.client.errors import retry_after
+from reportcard.llm.client.endpoint_errors import retry_after
 from reportcard.llm.judge.cache import VerdictCache
 from reportcard.llm.judge.cache_keys import content, key_of
 from reportcard.llm.judge.contract import BadAnswerError, Message, Question, Verdict, loose_json

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from reportcard.config.settings import JudgeSettings
-from reportcard.llm.client.errors import of_status
+from reportcard.llm.client.endpoint_errors import of_status
 from reportcard.llm.client.redact import safe_id
 
 TEXT = "CANARYLARK shows a small effusion."

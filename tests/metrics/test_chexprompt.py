@@ -20,7 +20,7 @@ from reportcard.metrics.annotators._chexprompt_wording import OURS
 from reportcard.metrics.annotators.chexprompt import Chexprompt as Annotator
 from reportcard.metrics.chexprompt import Chexprompt
 from reportcard.metrics.rating import check_rating, parse_rating, rating_schema
-from reportcard.score.evaluate import evaluate
+from reportcard.score.evaluation import evaluate
 
 LETTERS = "ABCDEF"
 

@@ -23,7 +23,7 @@ from reportcard.config.settings import Plugin
 from reportcard.core.layout import predictions_dir
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.llm.client import backoff as patience
-from reportcard.predict.stage import predict
+from reportcard.predict.prediction_stage import predict
 from reportcard.predict.system import open_model
 from tests import scripted_judge as scripted
 from tests.scripted_judge import Reply, Script, ScriptedJudge, answer

@@ -20,12 +20,12 @@ from reportcard.config.compose import load_metrics, load_protocol
 from reportcard.config.settings import Plugin, Stats
 from reportcard.core import registry
 from reportcard.data.cohort import Cohort
+from reportcard.predict.prediction_stage import predict
 from reportcard.predict.predictions_file import is_done, read_reports
-from reportcard.predict.stage import predict
 from reportcard.predict.system import System, open_model
 from reportcard.publish.page.write import write
 from reportcard.score.scorer import open_metrics
-from reportcard.score.stage import Scoring
+from reportcard.score.scoring_stage import Scoring
 
 CALLS: list[list[str]] = []
 

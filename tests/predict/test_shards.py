@@ -20,8 +20,8 @@ from reportcard.core.layout import predictions_dir
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.predict.engines.local import LocalEngine
+from reportcard.predict.prediction_stage import predict
 from reportcard.predict.shards import predict_shard
-from reportcard.predict.stage import predict
 from reportcard.predict.system import System
 
 ENGINE = LocalEngine(EngineSettings(batch_size=2))

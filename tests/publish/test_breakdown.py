@@ -32,7 +32,7 @@ from reportcard.score.details import report_texts as reports
 from reportcard.score.details import update as details
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import open_metrics
-from reportcard.score.stage import Scoring
+from reportcard.score.scoring_stage import Scoring
 from reportcard.score.stats.resampling import Resampler
 from tests.publish.test_leaderboard import Bench, edit
 

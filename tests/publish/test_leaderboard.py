@@ -31,15 +31,15 @@ from reportcard.api import (
 from reportcard.config import compose as config
 from reportcard.core.files import digest, file_digest
 from reportcard.data.cohort import Cohort
-from reportcard.predict.stage import predict
+from reportcard.predict.prediction_stage import predict
 from reportcard.predict.system import System
 from reportcard.publish.board import ties
 from reportcard.publish.board.build import collect
-from reportcard.publish.page.terminal import render
+from reportcard.publish.page.terminal_board import render
 from reportcard.publish.page.write import write
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import open_metrics
-from reportcard.score.stage import Scoring
+from reportcard.score.scoring_stage import Scoring
 from reportcard.score.stats.resampling import Resampler, compare
 
 WORDS = "heart lungs clear effusion none small left right normal size pleural no acute"

@@ -13,7 +13,7 @@ from rich.console import Console
 from reportcard.api import Json, ReportCardError
 from reportcard.publish.board.published import published, published_dir, read_figures
 from reportcard.publish.page import page
-from reportcard.publish.page.terminal import published_line, render, render_published
+from reportcard.publish.page.terminal_board import published_line, render, render_published
 from reportcard.publish.page.write import tidy
 
 GOOD = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reportcard.api import ReportCardError
-from reportcard.publish.page.serve import open_server, serve
+from reportcard.publish.page.http_server import open_server, serve
 
 FILES = (
     *("leaderboard/index.html", "scores/c@1/m@2/reportcard/bleu/scores.json"),

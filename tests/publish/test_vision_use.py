@@ -14,7 +14,7 @@ from reportcard.analysis.check.vision_use import Change, Vision
 from reportcard.api import ReportCardError
 from reportcard.predict.system import System
 from reportcard.publish.board.build import collect
-from reportcard.publish.page.terminal import render
+from reportcard.publish.page.terminal_board import render
 from reportcard.publish.page.write import write
 from tests.publish.test_leaderboard import Bench, Tags
 

@@ -12,7 +12,7 @@ import pytest
 
 from reportcard.api import Json
 from reportcard.llm.judge.local_server import running
-from reportcard.score.evaluate import evaluate
+from reportcard.score.evaluation import evaluate
 
 PLAIN: list[dict[str, Any]] = [
     {

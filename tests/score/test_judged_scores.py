@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reportcard.analysis.compare import compare_runs
+from reportcard.analysis.paired_comparison import compare_runs
 from reportcard.api import (
     Array,
     Custody,
@@ -33,12 +33,12 @@ from reportcard.core.layout import cache_folder
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort
 from reportcard.data.grounded import phrases_of
-from reportcard.predict.stage import predict
+from reportcard.predict.prediction_stage import predict
 from reportcard.predict.system import open_model
 from reportcard.publish.board.build import collect
 from reportcard.publish.board.ties import _Pairs
 from reportcard.publish.page.page import render as render_page
-from reportcard.publish.page.terminal import render as render_terminal
+from reportcard.publish.page.terminal_board import render as render_terminal
 from reportcard.publish.page.write import tidy
 from reportcard.score.normalise import normaliser
 from reportcard.score.scorer import (
@@ -50,7 +50,7 @@ from reportcard.score.scorer import (
     try_again,
     unscored_reasons,
 )
-from reportcard.score.stage import Scoring
+from reportcard.score.scoring_stage import Scoring
 from reportcard.score.stats.resampling import Resampler
 
 PROTOCOL = Protocol()

@@ -28,12 +28,12 @@ from reportcard.core.layout import predictions_dir
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.metrics.bleu import Bleu
-from reportcard.predict.stage import predict
+from reportcard.predict.prediction_stage import predict
 from reportcard.predict.system import System
 from reportcard.score.pairs import Slices
 from reportcard.score.references import References
 from reportcard.score.scorer import Scorer, open_metrics
-from reportcard.score.stage import Scoring
+from reportcard.score.scoring_stage import Scoring
 
 N = 48
 WEIGHT_FREE = [

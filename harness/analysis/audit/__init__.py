@@ -29,9 +29,9 @@ def run_audit(
     repeats: how often the judge is asked. out: folder for audit-WHAT.md, .json and .png.
     Raises ReportCardError when a judge is audited that cannot be asked.
     """
-    from reportcard.analysis.audit.judge import audit_judges
+    from reportcard.analysis.audit.audit_tables import judge_tables, markdown, metrics_tables, show
+    from reportcard.analysis.audit.judge_audit import audit_judges
     from reportcard.analysis.audit.metrics import audit_metrics
-    from reportcard.analysis.audit.tables import judge_tables, markdown, metrics_tables, show
     from reportcard.core.files import write_atomic, write_json
 
     if repeats < 1:

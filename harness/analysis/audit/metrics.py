@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from reportcard.analysis.audit.pairs import KINDS, EditedPair, edited_pairs, pairs_id
+from reportcard.analysis.audit.edited_pairs import KINDS, EditedPair, edited_pairs, pairs_id
 from reportcard.api import Array, Custody, Json, MetricSpec, ReportCardError
 from reportcard.config.compose import load_metrics, load_protocol
-from reportcard.score.evaluate import noted
+from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer, open_metrics, read_by
 
 PROTOCOL = "reportcard"

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from reportcard.analysis.audit.pairs import KINDS
+from reportcard.analysis.audit.edited_pairs import KINDS
 from reportcard.api import Array, Json
 from reportcard.core.files import write_atomic
 

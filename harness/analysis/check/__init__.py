@@ -42,7 +42,7 @@ CHECKS: tuple[tuple[str, Callable[[Subject], Check | None]], ...] = (
 def check_models(config: RunConfig, studies: int, say: Callable[[str], None]) -> int:
     """Check each chosen model, print its table, write its check.json. Returns the exit code."""
     from reportcard.analysis.check import report_file as saved
-    from reportcard.analysis.check.terminal import check_table
+    from reportcard.analysis.check.check_table import check_table
 
     if not 2 <= studies <= 1000:
         raise ReportCardError(f"--studies must be in 2…1000, not {studies}.")

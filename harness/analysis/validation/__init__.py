@@ -24,19 +24,19 @@ from reportcard.analysis.validation.agreement import (
     tau_with_interval,
     with_interval,
 )
-from reportcard.analysis.validation.columns import Column, columns_of
-from reportcard.analysis.validation.published import IN_SAMPLE, RATER_MAD, TAU
+from reportcard.analysis.validation.metric_columns import Column, columns_of
+from reportcard.analysis.validation.published_taus import IN_SAMPLE, RATER_MAD, TAU
 from reportcard.analysis.validation.radevalx import read_radevalx
 from reportcard.analysis.validation.ratings import Ratings
 from reportcard.analysis.validation.rexval import read_rexval
-from reportcard.analysis.validation.terminal import validation_tables
+from reportcard.analysis.validation.validation_tables import validation_tables
 from reportcard.api import Array, Json, Pair, Progress
 from reportcard.config import compose as config
 from reportcard.config.catalogue import entries
 from reportcard.config.settings import Protocol
 from reportcard.core.progress import quiet, track
 from reportcard.llm.custody import custody_of
-from reportcard.score.evaluate import check_overrides
+from reportcard.score.evaluation import check_overrides
 from reportcard.score.scorer import open_metrics
 from reportcard.score.stats.resampling import Estimate
 

@@ -64,7 +64,7 @@ def _quiet(arguments: argparse.Namespace) -> bool:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from reportcard.analysis.compare import compare_runs, runs_of
+    from reportcard.analysis.paired_comparison import compare_runs, runs_of
     from reportcard.cli.tables_compare import comparison_table
 
     names = take_names(arguments, 2, "two rows, or --all")
@@ -89,7 +89,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def _compare_all(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     from reportcard.cli.tables_compare import pairs_table
     from reportcard.publish.board.build import boards_of
-    from reportcard.publish.board.pairwise import pairs_of_board
+    from reportcard.publish.board.pairwise_matrix import pairs_of_board
 
     if names:
         raise ReportCardError(f"--all compares every pair; leave out {' '.join(names)}.")
@@ -128,8 +128,8 @@ def _column(board: Json, wanted: str | None) -> str | None:
 
 
 def power(arguments: argparse.Namespace) -> int:
-    from reportcard.analysis.compare import check_label, run_folders, runs_of
-    from reportcard.analysis.power import plan_one, plan_pair
+    from reportcard.analysis.paired_comparison import check_label, run_folders, runs_of
+    from reportcard.analysis.sample_size import plan_one, plan_pair
     from reportcard.cli.tables_compare import power_table
 
     names = take_names(arguments, 2, "one row or two")
@@ -164,7 +164,7 @@ def power(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    from reportcard.analysis.explain import explain_rows
+    from reportcard.analysis.score_difference import explain_rows
     from reportcard.cli.tables_compare import explain_table
 
     names = take_names(arguments, 2, "two rows, score folders or published figures")

@@ -25,7 +25,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def sections(arguments: argparse.Namespace) -> int:
-    from reportcard.data.sources.sections import read_sections
+    from reportcard.data.sources.report_sections import read_sections
 
     rows = read_sections(arguments.files, arguments.parser)
     if arguments.json:
@@ -45,6 +45,6 @@ def dashboard(arguments: argparse.Namespace) -> int:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    from reportcard.publish.page.serve import serve
+    from reportcard.publish.page.http_server import serve
 
     return serve(config_of(arguments).results_dir, arguments.port, say)

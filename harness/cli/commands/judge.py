@@ -12,7 +12,7 @@ from reportcard.cli.commands.output import say, say_aside
 def evaluate(arguments: argparse.Namespace) -> int:
     from reportcard.core.files import write_atomic
     from reportcard.core.progress import track
-    from reportcard.score.evaluate import evaluate
+    from reportcard.score.evaluation import evaluate
 
     result = evaluate(
         arguments.pairs,

@@ -8,7 +8,7 @@ from reportcard.cli.commands.output import config_of, say, say_aside
 
 
 def generate(arguments: argparse.Namespace) -> int:
-    from reportcard.predict.generate import generate_file
+    from reportcard.predict.generation import generate_file
 
     return generate_file(
         config_of(arguments),

@@ -39,7 +39,7 @@ def _stages(
         loaded = [cohort for cohort, _ in outcome.scored]
         model, files = _publish(config, False, loaded)
         from reportcard.publish.mlflow import log, tracking_uri
-        from reportcard.publish.page.terminal import published_line
+        from reportcard.publish.page.terminal_board import published_line
 
         logged = log(config, outcome.scored, files, say)
         if line := published_line(model, files[0]):
@@ -65,7 +65,7 @@ def _publish(
     """
     from reportcard.core.console import console
     from reportcard.publish.board.build import collect
-    from reportcard.publish.page.terminal import render
+    from reportcard.publish.page.terminal_board import render
     from reportcard.publish.page.viewer import load_cohorts, write_viewers
     from reportcard.publish.page.write import write_model
 
@@ -100,7 +100,7 @@ def leaderboard(arguments: argparse.Namespace) -> int:
             )
         return release(arguments, named[0], Path(named[1]))
     from reportcard.core.console import console
-    from reportcard.publish.page.terminal import render_published
+    from reportcard.publish.page.terminal_board import render_published
 
     model, files = _publish(config_of(arguments), arguments.all)
     render_published(model, console())

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 
-from reportcard.llm.client.errors import DownError, StopError
+from reportcard.llm.client.endpoint_errors import DownError, StopError
 
 UNREACHABLE = "unreachable"
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 20.0

@@ -18,7 +18,7 @@ from reportcard.config.settings import JudgeSettings
 from reportcard.llm.client.backoff import Patience
 from reportcard.llm.client.budget import IMAGE_TOKENS, Ledger, SpentError
 from reportcard.llm.client.endpoint import Answer, Endpoint, Mode
-from reportcard.llm.client.errors import (
+from reportcard.llm.client.endpoint_errors import (
     CONTENT_FILTER,
     DownError,
     FailureError,

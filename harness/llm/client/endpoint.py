@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from reportcard.api import ImageError, Json
 from reportcard.config.settings import JudgeSettings
 from reportcard.llm.client.budget import Usage
-from reportcard.llm.client.errors import DownError, FinalError, StopError, of_status
+from reportcard.llm.client.endpoint_errors import DownError, FinalError, StopError, of_status
 from reportcard.llm.client.redact import FINISHES, safe_id, word
 from reportcard.llm.judge.contract import MAX_ANSWER, Message, Question
 

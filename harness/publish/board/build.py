@@ -13,10 +13,10 @@ from pathlib import Path
 from reportcard.api import Json, ReportCardError
 from reportcard.core.files import digest, read_json
 from reportcard.publish.board.disclosures import Disclosures
-from reportcard.publish.board.files import runs, score_files
-from reportcard.publish.board.pairwise import mark_pairs
+from reportcard.publish.board.pairwise_matrix import mark_pairs
 from reportcard.publish.board.published import published
 from reportcard.publish.board.ranks import mark_ranks
+from reportcard.publish.board.result_files import runs, score_files
 from reportcard.publish.board.ties import mark_ties
 from reportcard.publish.board.vision import vision_of
 from reportcard.score.scorer import Scorer

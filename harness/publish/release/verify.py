@@ -19,7 +19,7 @@ from reportcard.api import Json, ReportCardError
 from reportcard.config import paths
 from reportcard.core.files import file_digest, read_json
 from reportcard.publish.board.build import boards_of
-from reportcard.publish.board.pairwise import mark_pairs
+from reportcard.publish.board.pairwise_matrix import mark_pairs
 from reportcard.publish.board.ranks import mark_ranks
 from reportcard.publish.board.resamples import scorer_of
 from reportcard.publish.board.ties import mark_ties

@@ -24,8 +24,8 @@ import numpy as np
 from reportcard.api import Json, ReportCardError
 from reportcard.core.files import canonical, digest, file_digest, write_atomic
 from reportcard.core.weights import weights_dir
+from reportcard.data.sources._mimic.mimic_tables import SPLITS, read_metadata, read_split
 from reportcard.data.sources._mimic.reports import COLUMNS, Columns, zip_columns
-from reportcard.data.sources._mimic.tables import SPLITS, read_metadata, read_split
 
 INDEX_VERSION = 1
 NAME = "reportcard-index.npz"

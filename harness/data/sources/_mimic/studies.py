@@ -12,7 +12,7 @@ from reportcard.data.sources._inside import Inside
 from reportcard.data.sources._mimic.index import Exam, Radiograph
 from reportcard.data.sources._mimic.reports import Reports
 from reportcard.data.sources._mimic.select import PriorPolicy, pick_frontals, pick_lateral, tied
-from reportcard.data.sources.sections import findings_sections, section_row
+from reportcard.data.sources.report_sections import findings_sections, section_row
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reportcard.api import ReportCardError
-from reportcard.data.sources._mimic.tables import STUDY
+from reportcard.data.sources._mimic.mimic_tables import STUDY
 from reportcard.data.sources._tables import rows_of
 
 VERSIONS = ("2.1.0", "2.0.0", "")

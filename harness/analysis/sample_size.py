@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reportcard.analysis.compare import compare_runs, keys_of, saved_scores
+from reportcard.analysis.paired_comparison import compare_runs, keys_of, saved_scores
 from reportcard.api import Json, ReportCardError
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import Scorer

@@ -12,7 +12,7 @@ import numpy as np
 
 from reportcard.api import Array, Custody, Key, Pair, ReportCardError
 from reportcard.predict.engines.worker import explain
-from reportcard.score.evaluate import noted
+from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer, read_by, unscored_reasons
 from reportcard.score.stats.resampling import mask_unscored
 

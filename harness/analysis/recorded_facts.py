@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reportcard.analysis.compare import check_label, run_folders
+from reportcard.analysis.paired_comparison import check_label, run_folders
 from reportcard.api import Json, ReportCardError
 from reportcard.core.files import read_json, read_jsonl
 from reportcard.publish.board.published import published

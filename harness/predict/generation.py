@@ -46,7 +46,7 @@ from reportcard.data.masks import Marking
 from reportcard.data.requests_file import digest_of, read_requests
 from reportcard.llm.custody import custody_of
 from reportcard.predict.engines.job import ModelJob
-from reportcard.predict.engines.open import open_engine
+from reportcard.predict.engines.open_engine import open_engine
 from reportcard.predict.loop import answer_all, missing
 from reportcard.predict.predictions_file import to_json
 from reportcard.predict.system import System, open_model

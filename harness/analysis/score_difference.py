@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from reportcard.analysis.explain_sources import Side, find_sides
+from reportcard.analysis.recorded_facts import Side, find_sides
 from reportcard.api import Json
 
 CHANGES, MAY = "changes the number", "may change it"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import rich.table
 from rich.text import Text
 
-from reportcard.analysis.audit.pairs import KINDS, TYPES
+from reportcard.analysis.audit.edited_pairs import KINDS, TYPES
 from reportcard.api import Json
 from reportcard.core.console import ARROW, console, number
 

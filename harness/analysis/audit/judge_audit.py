@@ -21,8 +21,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from reportcard.analysis.audit.metrics import CLOSE, PROTOCOL, shown_keys
-from reportcard.analysis.audit.pairs import (
+from reportcard.analysis.audit.edited_pairs import (
     FAITHFUL,
     KINDS,
     TYPES,
@@ -30,11 +29,12 @@ from reportcard.analysis.audit.pairs import (
     edited_pairs,
     pairs_id,
 )
+from reportcard.analysis.audit.metrics import CLOSE, PROTOCOL, shown_keys
 from reportcard.analysis.validation.agreement import tau_b, with_interval
 from reportcard.api import Array, Custody, Json, JudgedAnnotator, Pair, ReportCardError
 from reportcard.config.compose import load_metrics, load_protocol
 from reportcard.llm.judge.contract import Judge, Question, Verdict
-from reportcard.score.evaluate import noted
+from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer, open_metrics, read_by, why_not
 from reportcard.score.stats.resampling import Resampler, clusters_of, estimate
 
