@@ -1,17 +1,205 @@
-"""Where things lie below the results folder."""
+"""The layout of the results folder: the only module that spells a path below it.
+
+    results/
+      current.json                                      the runs that the leaderboard shows
+      cohorts/<cohort>.json                             ids and attrition of one cohort
+      predictions/<cohort>/<system>/                    predictions, timing, card.json, DONE
+      scores/<cohort>/<system>/<protocol>/details.json  what each report scores
+      scores/<cohort>/<system>/<protocol>/<metric>/     rows.npz, scores.json
+      checks/<name>@<digest>/check.json                 what `reportcard check` found
+      cache/                                            annotations and verdicts; can be rebuilt
+      leaderboard/                                      index.html, leaderboard.json and .csv
+
+A cohort and a system are written `label@fp8`: a name and eight digits of its fingerprint.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from reportcard.core.errors import ReportCardError
 
 
-def cache_folder(base: Path, data: Any) -> Path:
-    """Notes and verdicts hold text: what falls under one use agreement lies in a folder of its own,
-    so that deleting the folder deletes it. Raises ReportCardError for an id that is no folder name.
+@dataclass(frozen=True, slots=True, order=True)
+class VersionedName:
+    """A name with the fingerprint of what it names, written `label@fp8`."""
+
+    label: str
+    fingerprint: str
+
+    @classmethod
+    def parse(cls, text: str) -> VersionedName:
+        """Split `label@fp8` at its last @; without an @, everything is the label."""
+        label, at, fingerprint = text.rpartition("@")
+        return cls(label, fingerprint) if at else cls(text, "")
+
+    def __str__(self) -> str:
+        return f"{self.label}@{self.fingerprint[:8]}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunId:
+    """One line of a leaderboard: a system on a cohort under a protocol, as folder names."""
+
+    cohort: str
+    system: str
+    protocol: str
+
+    @classmethod
+    def of_json(cls, entry: Mapping[str, str]) -> RunId:
+        """Read an entry of current.json."""
+        return cls(entry["cohort"], entry["model"], entry["protocol"])
+
+    def to_json(self) -> dict[str, str]:
+        """The entry of current.json."""
+        return {"cohort": self.cohort, "model": self.system, "protocol": self.protocol}
+
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        """Cohort, system and protocol without fingerprints: what the user calls this run."""
+        return (
+            VersionedName.parse(self.cohort).label,
+            VersionedName.parse(self.system).label,
+            self.protocol,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionFolder:
+    """The files of one system's answers on one cohort. DONE is written last."""
+
+    path: Path
+
+    @property
+    def log(self) -> Path:
+        return self.path / "predictions.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        return self.path / "timing.jsonl"
+
+    @property
+    def card(self) -> Path:
+        return self.path / "card.json"
+
+    @property
+    def done(self) -> Path:
+        return self.path / "DONE"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFolder:
+    """The files of one metric on one run."""
+
+    path: Path
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.json"
+
+    @property
+    def rows(self) -> Path:
+        return self.path / "rows.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class BoardFolder:
+    """The published leaderboard."""
+
+    path: Path
+
+    @property
+    def page(self) -> Path:
+        return self.path / "index.html"
+
+    @property
+    def json(self) -> Path:
+        return self.path / "leaderboard.json"
+
+    @property
+    def csv(self) -> Path:
+        return self.path / "leaderboard.csv"
+
+    @property
+    def studies(self) -> Path:
+        return self.path / "studies"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A results folder. Nothing here touches the disk except `score_folders`."""
+
+    root: Path
+
+    @property
+    def current(self) -> Path:
+        return self.root / "current.json"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def board(self) -> BoardFolder:
+        return BoardFolder(self.root / "leaderboard")
+
+    @property
+    def all_predictions(self) -> Path:
+        return self.root / "predictions"
+
+    @property
+    def all_scores(self) -> Path:
+        return self.root / "scores"
+
+    def cohort(self, cohort: str) -> Path:
+        return self.root / "cohorts" / f"{cohort}.json"
+
+    def predictions(self, cohort: str, system: str) -> PredictionFolder:
+        return PredictionFolder(self.all_predictions / cohort / system)
+
+    def scores(self, run: RunId) -> Path:
+        """The folder that holds one folder per metric."""
+        return self.all_scores / run.cohort / run.system / run.protocol
+
+    def metric(self, run: RunId, metric: str) -> ScoreFolder:
+        return ScoreFolder(self.scores(run) / metric)
+
+    def details(self, run: RunId) -> Path:
+        return self.scores(run) / "details.json"
+
+    def score_folders(self) -> Iterator[tuple[RunId, ScoreFolder]]:
+        """Every metric of every run that has a score file, sorted by path."""
+        for path in sorted(self.all_scores.glob("*/*/*/*/scores.json")):
+            cohort, system, protocol = path.parts[-5:-2]
+            yield RunId(cohort, system, protocol), ScoreFolder(path.parent)
+
+
+class HasCustody(Protocol):
+    """What `cache_folder` needs to know of reportcard.api.DatasetCard."""
+
+    @property
+    def data_class(self) -> str: ...
+
+    @property
+    def dua_id(self) -> str | None: ...
+
+
+class HasFolder(Protocol):
+    """A cohort or a system: it knows the name of its folder."""
+
+    @property
+    def folder(self) -> str: ...
+
+
+def cache_folder(base: Path, data: HasCustody) -> Path:
+    """Return the folder for notes and verdicts about a dataset, one per data use agreement.
+
+    Notes and verdicts hold report text; deleting this folder deletes what one agreement covers.
+    Raises ReportCardError for an id that is no folder name.
     """
     if data.data_class == "open":
         return base
@@ -24,9 +212,11 @@ def cache_folder(base: Path, data: Any) -> Path:
     return base / "dua" / name
 
 
-def predictions_dir(results_dir: Path, cohort: Any, system: Any) -> Path:
-    return results_dir / "predictions" / cohort.folder / system.folder
+def predictions_dir(results_dir: Path, cohort: HasFolder, system: HasFolder) -> Path:
+    return Results(results_dir).predictions(cohort.folder, system.folder).path
 
 
-def scores_dir(results_dir: Path, cohort: Any, system: Any, protocol: str, metric: str) -> Path:
-    return results_dir / "scores" / cohort.folder / system.folder / protocol / metric
+def scores_dir(
+    results_dir: Path, cohort: HasFolder, system: HasFolder, protocol: str, metric: str
+) -> Path:
+    return Results(results_dir).metric(RunId(cohort.folder, system.folder, protocol), metric).path
