@@ -143,4 +143,5 @@ def _area(box: Box) -> float:
 
 def _ratio(top: Array, bottom: Array) -> Array:
     """top / bottom, NaN where the denominator is 0."""
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    ratio: Array = np.full(np.shape(top), np.nan)
+    return np.divide(top, bottom, out=ratio, where=bottom > 0)

@@ -91,7 +91,8 @@ def clipped_matches(a: Texts, b: Texts, orders: int, vocabulary: int) -> Ints:
 
 def ngram_totals(lengths: Ints, orders: int) -> Ints:
     """Number of n-grams per text and order: shape (n, orders)."""
-    return np.maximum(lengths[:, None] - np.arange(orders), 0)
+    totals: Ints = np.maximum(lengths[:, None] - np.arange(orders), 0)
+    return totals
 
 
 def lcs_lengths(a: Texts, b: Texts) -> Ints:

@@ -145,7 +145,7 @@ class Radfact:
         rank[:, N] = 1
         rank[:, NO_PHRASES] = (0, 1)
         for start in (0, WIDTH):
-            defined = (rows[:, start : start + WIDTH][:, DEFINED] > 0).any(axis=0)
+            defined = np.array((rows[:, start : start + WIDTH][:, DEFINED] > 0).any(axis=0))
             defined[list(RATIOS).index("logical")] = True
             rank[:, start : start + 3] = np.outer((1, 0), defined)
             rank[:, start + 3 : start + 6] = defined
@@ -168,7 +168,8 @@ def _boxes_of(evidence: Sequence[str], phrases: _Phrases) -> list[Box]:
 
 def _ratio(top: Array, bottom: Array) -> Array:
     """top / bottom, NaN where the denominator is 0."""
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    ratio: Array = np.full(np.shape(top), np.nan)
+    return np.divide(top, bottom, out=ratio, where=bottom > 0)
 
 
 def _named(prefix: str, ratios: Array) -> dict[str, Array]:

@@ -70,6 +70,7 @@ class Rouge:
         if variant not in ("rouge_score", "coco"):
             raise ReportCardError(f"ROUGE has no variant '{variant}'; rouge_score, coco.")
         self.coco = variant == "coco"
+        names: tuple[str, ...]
         if self.coco:
             names, tokenise = ("rouge_l",), tokens_coco
             signature = f"pycocoevalcap|tok:blank|case:mixed|beta:{BETA_COCO}"

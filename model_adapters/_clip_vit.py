@@ -48,7 +48,7 @@ class Attention(nn.Module):
             for part in projected.chunk(3, dim=-1)
         )
         mixed = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return self.out_proj(mixed)  # type: ignore[no-any-return]
+        return self.out_proj(mixed)
 
 
 class Block(nn.Module):
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.ln_2(x))
 
 
 class ClipViT(nn.Module):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from reportcard.api import ReportCardError
-from reportcard.model_adapters._torch import Tensor
 
 OUTSIDE = {
     "cls_token": "embeddings.cls_token",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from reportcard.api import Image
 from reportcard.models.staged import Prepared, StagedAdapter
 
-Tensor = torch.Tensor
 KEPT_BYTES = 2 * 2**30  # of vision features: 190 images of 1369 × 4096 in half precision
 
 

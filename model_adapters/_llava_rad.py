@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from torch import Tensor
+
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
 from reportcard.model_adapters._dinov2 import from_timm
@@ -24,7 +26,7 @@ from reportcard.model_adapters._lora import merged
 from reportcard.model_adapters._raddino import Eyes, tower
 from reportcard.model_adapters._sentencepiece import Pieces
 from reportcard.model_adapters._spliced import SplicedLlama, llama
-from reportcard.model_adapters._torch import Tensor, device_of, dtype_of, sharded, tensors
+from reportcard.model_adapters._torch import device_of, dtype_of, sharded, tensors
 from reportcard.models.checkpoints import Checkpoint
 from reportcard.models.staged import StagedAdapter
 

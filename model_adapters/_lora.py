@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from reportcard.api import ReportCardError
-from reportcard.model_adapters._torch import Tensor
 
 PART = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 # Each of them changes the arithmetic, and none is in a checkpoint that we know.

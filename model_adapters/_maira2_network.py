@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
 from reportcard.model_adapters._llama_tokens import Tokens
@@ -13,7 +15,7 @@ from reportcard.model_adapters._llava import projector
 from reportcard.model_adapters._preflight import described
 from reportcard.model_adapters._raddino import HEAD_WIDTH, Eyes, shape, tower
 from reportcard.model_adapters._spliced import SplicedLlama, by_prefix, llama
-from reportcard.model_adapters._torch import Tensor, device_of, dtype_of, sharded
+from reportcard.model_adapters._torch import device_of, dtype_of, sharded
 from reportcard.models.staged import StagedAdapter
 
 PREFIXES = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")

@@ -42,9 +42,9 @@ def centre_crop(
 
 def standardise(image: PIL.Image.Image, mean: Sequence[float], std: Sequence[float]) -> Floats:
     """float32 (channels, height, width): grey values in [0, 1], less the mean, by the std."""
-    values = np.asarray(image, np.float32)
+    values: Floats = np.asarray(image, np.float32)
     if values.ndim == 2:
         values = values[..., None]
-    values = values / np.float32(255)
-    values = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1))
+    unit = values / np.float32(255)
+    scaled = (unit - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1), np.float32)

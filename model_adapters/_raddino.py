@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import Dinov2Backbone, Dinov2Config
 
 from reportcard.api import ReportCardError
-from reportcard.model_adapters._torch import Tensor, built
+from reportcard.model_adapters._torch import built
 
 SIDE, PATCH, TOKENS = 518, 14, 1369
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.")

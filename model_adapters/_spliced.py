@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from reportcard.api import ReportCardError
 from reportcard.model_adapters._features import Features
 from reportcard.model_adapters._llava import IMAGE, spliced
 from reportcard.model_adapters._torch import (
-    Tensor,
     built,
     complete,
     device_of,
@@ -62,9 +62,10 @@ class SplicedLlama:
 
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
         tokens = self.tokens
-        return complete(
+        completions: list[Completion] = complete(
             self._adapter, self.llama, self.rows(batch), batch, [tokens.eos], tokens.decode
         )
+        return completions
 
 
 def llama(

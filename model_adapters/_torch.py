@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from reportcard.api import ReportCardError
 from reportcard.models.staged import Completion, Prepared, Sampling, StagedAdapter, resolved_dtype
-
-Tensor = torch.Tensor
 
 
 def device_of(adapter: StagedAdapter) -> torch.device:
@@ -55,11 +54,10 @@ def tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(path)
+        found: dict[str, Tensor] = load_file(path)
+        return found
     try:
-        found: dict[str, Tensor] = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=True
-        )
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise ReportCardError(
             f"{path} cannot be read as a checkpoint of plain tensors ({type(error).__name__})."

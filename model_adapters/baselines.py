@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request, Study
 
@@ -24,7 +24,7 @@ NORMAL = (
 
 def _answer(request: Request, report: Report, used: tuple[str, ...] = ()) -> Prediction:
     text = report.text()
-    status = "ok" if text.strip() else "empty"
+    status: Literal["ok", "empty"] = "ok" if text.strip() else "empty"
     return Prediction(
         request.study_id, report, raw=text, status=status, used=used, draw=request.draw
     )

@@ -183,7 +183,7 @@ def _prior_text(request: Request) -> str:
     unverified."""
     report = request.prior.report if request.prior else None
     sections = (("FINDINGS", report.findings), ("IMPRESSION", report.impression)) if report else ()
-    return " ".join(f"{name}: {text.strip()}" for name, text in sections if (text or "").strip())
+    return " ".join(f"{name}: {text.strip()}" for name, text in sections if text and text.strip())
 
 
 def _vocabulary(checkpoint: Checkpoint) -> Tokens:

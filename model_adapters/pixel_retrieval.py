@@ -79,7 +79,10 @@ class PixelRetrieval:
         )
 
     def _project(self, row: Features) -> Features:
-        return row if self._axes is None else self._axes @ (row - self._mean)
+        if self._axes is None:
+            return row
+        projected: Features = self._axes @ (row - self._mean)
+        return projected
 
     def _small(self, request: Request) -> Features:
         """side × side means of the frontal image, standardised, in one row."""
@@ -87,9 +90,10 @@ class PixelRetrieval:
 
         grey = PIL.Image.fromarray(_frontal(request).pixels())
         small = grey.resize((self.side, self.side), PIL.Image.Resampling.BOX)
-        row = np.asarray(small, np.float32).ravel()
+        row: Features = np.asarray(small, np.float32).ravel()
         row = row - row.mean()
-        return row / max(float(row.std()), 1e-6)
+        scaled: Features = row / max(float(row.std()), 1e-6)
+        return scaled
 
 
 def _counted(unreadable: Counter[str], train: int) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ def expand(phrase: str) -> list[str]:
 
 def _alternatives(pieces: Iterator[str]) -> list[str]:
     """Readings up to the closing brace of this level, or the end."""
-    done, current = [], [""]
+    done: list[str] = []
+    current = [""]
     for piece in pieces:
         if piece == "}":
             break

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -96,8 +96,8 @@ def read_grey(image: Image) -> Pixels:
     return decode(image).pixels
 
 
-# Who decodes ahead in this process (harness/engines/ahead.py); an Image never holds one.
-LOOKUPS: list[Callable[[Image], Pixels | None]] = []
+# Who decodes ahead in this process (predict/engines/prefetch_images.py); an Image never holds one.
+LOOKUPS: list[Callable[[Any], Pixels | None]] = []
 
 
 def decode(image: Image) -> Reading:

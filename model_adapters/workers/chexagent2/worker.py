@@ -5,11 +5,15 @@ whose tokenizer lacks it is refused. Upstream drops the last token of every answ
 here it is dropped only when it is the end token.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-def load(settings):
+def load(settings: dict[str, Any]) -> tuple[Any, ...]:
     weights = settings["weights"]
     tokenizer = AutoTokenizer.from_pretrained(weights, trust_remote_code=True)
     if not hasattr(tokenizer, "from_list_format"):
@@ -19,12 +23,12 @@ def load(settings):
     return tokenizer, model, settings
 
 
-def answer(state, tasks):
+def answer(state: tuple[Any, ...], tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_one(state, task) for task in tasks]
 
 
 @torch.inference_mode()
-def _one(state, task):
+def _one(state: tuple[Any, ...], task: dict[str, Any]) -> dict[str, Any]:
     tokenizer, model, settings = state
     parts = [{"image": path} for path in task["images"]] + [{"text": task["prompt"]}]
     turns = [

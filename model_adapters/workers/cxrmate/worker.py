@@ -6,14 +6,17 @@ style   rrg24           generate(pixel_values), sections split by the model
         two             cxrmate-2: a processor does all
 """
 
+from __future__ import annotations
+
 import inspect
+from typing import Any
 
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
 
-def load(settings):
+def load(settings: dict[str, Any]) -> tuple[Any, ...]:
     import transformers
 
     weights, remote = settings["weights"], {"trust_remote_code": True}
@@ -27,12 +30,12 @@ def load(settings):
     return model, tool, settings
 
 
-def answer(state, tasks):
+def answer(state: tuple[Any, ...], tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_one(state, task) for task in tasks]
 
 
 @torch.inference_mode()
-def _one(state, task):
+def _one(state: tuple[Any, ...], task: dict[str, Any]) -> dict[str, Any]:
     model, tool, settings = state
     images = [Image.open(path).convert("RGB") for path in task["images"]]
     if settings["style"] == "two":
@@ -81,7 +84,9 @@ def _one(state, task):
     return _answer(findings, impression, tool.eos_token_id in ids[0].tolist(), ids.shape[1])
 
 
-def _two(model, tool, settings, images):
+def _two(
+    model: Any, tool: Any, settings: dict[str, Any], images: list[Image.Image]
+) -> dict[str, Any]:
     from transformers import GenerationConfig
 
     config = GenerationConfig.from_pretrained(settings["weights"], trust_remote_code=True)
@@ -92,7 +97,9 @@ def _two(model, tool, settings, images):
     return _answer(findings, impression, tool.tokenizer.eos_token_id in ids[0].tolist(), None)
 
 
-def _answer(findings, impression, finished, length):
+def _answer(
+    findings: list[str], impression: list[str], finished: bool, length: int | None
+) -> dict[str, Any]:
     return {
         "text": (findings[0] + "\n" + impression[0]).strip(),
         "findings": findings[0],
@@ -102,7 +109,7 @@ def _answer(findings, impression, finished, length):
     }
 
 
-def _transform(encoder):
+def _transform(encoder: Any) -> Any:
     size = encoder.image_size
     size = size[0] if isinstance(size, (list, tuple)) else size
     return v2.Compose(

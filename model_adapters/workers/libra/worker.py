@@ -4,13 +4,16 @@ Without a prior the current image stands in both places, as upstream does. Decod
 full, because upstream's single and batched scripts have not always agreed on no_repeat_ngram_size.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 import torch
 from PIL import Image
 
 
-def load(settings):
+def load(settings: dict[str, Any]) -> tuple[Any, ...]:
     sys.path.insert(0, settings["code"])
     if not settings["device"].startswith("cuda"):
         raise RuntimeError("Libra's package calls .cuda() itself: it needs a GPU")
@@ -21,12 +24,12 @@ def load(settings):
     return tokenizer, model, processor, settings
 
 
-def answer(state, tasks):
+def answer(state: tuple[Any, ...], tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_one(state, task) for task in tasks]
 
 
 @torch.inference_mode()
-def _one(state, task):
+def _one(state: tuple[Any, ...], task: dict[str, Any]) -> dict[str, Any]:
     from libra.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
     from libra.conversation import conv_templates
     from libra.mm_utils import process_images, tokenizer_image_token

@@ -4,13 +4,16 @@ Its vision encoder is known to stay unloaded in silence (MedEvalKit issue 13), s
 before anything is asked.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 import torch
 from PIL import Image
 
 
-def load(settings):
+def load(settings: dict[str, Any]) -> tuple[Any, ...]:
     sys.path.insert(0, settings["code"])
     from llava.mm_utils import get_model_name_from_path
     from llava.model.builder import load_pretrained_model
@@ -27,12 +30,12 @@ def load(settings):
     return tokenizer, model, processor, settings
 
 
-def answer(state, tasks):
+def answer(state: tuple[Any, ...], tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_one(state, task) for task in tasks]
 
 
 @torch.inference_mode()
-def _one(state, task):
+def _one(state: tuple[Any, ...], task: dict[str, Any]) -> dict[str, Any]:
     from llava.constants import DEFAULT_IMAGE_TOKEN, IMAGE_TOKEN_INDEX
     from llava.conversation import conv_templates
     from llava.mm_utils import process_images, tokenizer_image_token

@@ -4,8 +4,11 @@ Arguments are the defaults of main_test.py with those of test_<dataset>.sh. A vo
 size than the checkpoint's is refused, since every word would come out as another.
 """
 
+from __future__ import annotations
+
 import sys
 from argparse import Namespace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -46,7 +49,7 @@ LOOK = transforms.Compose(
 )
 
 
-def load(settings):
+def load(settings: dict[str, Any]) -> tuple[Any, ...]:
     sys.path.insert(0, settings["code"])
     from models.r2gen import R2GenModel
     from modules.tokenizers import Tokenizer
@@ -73,7 +76,7 @@ def load(settings):
     return model.to(settings["device"]).eval(), tokenizer, settings
 
 
-def answer(state, tasks):
+def answer(state: tuple[Any, ...], tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     model, tokenizer, settings = state
     found = []
     for task in tasks:

@@ -4,14 +4,17 @@ BioViL-T's own pre-processing: grey values stretched to 0..255, 512 on the short
 448. The classifier's findings are in the prompt already.
 """
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 
-def load(settings):
+def load(settings: dict[str, Any]) -> tuple[Any, ...]:
     sys.path.insert(0, settings["code"])
     from LLAVA_Biovil.llava.mm_utils import get_model_name_from_path
     from LLAVA_Biovil.llava.model.builder import load_pretrained_model
@@ -22,12 +25,12 @@ def load(settings):
     return tokenizer, model.to(getattr(torch, settings["dtype"])).eval(), settings
 
 
-def answer(state, tasks):
+def answer(state: tuple[Any, ...], tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [_one(state, task) for task in tasks]
 
 
 @torch.inference_mode()
-def _one(state, task):
+def _one(state: tuple[Any, ...], task: dict[str, Any]) -> dict[str, Any]:
     from LLAVA_Biovil.llava.constants import IMAGE_TOKEN_INDEX
     from LLAVA_Biovil.llava.conversation import conv_vicuna_v1
     from LLAVA_Biovil.llava.mm_utils import tokenizer_image_token
@@ -56,12 +59,12 @@ def _one(state, task):
     }
 
 
-def _pixels(path):
+def _pixels(path: str) -> torch.Tensor:
     grey = np.array(Image.open(path).convert("L")).astype(np.float32)
     grey = (grey - grey.min()) / max(float(grey.max() - grey.min()), 1e-6) * 255
     image = Image.fromarray(grey.astype(np.uint8))
     scale = 512 / min(image.size)
-    image = image.resize([round(side * scale) for side in image.size], Image.BILINEAR)
+    image = image.resize([round(side * scale) for side in image.size], Image.Resampling.BILINEAR)
     left, top = ((side - 448) // 2 for side in image.size)
     cut = np.array(image.crop((left, top, left + 448, top + 448)), dtype=np.float32) / 255
     return torch.from_numpy(cut).expand(3, -1, -1)
