@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 
 import yaml
 
-from reportcard.api import Json, ReportCardError
-from reportcard.config.catalogue import line
+from reportcard.api import ReportCardError
+from reportcard.config.catalogue import LOADER, line, preset
 from reportcard.config.compose import RESERVED
 from reportcard.config.paths import conf_dir, names
 from reportcard.core import registry
@@ -23,7 +23,6 @@ STATUSES = (
     *("documented template only", "baseline"),
 )
 HERE = ("native port", "chat preset")  # run in this process, with torch
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NEEDS_GPU_EXTRA = "needs: pip install 'cxr-reportcard[gpu]' (make setup-gpu)"
 
 
@@ -81,7 +80,7 @@ def rows() -> list[Row]:
         keys = keys_of(system, known)
         listed.update(keys)
         found += [_row(system, key) for key in keys or [""]]
-    configured = {_node(key).get("plugin", key) for key in known}
+    configured = {preset("model", key).get("plugin", key) for key in known}
     for key in [k for k in known if k not in listed] + [
         name for name in registry.models.names() if name not in configured
     ]:
@@ -101,7 +100,7 @@ def _row(system: Listed, key: str) -> Row:
 
 def _here(status: str, key: str) -> str:
     """Ready, or in a few words what is missing."""
-    node = _node(key)
+    node = preset("model", key)
     if status in HERE and importlib.util.find_spec("torch") is None:
         return NEEDS_GPU_EXTRA
     options = {k: v for k, v in node.items() if k not in RESERVED}
@@ -115,10 +114,3 @@ def _here(status: str, key: str) -> str:
     except Exception as error:  # a plugin is somebody's code: it costs its own row
         reason = str(error) if isinstance(error, ReportCardError) else type(error).__name__
     return f"needs: {reason}" if reason else "ready"
-
-
-def _node(key: str) -> Json:
-    path = conf_dir() / "model" / f"{key}.yaml"
-    text = path.read_text("utf-8") if path.is_file() else ""
-    node = yaml.load(text, Loader=LOADER)  # noqa: S506 (a safe loader)
-    return node if isinstance(node, dict) else {}

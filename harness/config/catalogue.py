@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import yaml
+
 from reportcard.config import paths
 from reportcard.core import registry
-from reportcard.core.errors import ReportCardError
+from reportcard.core.errors import Json, ReportCardError
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 GROUPS = {
     "models": ("model", registry.models),
@@ -25,11 +29,30 @@ def entries(what: str) -> list[tuple[str, str]]:
     return [(name, line(what, name)) for name in sorted(names)]
 
 
+def preset(group: str, name: str) -> Json:
+    """Return the keys of `conf/GROUP/NAME.yaml` with those of the files that it inherits from.
+
+    This reads YAML only, without Hydra, because listing must be quick. A name without a file gives
+    an empty dictionary.
+    """
+    path = paths.conf_dir() / group / f"{name}.yaml"
+    text = path.read_text("utf-8") if path.is_file() else ""
+    own = yaml.load(text, Loader=LOADER)  # noqa: S506 (a safe loader)
+    if not isinstance(own, dict):
+        return {}
+    parents = [parent for parent in own.pop("defaults", ()) if isinstance(parent, str)]
+    found: Json = {}
+    for keys in (*(preset(group, parent) for parent in parents if parent != "_self_"), own):
+        for key, value in keys.items():
+            old = found.get(key)
+            if isinstance(old, dict) and isinstance(value, dict):
+                value = {**old, **value}
+            found[key] = value
+    return found
+
+
 def _plugin_of(group: str, name: str) -> str:
-    for line in (paths.conf_dir() / group / f"{name}.yaml").read_text("utf-8").splitlines():
-        if line.startswith("plugin:"):
-            return line.split(":", 1)[1].strip()
-    return name
+    return str(preset(group, name).get("plugin", name))
 
 
 def line(what: str, name: str) -> str:

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from reportcard.api import Image, Request
+from reportcard.config import catalogue, paths
 from reportcard.config import compose as config
-from reportcard.config import paths
 from reportcard.core import registry
 from reportcard.models.staged import Completion
 
 PRESETS = [
     name
     for name in paths.names("model")
-    if "plugin: huggingface" in (paths.conf_dir() / "model" / f"{name}.yaml").read_text("utf-8")
+    if name != "huggingface" and catalogue.preset("model", name).get("plugin") == "huggingface"
 ]
 
 
@@ -38,6 +39,27 @@ def test_there_are_the_presets_of_the_documentation() -> None:
     text = page.read_text(encoding="utf-8")
     assert len(PRESETS) >= 15
     assert [name for name in PRESETS if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_only_what_makes_the_model_itself(name: str) -> None:
+    """It repeats no key of the preset that it inherits from, and is short."""
+    own = yaml.safe_load((paths.conf_dir() / "model" / f"{name}.yaml").read_text("utf-8"))
+    (parent,) = own.pop("defaults")
+    inherited = catalogue.preset("model", parent)
+    assert {key for key in own if key in inherited and own[key] == inherited[key]} <= {"weights"}
+    assert len(own) <= 10
+
+
+@pytest.mark.parametrize("name", paths.names("model"))
+def test_the_listing_reads_a_preset_as_hydra_composes_it(name: str) -> None:
+    node = catalogue.preset("model", name)
+    required = [f"model.{key}=x" for key, value in node.items() if value == "???"]
+    plugin = config.load([f"model={name}", *required]).models[0]
+    options = {key: value for key, value in node.items() if key not in config.RESERVED}
+    assert node["plugin"] == plugin.plugin
+    assert options.keys() == plugin.options.keys()
+    assert {k: v for k, v in options.items() if v != "???"}.items() <= plugin.options.items()
 
 
 @pytest.mark.parametrize("name", PRESETS)
