@@ -64,10 +64,10 @@ class FastTokens:
             raise ReportCardError(f"{path} is no tokenizer of the `tokenizers` library.") from None
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        ids = [self._tokenizer.token_to_id(name) for name in ("<s>", "</s>")]
-        if None in ids:
+        bos, eos = (self._tokenizer.token_to_id(name) for name in ("<s>", "</s>"))
+        if bos is None or eos is None:
             raise ReportCardError(f"{path} has no <s> and </s>: not LLaMA's.")
-        self.bos, self.eos = ids
+        self.bos, self.eos = int(bos), int(eos)
         self.added = {
             token.content: int(number)
             for number, token in self._tokenizer.get_added_tokens_decoder().items()
