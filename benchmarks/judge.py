@@ -23,7 +23,7 @@ from reportcard.api import Custody, DatasetCard
 from reportcard.config.settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.client.budget import Usage
-from reportcard.llm.client.endpoint import Answer
+from reportcard.llm.client.endpoint import Completion
 from reportcard.llm.judge.contract import BadAnswerError, Message, Question
 from reportcard.llm.judge.live import LiveJudge
 
@@ -99,7 +99,7 @@ class Clerk:
 
     async def send(
         self, question: Question, mode: str, sampling: Mapping[str, float], max_tokens: int
-    ) -> Answer:
+    ) -> Completion:
         texts = question.texts
         if question.kind == "radfact.phrases":
             phrases = re.split(r"[.\s]*\.[.\s]*", str(texts["report"]))
@@ -111,7 +111,7 @@ class Clerk:
             found = {"status": status, "evidence": [hypothesis] if entailed else []}
         else:
             found = {"significant": COUNTS, "insignificant": COUNTS}
-        return Answer(json.dumps(found), None, "stop", "m", Usage(100, 0, 10), None, 0.0)
+        return Completion(json.dumps(found), None, "stop", "m", Usage(100, 0, 10), None, 0.0)
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -24,7 +24,7 @@ from reportcard.core.environment import environment
 from reportcard.data.cohort import Cohort, load_cohort, open_dataset
 from reportcard.data.contact_sheet import write_contact_sheet
 from reportcard.data.sources._inside import is_refused
-from reportcard.llm.egress.policy import parse_endpoint, permit
+from reportcard.llm.egress.policy import parse_origin, permit
 from reportcard.llm.judge.open_judge import open_judge, settings_of
 from reportcard.predict.engines import ray_cluster as cluster
 from reportcard.publish.mlflow import tracking_uri
@@ -198,7 +198,7 @@ def _judge_lines(run: RunConfig) -> list[Line]:
             return [("judge", "missing" if problem else "ok", text)]
         if problem and not judge.base_url:
             return [("judge", "missing", problem)]
-        endpoint = parse_endpoint(judge.base_url or "")
+        endpoint = parse_origin(judge.base_url or "")
     except ReportCardError as error:
         return [("judge", "missing", str(error))]
     text = problem or f"{judge.kind}, {judge.model}; text goes to {endpoint}"

@@ -1,6 +1,6 @@
 """Chat requests with images, for models behind an endpoint: the tool of such adapters.
 
-    adapter ──ChatRequest──▶ ChatClient ──▶ Asking, Pool, Patience, Ledger ──▶ guarded endpoint
+    adapter ──ChatRequest──▶ ChatClient ──▶ QuestionBatch, Backoff, Ledger ──▶ guarded endpoint
         ▲                        │
         └──────ChatAnswer────────┘   or why the run must stop
 
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, ClassVar
 from reportcard.api import Custody, Json, ReportCardError, Status
 from reportcard.config.settings import JudgeSettings
 from reportcard.llm.client.backoff import UNREACHABLE
-from reportcard.llm.client.batch import Asking, Modes, Outcome
+from reportcard.llm.client.batch import QuestionBatch, QuestionOutcome, StructuredOutputModes
 from reportcard.llm.client.budget import Ledger
-from reportcard.llm.client.connect import connect, lacks, new_ledger
+from reportcard.llm.client.connect import connect, new_ledger, preflight
 from reportcard.llm.client.endpoint import EMPTY, REFUSES, Endpoint
 from reportcard.llm.client.endpoint_errors import CONTENT_FILTER
-from reportcard.llm.client.loop_thread import Pool
+from reportcard.llm.client.loop_thread import EventLoopThread
 from reportcard.llm.client.redact import safe_id
 from reportcard.llm.judge.contract import Message, Question
 
@@ -91,13 +91,13 @@ class ChatClient:
         self._system = (Message("system", system),) if system else ()
         self._max_tokens = max_tokens
         self._ledger: Ledger | None = None
-        self._modes = Modes("none")
+        self._modes = StructuredOutputModes("none")
         self._resolved: str | None = None
         self._permit: Permit | None = None
 
     def missing(self) -> str | None:
         """None when it can be asked; else what is missing and what to do. Needs no network."""
-        return lacks(self.settings)
+        return preflight(self.settings)
 
     def admit(self, custody: Custody) -> None:
         """Raises ReportCardError when images and text of this data may not go to this endpoint."""
@@ -177,22 +177,22 @@ class ChatClient:
 
     def _exchange(
         self, questions: Sequence[Question], settings: ChatSettings
-    ) -> tuple[list[Outcome], str | None]:
+    ) -> tuple[list[QuestionOutcome], str | None]:
         permit = self._permit
         if permit is None:
             return [], "the model was not told whose requests these are: admit() comes first"
         self._ledger = self._ledger or new_ledger(settings)
-        outcomes: list[Outcome] = []
-        asking: list[Asking] = []
+        outcomes: list[QuestionOutcome] = []
+        asking: list[QuestionBatch] = []
 
-        def build(endpoint: Endpoint) -> Asking:
+        def build(endpoint: Endpoint) -> QuestionBatch:
             assert self._ledger is not None
             common = (settings, endpoint, self._ledger, self._modes, self._resolved)
             proven = self.answered_by is not None
-            asking.append(Asking(*common, outcomes.append, proven=proven))
+            asking.append(QuestionBatch(*common, outcomes.append, proven=proven))
             return asking[0]
 
-        pool = Pool(build, lambda: connect(settings, permit), questions)
+        pool = EventLoopThread(build, lambda: connect(settings, permit), questions)
         try:
             while not pool.wait(WAIT_S):
                 pass
@@ -236,7 +236,7 @@ def _changed(old: str, new: str) -> str:
     )
 
 
-def _answer_of(outcome: Outcome, question: Question) -> ChatAnswer:
+def _answer_of(outcome: QuestionOutcome, question: Question) -> ChatAnswer:
     if not outcome.answers:
         reason = outcome.verdict.reason
         return ChatAnswer("refused" if reason == CONTENT_FILTER else "failed", reason=reason)

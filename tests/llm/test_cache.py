@@ -18,7 +18,7 @@ from reportcard.config.settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.judge.contract import BadAnswerError, Message, Question, Verdict
 from reportcard.llm.judge.open_judge import open_judge
-from reportcard.llm.judge.recorded import Record, RecordedJudge
+from reportcard.llm.judge.recorded import RecordedJudge, VerdictRecorder
 from reportcard.llm.judge.recorded import by as asked_of
 from tests import scripted_judge as scripted
 from tests.scripted_judge import ScriptedJudge
@@ -184,7 +184,7 @@ def test_verdicts_of_two_prompts_lie_in_one_file(tmp_path: Path) -> None:
     record = tmp_path / "v.jsonl"
     questions = [replace(entailment("h", "a", "b"), prompt=prompt) for prompt in ("p@1", "q@2")]
     said = [Verdict({"status": status}) for status in ("entailment", "not_entailment")]
-    file = Record(record)
+    file = VerdictRecorder(record)
     file.write(questions, said, [asked_of(question, "m", None) for question in questions])
     assert replay(record, questions) == said
     assert replay(record, questions[::-1]) == said[::-1]

@@ -423,7 +423,7 @@ def test_a_literal_address_is_checked_like_a_name(server: Server, elsewhere: lis
     from ipaddress import ip_network
 
     url = server.url()
-    allowed = Permit(permit(MIMIC, url).endpoint, True, tuple(map(ip_network, elsewhere)), "")
+    allowed = Permit(permit(MIMIC, url).origin, True, tuple(map(ip_network, elsewhere)), "")
     with pytest.raises(EgressError, match=r"127\.0\.0\.1"):
         ask(allowed, url)
     assert not connects
@@ -484,7 +484,7 @@ def test_a_listed_endpoint_is_reached_at_its_addresses_under_its_name(
         url = f"https://judge.example:{port}"
         rules = write_rules(tmp_path, {**ENTRY, "endpoint": url, "addresses": ["127.0.0.1/32"]})
         # Loopback needs no entry; the one entry's networks are what this test is about.
-        allowed = Permit(permit(MIMIC, url).endpoint, True, _networks_of(rules), "")
+        allowed = Permit(permit(MIMIC, url).origin, True, _networks_of(rules), "")
 
         async def send() -> None:
             async with http_client(allowed, 20, 1) as client:

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 
-from reportcard.llm.client.endpoint_errors import DownError, StopError
+from reportcard.llm.client.endpoint_errors import FatalError, TransientError
 
 UNREACHABLE = "unreachable"
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 20.0
@@ -24,7 +24,7 @@ def backoff(tries: int) -> float:
     return longest * random.uniform(0.5, 1.0)
 
 
-class Patience:
+class Backoff:
     """Needs a running event loop."""
 
     def __init__(self, patience_s: float, who: str) -> None:
@@ -42,17 +42,17 @@ class Patience:
         self._stopped.set()
 
     async def turn(self) -> None:
-        """Returns when a request may go out. Raises StopError when none may any more."""
+        """Returns when a request may go out. Raises FatalError when none may any more."""
         while self.reason is None and (left := self._pause_until - time.monotonic()) > 0:
             await self._sleep(left * random.uniform(1.0, 1.1))  # not all at the same instant
         if self.reason is not None:
-            raise StopError(self.reason)
+            raise FatalError(self.reason)
 
     def succeeded(self) -> None:
         self.last_success = time.monotonic()
         self._failing_since, self._pauses = None, 0
 
-    async def failed(self, failure: DownError, sent: float, tries: int) -> None:
+    async def failed(self, failure: TransientError, sent: float, tries: int) -> None:
         """Wait before trying again. sent: when (monotonic); tries: of this question so far."""
         now = time.monotonic()
         if self._failing_since is None:

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 
 from reportcard.api import Json
 from reportcard.config.settings import JudgeSettings
-from reportcard.llm.client.backoff import Patience
+from reportcard.llm.client.backoff import Backoff
 from reportcard.llm.client.budget import IMAGE_TOKENS, Ledger, SpentError
-from reportcard.llm.client.endpoint import Answer, Endpoint, Mode
+from reportcard.llm.client.endpoint import Completion, Endpoint, Mode
 from reportcard.llm.client.endpoint_errors import (
     CONTENT_FILTER,
-    DownError,
     FailureError,
-    FinalError,
-    RefusedError,
-    StopError,
+    FatalError,
+    PermanentError,
+    RequestRejectedError,
+    TransientError,
     unknown,
 )
 from reportcard.llm.client.redact import safe_id
@@ -38,7 +38,7 @@ STEP = 0.3  # of temperature per further answer
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class QuestionOutcome:
     """A verdict on question number `index`; `model` is the id that answered, where one did."""
 
     index: int
@@ -49,7 +49,7 @@ class Outcome:
 
 
 @dataclass
-class Modes:
+class StructuredOutputModes:
     """Which structured output the endpoint takes, per kind of question.
 
     A mode is left for good only where a lower one worked on the question it failed on: at once if
@@ -83,7 +83,7 @@ class Modes:
                 self._left.setdefault(kind, set()).add(higher)
 
 
-class Asking:
+class QuestionBatch:
     """One `ask`. `resolved`: the id that the endpoint is known to resolve the model to; `others`:
     ids that it answered under before. One of those, in turns with `resolved`, is asked again and
     not used; a new one, or one instead of `resolved`, ends the run. `proven`: the endpoint has
@@ -95,9 +95,9 @@ class Asking:
         settings: JudgeSettings,
         endpoint: Endpoint,
         ledger: Ledger,
-        modes: Modes,
+        modes: StructuredOutputModes,
         resolved: str | None,
-        deliver: Callable[[Outcome], None],
+        deliver: Callable[[QuestionOutcome], None],
         others: Set[str] = frozenset(),
         proven: bool = False,
     ) -> None:
@@ -106,7 +106,7 @@ class Asking:
         self._seen: set[str] = set()  # of the others
         self._settings, self._endpoint, self._ledger = settings, endpoint, ledger
         self._modes, self._deliver = modes, deliver
-        self._patience = Patience(settings.patience_s, settings.role)
+        self._patience = Backoff(settings.patience_s, settings.role)
         self._refused, self._proven = 0, proven
 
     @property
@@ -132,17 +132,17 @@ class Asking:
         for index, question in queue:
             try:
                 outcome = await self._answer(index, question)
-            except FinalError as error:
-                outcome = Outcome(index, Verdict(reason=str(error)))
+            except PermanentError as error:
+                outcome = QuestionOutcome(index, Verdict(reason=str(error)))
             except FailureError as error:
-                if isinstance(error, StopError):
+                if isinstance(error, FatalError):
                     self._patience.stop(str(error))
-                outcome = Outcome(index, Verdict(reason=str(error), again=True))
+                outcome = QuestionOutcome(index, Verdict(reason=str(error), again=True))
             if outcome.model not in (None, self.resolved):
                 self._patience.stop(changed(self._settings, self.resolved, outcome.model))
             self._deliver(outcome)
 
-    async def _answer(self, index: int, question: Question) -> Outcome:
+    async def _answer(self, index: int, question: Question) -> QuestionOutcome:
         """Ask until an answer can be read, with other sampling each time."""
         answers: list[Json] = []
         unread, refused, max_tokens, reason = 0, 0, question.max_tokens, ""
@@ -162,28 +162,28 @@ class Asking:
                     continue
                 if self._own:
                     reason = by_turns(self.resolved, model)
-                    return Outcome(index, Verdict(reason=reason, again=True))
+                    return QuestionOutcome(index, Verdict(reason=reason, again=True))
             answers.append(answer.record(mode, sampling, max_tokens))
             if question.once:
-                return Outcome(index, Verdict({}), model, tuple(answers))
+                return QuestionOutcome(index, Verdict({}), model, tuple(answers))
             if answer.finish == "content_filter":
-                return Outcome(index, Verdict(reason=CONTENT_FILTER), model, tuple(answers))
+                return QuestionOutcome(index, Verdict(reason=CONTENT_FILTER), model, tuple(answers))
             try:
                 value = read(question, answer)
             except BadAnswerError as error:
                 reason = str(error)
             else:
-                return Outcome(index, Verdict(value), model, tuple(answers))
+                return QuestionOutcome(index, Verdict(value), model, tuple(answers))
             if model != self.resolved:
-                raise StopError(changed(self._settings, self.resolved, model))
+                raise FatalError(changed(self._settings, self.resolved, model))
             if answer.finish == "length" and max_tokens == question.max_tokens:
                 max_tokens *= LONGER
             else:
                 unread += 1
         verdict = Verdict(reason=f"{reason} ({unread} answers)")
-        return Outcome(index, verdict, model, tuple(answers), unread)
+        return QuestionOutcome(index, verdict, model, tuple(answers), unread)
 
-    def _model(self, question: Question, answer: Answer) -> str:
+    def _model(self, question: Question, answer: Completion) -> str:
         """The id that answered, fit to be shown."""
         name = str(self._settings.model)
         texts = (t for v in question.texts.values() for t in ([v] if isinstance(v, str) else v))
@@ -191,7 +191,7 @@ class Asking:
 
     async def _get(
         self, question: Question, sampling: dict[str, float], max_tokens: int
-    ) -> tuple[Answer, Mode]:
+    ) -> tuple[Completion, Mode]:
         """One answer of the endpoint. Raises FailureError."""
         ladder, rung = self._modes.ladder(question), 0
         refused: set[Mode] = set()
@@ -203,16 +203,16 @@ class Asking:
             mode, sent = ladder[rung], time.monotonic()
             try:
                 answer = await self._paid(question, mode, sampling, max_tokens)
-            except RefusedError as error:
+            except RequestRejectedError as error:
                 refused.add(mode)
                 rung += 1
                 if rung == len(ladder):
                     raise self._no_mode(error) from None
-            except DownError as error:
+            except TransientError as error:
                 if self._patience.last_success >= failed_at:
                     strikes += 1
                 if strikes >= (LIMITED_TRIES if error.limited else TRIES):
-                    raise DownError(f"{error} ({tries + 1} tries)") from None
+                    raise TransientError(f"{error} ({tries + 1} tries)") from None
                 tries, failed_at = tries + 1, time.monotonic()
                 await self._patience.failed(error, sent, tries - 1)
                 if error.status in (500, 501):
@@ -228,16 +228,16 @@ class Asking:
 
     async def _paid(
         self, question: Question, mode: Mode, sampling: dict[str, float], max_tokens: int
-    ) -> Answer:
+    ) -> Completion:
         """Within the budget: reserve, send, settle."""
         amount = self._worst(question, max_tokens)
         try:
             await self._ledger.reserve(amount)
         except SpentError:
-            raise StopError(f"budget of ${self._settings.budget_usd:g} reached") from None
+            raise FatalError(f"budget of ${self._settings.budget_usd:g} reached") from None
         try:
             if self._patience.reason is not None:
-                raise StopError(self._patience.reason)  # while waiting for the budget
+                raise FatalError(self._patience.reason)  # while waiting for the budget
             answer = await self._endpoint.send(question, mode, sampling, max_tokens)
         except BaseException as error:
             cancelled = isinstance(error, asyncio.CancelledError)
@@ -255,17 +255,17 @@ class Asking:
         size += IMAGE_TOKENS * sum(len(m.images) for m in question.messages)
         return price.worst(size, len(question.messages), max_tokens)
 
-    def _no_mode(self, error: RefusedError) -> FailureError:
+    def _no_mode(self, error: RequestRejectedError) -> FailureError:
         """The request was refused in every mode: by this question's fault, or for all."""
         if error.status == 404:
-            return StopError(unknown(self._settings, "HTTP 404"))
+            return FatalError(unknown(self._settings, "HTTP 404"))
         self._refused += 1
         if self._refused >= REFUSALS and not (self._proven or self._patience.last_success):
-            return StopError(str(error))
+            return FatalError(str(error))
         return error
 
 
-def read(question: Question, answer: Answer) -> Json:
+def read(question: Question, answer: Completion) -> Json:
     """The verdict's value. Raises BadAnswerError, whatever the answer holds."""
     if answer.content is None:
         raise BadAnswerError(answer.bad or "an empty answer")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 UNSET = (None, "", "???")
 
 
-def lacks(settings: JudgeSettings) -> str | None:
+def preflight(settings: JudgeSettings) -> str | None:
     """None when it can be asked; else what is missing and what to do. Needs no network."""
     role = settings.role
     if importlib.util.find_spec("openai") is None:

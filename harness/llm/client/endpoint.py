@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING, Literal
 from reportcard.api import ImageError, Json
 from reportcard.config.settings import JudgeSettings
 from reportcard.llm.client.budget import Usage
-from reportcard.llm.client.endpoint_errors import DownError, FinalError, StopError, of_status
+from reportcard.llm.client.endpoint_errors import (
+    FatalError,
+    PermanentError,
+    TransientError,
+    of_status,
+)
 from reportcard.llm.client.redact import FINISHES, safe_id, word
 from reportcard.llm.judge.contract import MAX_ANSWER, Message, Question
 
@@ -36,7 +41,7 @@ MAX_BODY = 10 * MAX_ANSWER  # bytes of one HTTP answer; JSON writes a character 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """What came back: the content, or why there is none (`bad`)."""
 
     content: str | None
@@ -75,7 +80,7 @@ class Endpoint:
 
     async def send(
         self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
-    ) -> Answer:
+    ) -> Completion:
         """Raises one of the failures above, or ReportCardError when the address is not permitted.
 
         The whole exchange has timeout_s, however slowly the bytes drip.
@@ -89,14 +94,14 @@ class Endpoint:
             async with asyncio.timeout(self._settings.timeout_s):
                 response = await self._client.send(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
-            raise DownError("no connection") from None
+            raise TransientError("no connection") from None
         except (TimeoutError, httpx2.TimeoutException):
             limit = f"{self._settings.timeout_s:g} s"
-            raise DownError(f"no answer within {limit}", billed=True) from None
+            raise TransientError(f"no answer within {limit}", billed=True) from None
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
-            raise StopError(f"{self._settings.role}.base_url is no http(s) address") from None
+            raise FatalError(f"{self._settings.role}.base_url is no http(s) address") from None
         except httpx2.RequestError:
-            raise DownError("the connection was lost", billed=True) from None
+            raise TransientError("the connection was lost", billed=True) from None
         except _TooLongBodyError:
             return _no_content("an answer too long to read", began)
         if response.is_success:
@@ -123,7 +128,7 @@ class Endpoint:
         try:
             return await asyncio.to_thread(write)
         except ImageError as error:
-            raise FinalError(f"image {error.kind}: {error}") from None
+            raise PermanentError(f"image {error.kind}: {error}") from None
 
     def payload(
         self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
@@ -243,12 +248,12 @@ def _bounded_stream() -> type:
     return Bounded
 
 
-def _no_content(reason: str, began: float) -> Answer:
-    return Answer(None, reason, None, None, None, None, time.monotonic() - began)
+def _no_content(reason: str, began: float) -> Completion:
+    return Completion(None, reason, None, None, None, None, time.monotonic() - began)
 
 
-def _read(body: bytes, began: float) -> Answer:
-    """A completion out of a 200. Raises DownError for what is none: a proxy's page, half a JSON."""
+def _read(body: bytes, began: float) -> Completion:
+    """Parse the body of a 200; raise TransientError when it is no chat completion."""
     try:
         value = json.loads(body)
         choice = value["choices"][0]
@@ -256,7 +261,7 @@ def _read(body: bytes, began: float) -> Answer:
         finish = choice.get("finish_reason")
         content, refusal = message.get("content"), message.get("refusal")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        raise DownError("the endpoint's answer is no chat completion", billed=True) from None
+        raise TransientError("the endpoint's answer is no chat completion", billed=True) from None
     if isinstance(content, list):  # content parts: text, and a reasoning model's thoughts
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         content = "".join(part for part in parts if isinstance(part, str))
@@ -268,7 +273,7 @@ def _read(body: bytes, began: float) -> Answer:
     elif len(content) > MAX_ANSWER:
         content, bad = None, f"an answer of more than {MAX_ANSWER:,} characters"
     model, fingerprint = value.get("model"), value.get("system_fingerprint")
-    return Answer(
+    return Completion(
         content,
         bad,
         word(finish, FINISHES),

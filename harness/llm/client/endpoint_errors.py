@@ -28,7 +28,7 @@ class FailureError(Exception):
     """No answer. The message is a reason that a verdict can carry."""
 
 
-class DownError(FailureError):
+class TransientError(FailureError):
     """Worth another try. `wait_s`: what Retry-After says; `limited`: 429; `billed`: the request
     had been sent; `status`: of HTTP, None when there was none."""
 
@@ -47,7 +47,7 @@ class DownError(FailureError):
         return self.status == 429
 
 
-class RefusedError(FailureError):
+class RequestRejectedError(FailureError):
     """The endpoint does not take such a request (400, 404, 422); another mode may do."""
 
     def __init__(self, reason: str, status: int, param: str | None = None) -> None:
@@ -55,7 +55,7 @@ class RefusedError(FailureError):
         self.status, self.param = status, param
 
 
-class FinalError(FailureError):
+class PermanentError(FailureError):
     """About this question only, and the same tomorrow."""
 
 
@@ -63,7 +63,7 @@ class TooLongError(FailureError):
     """About this question only, until a server of the same name is given a larger context."""
 
 
-class StopError(FailureError):
+class FatalError(FailureError):
     """No question will fare better."""
 
 
@@ -74,21 +74,21 @@ def of_status(
     code, param, said = _said(body)
     what = f"HTTP {status}" + (f" {code}" if code else "") + (f" {param}" if param else "")
     if "content_filter" in said or "responsibleaipolicyviolation" in said:
-        return FinalError(CONTENT_FILTER)
+        return PermanentError(CONTENT_FILTER)
     if status == 413 or (status in (400, 422) and OVERFLOW.search(said)):
         return TooLongError("too long for the model's context")
     if status == 402 or "insufficient_quota" in said:
-        return StopError(f"the account has no credit left ({what}): top it up and run again")
+        return FatalError(f"the account has no credit left ({what}): top it up and run again")
     if status in (401, 403):
         key = settings.api_key_env or f"{settings.role}.api_key_env, which is not set"
-        return StopError(f"the endpoint refuses the key ({what}): look at {key}")
+        return FatalError(f"the endpoint refuses the key ({what}): look at {key}")
     if status == 405 or (status in (400, 404) and NO_MODEL.search(said)):
-        return StopError(unknown(settings, what))
+        return FatalError(unknown(settings, what))
     if 300 <= status < 400:
-        return StopError(f"the endpoint redirects ({what}): give its own address as base_url")
+        return FatalError(f"the endpoint redirects ({what}): give its own address as base_url")
     if status in (408, 409, 425, 429) or status >= 500:
-        return DownError(what, retry_after(headers), status)
-    return RefusedError(f"the endpoint refuses the request ({what})", status, param)
+        return TransientError(what, retry_after(headers), status)
+    return RequestRejectedError(f"the endpoint refuses the request ({what})", status, param)
 
 
 def unknown(settings: JudgeSettings, what: str) -> str:

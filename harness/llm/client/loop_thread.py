@@ -7,19 +7,19 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 
-from reportcard.llm.client.batch import Asking
+from reportcard.llm.client.batch import QuestionBatch
 from reportcard.llm.client.endpoint import Endpoint
 from reportcard.llm.judge.contract import Question
 
 STOP_S = 5.0  # for requests in flight to be abandoned in
 
 
-class Pool:
+class EventLoopThread:
     """A thread with an event loop that asks all questions and ends."""
 
     def __init__(
         self,
-        build: Callable[[Endpoint], Asking],
+        build: Callable[[Endpoint], QuestionBatch],
         connect: Callable[[], Endpoint],
         questions: Sequence[Question],
     ) -> None:

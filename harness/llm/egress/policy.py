@@ -50,7 +50,7 @@ class EgressError(ReportCardError):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Origin:
     """Scheme, host and port of a URL; the host in lower case, an address in its short form."""
 
     scheme: str
@@ -69,34 +69,34 @@ class Permit:
     guarded   the data is not open: no proxy, and each connection must end in `networks`
     """
 
-    endpoint: Endpoint
+    origin: Origin
     guarded: bool
     networks: tuple[Network, ...]
     why: str
 
-    def check_endpoint(self, scheme: str, host: str, port: int) -> None:
+    def check_origin(self, scheme: str, host: str, port: int) -> None:
         """Raises EgressError unless this is the endpoint that was asked for."""
-        found = Endpoint(scheme, short_host(host), port)
-        if found != self.endpoint:
-            raise EgressError(f"A request to {found} was stopped: only {self.endpoint} is allowed.")
+        found = Origin(scheme, short_host(host), port)
+        if found != self.origin:
+            raise EgressError(f"A request to {found} was stopped: only {self.origin} is allowed.")
 
     def check_addresses(self, addresses: Sequence[str]) -> None:
         """Raises EgressError unless every address lies in the networks of this permit."""
         stray = [address for address in addresses if not lies_in(address, self.networks)]
         if stray or not addresses:
             raise EgressError(
-                f"A connection to {self.endpoint} was stopped before anything was sent: the name"
+                f"A connection to {self.origin} was stopped before anything was sent: the name"
                 f" now resolves to {', '.join(stray) or 'nothing'}, outside"
                 f" {', '.join(map(str, self.networks))}."
             )
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EgressRule:
     """One entry of conf/egress.yaml: what a person has put on file for an agreement's text."""
 
     dua_id: str
-    endpoint: Endpoint
+    endpoint: Origin
     approver: str | None = None
     date: datetime.date | None = None
     expires: datetime.date | None = None
@@ -105,7 +105,7 @@ class Entry:
     no_human_review: str | None = None
     addresses: tuple[Network, ...] = ()
 
-    def lacks(self, today: datetime.date, resolved: Sequence[str]) -> list[str]:
+    def problems(self, today: datetime.date, resolved: Sequence[str]) -> list[str]:
         """Why the entry does not hold today for a name that resolves so; empty: it holds."""
         problems = [
             f"it lacks {name}"
@@ -133,7 +133,7 @@ def permit(
     Raises EgressError when text of this class may not go there, when the address is not a plain
     http(s) URL, and when conf/egress.yaml cannot be read.
     """
-    endpoint = parse_endpoint(base_url)
+    endpoint = parse_origin(base_url)
     if data.data_class == "open":
         return Permit(endpoint, False, ANYWHERE, "open data may go anywhere")
     rules = rules or conf_dir() / "egress.yaml"
@@ -145,7 +145,7 @@ def permit(
     of_agreement = [e for e in entries if tagged and e.dua_id == data.dua_id]
     reasons = []
     for entry in (e for e in of_agreement if e.endpoint == endpoint):
-        problems = entry.lacks(today or datetime.date.today(), resolved)
+        problems = entry.problems(today or datetime.date.today(), resolved)
         if not problems:
             why = f"{data.dua_id}: {entry.approver}, until {entry.expires} ({rules.name})"
             return Permit(endpoint, True, entry.addresses or ANYWHERE, why)
@@ -164,7 +164,7 @@ def permit(
     )
 
 
-def parse_endpoint(url: str) -> Endpoint:
+def parse_origin(url: str) -> Origin:
     """Raises EgressError for anything but a plain http(s) URL with a host and without userinfo."""
     if "@" in url:
         raise EgressError("An endpoint's URL holds no user name or password; see api_key_env.")
@@ -175,7 +175,7 @@ def parse_endpoint(url: str) -> Endpoint:
         parts, host, port = urlsplit(""), "", None
     if parts.scheme not in PORTS or not HOST.fullmatch(host) or port == 0:
         raise EgressError(f"{url!r} is not an endpoint; write http(s)://HOST[:PORT]/PATH in ASCII.")
-    return Endpoint(parts.scheme, short_host(host), port or PORTS[parts.scheme])
+    return Origin(parts.scheme, short_host(host), port or PORTS[parts.scheme])
 
 
 def short_host(host: str) -> str:
@@ -197,7 +197,7 @@ def lies_in(address: str, networks: Sequence[Network]) -> bool:
     return any(found in network for network in networks)
 
 
-def load_rules(path: Path) -> list[Entry]:
+def load_rules(path: Path) -> list[EgressRule]:
     """The entries of conf/egress.yaml; no file: none.
 
     Raises EgressError for a file that is not a list of known fields of the right types, so that a
@@ -216,8 +216,8 @@ def load_rules(path: Path) -> list[Entry]:
     return [_entry(node, f"{path}, entry {i}") for i, node in enumerate(found or (), 1)]
 
 
-def _entry(node: Any, where: str) -> Entry:
-    known = [field.name for field in fields(Entry)]
+def _entry(node: Any, where: str) -> EgressRule:
+    known = [field.name for field in fields(EgressRule)]
     if not isinstance(node, dict) or not set(node) <= set(known):
         raise EgressError(f"{where} must be made of the fields {', '.join(known)}.")
     values: dict[str, Any] = {}
@@ -236,8 +236,8 @@ def _entry(node: Any, where: str) -> Entry:
         raise EgressError(f"{where} must name its dua_id and its endpoint.")
     if not re.fullmatch(r"https://[^/?#@]+/?", values["endpoint"]):
         raise EgressError(f"{where}: the endpoint is https://HOST[:PORT] and no more.")
-    values["endpoint"] = parse_endpoint(values["endpoint"])
-    return Entry(**values)
+    values["endpoint"] = parse_origin(values["endpoint"])
+    return EgressRule(**values)
 
 
 def _networks(value: Any, where: str) -> tuple[Network, ...]:
@@ -249,7 +249,7 @@ def _networks(value: Any, where: str) -> tuple[Network, ...]:
         raise EgressError(f"{where}: addresses: {error}.") from None
 
 
-def _lookup(endpoint: Endpoint) -> list[str]:
+def _lookup(endpoint: Origin) -> list[str]:
     """What the host's name stands for now; empty when it does not resolve."""
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)

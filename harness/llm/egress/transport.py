@@ -21,7 +21,7 @@ import aiohttp
 import httpx2
 from yarl import URL
 
-from reportcard.llm.egress.policy import PORTS, EgressError, Endpoint, Permit
+from reportcard.llm.egress.policy import PORTS, EgressError, Origin, Permit
 
 CONNECT_S = 10.0
 IDLE_S = 5.0  # a connection unused for longer is closed: servers close theirs without a word
@@ -50,20 +50,20 @@ def open_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.As
         timeout=None,  # the transport's counts
         follow_redirects=False,
         trust_env=False,
-        transport=Transport(permit, timeout_s, connections),
+        transport=GuardedTransport(permit, timeout_s, connections),
     )
 
 
-class Transport(httpx2.AsyncBaseTransport):
+class GuardedTransport(httpx2.AsyncBaseTransport):
     """One session of aiohttp to the permitted endpoint; made where an event loop runs."""
 
     def __init__(self, permit: Permit, timeout_s: float, connections: int) -> None:
         self._permit = permit
-        self._proxy = None if permit.guarded else proxy_of(permit.endpoint)
+        self._proxy = None if permit.guarded else proxy_of(permit.origin)
         options: dict[str, Any] = {}
         if permit.guarded:
             options = {"resolver": GuardedResolver(permit), "socket_factory": _sockets(permit)}
-        if permit.endpoint.scheme == "https":
+        if permit.origin.scheme == "https":
             options["ssl"] = httpx2.create_ssl_context(trust_env=not permit.guarded)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -80,7 +80,7 @@ class Transport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Raises EgressError for another endpoint, another place, and a redirect."""
         url, permit = request.url, self._permit
-        permit.check_endpoint(url.scheme, url.host, url.port or PORTS.get(url.scheme, 0))
+        permit.check_origin(url.scheme, url.host, url.port or PORTS.get(url.scheme, 0))
         content = await request.aread()
         with _as_httpx2():
             answer = await self._session.request(
@@ -94,7 +94,7 @@ class Transport(httpx2.AsyncBaseTransport):
         if 300 <= answer.status < 400:  # before anyone can follow it
             answer.close()
             raise EgressError(
-                f"{permit.endpoint} answered {answer.status}, a redirect, and redirects are not"
+                f"{permit.origin} answered {answer.status}, a redirect, and redirects are not"
                 " followed. Give the final address as judge.base_url."
             )
         return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
@@ -130,7 +130,7 @@ def _sockets(permit: Permit) -> Any:
     return make
 
 
-def proxy_of(endpoint: Endpoint) -> str | None:
+def proxy_of(endpoint: Origin) -> str | None:
     """The proxy that the environment names for an endpoint (HTTPS_PROXY, ALL_PROXY, NO_PROXY, …).
 
     Raises EgressError for one that does not speak HTTP.

@@ -13,14 +13,14 @@ from typing import Any
 from reportcard.api import Json
 from reportcard.config.settings import JudgeSettings
 from reportcard.core.files import canonical
-from reportcard.llm.client.batch import Outcome
+from reportcard.llm.client.batch import QuestionOutcome
 from reportcard.llm.judge.cache import VerdictCache
 from reportcard.llm.judge.contract import Question, Verdict
 
 NOBODY = ""  # in the place of a model's id: final before any model answered (a content filter)
 
 
-class Shelf:
+class VerdictWriter:
     """Puts outcomes into the cache under the model that gave them, and gathers this run's."""
 
     def __init__(
@@ -31,11 +31,12 @@ class Shelf:
         digests: Sequence[bytes],
     ) -> None:
         self.verdicts: dict[bytes, Verdict] = {}
-        self.foreign: dict[bytes, Outcome] = {}  # another model's: stored, and not used here
+        # Another model's: stored, and not used here.
+        self.foreign: dict[bytes, QuestionOutcome] = {}
         self.resolved = self.first = resolved
         self._cache, self._name, self._digests = cache, name, digests
 
-    def store(self, outcomes: Sequence[Outcome]) -> None:
+    def store(self, outcomes: Sequence[QuestionOutcome]) -> None:
         """One transaction; storing an outcome twice does no harm."""
         rows: list[tuple[bytes, Json, Sequence[Json]]] = []
         ids: list[str] = []
@@ -96,7 +97,7 @@ def usable(row: Any, question: Question, attempts: int) -> Verdict | None:
     return None
 
 
-def entry_of(outcome: Outcome) -> Json:
+def entry_of(outcome: QuestionOutcome) -> Json:
     verdict = outcome.verdict
     if verdict.value is not None:
         return {"value": verdict.value}

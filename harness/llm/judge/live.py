@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 from reportcard.api import Custody, ReportCardError
 from reportcard.config.settings import JudgeSettings
 from reportcard.llm.client.backoff import UNREACHABLE
-from reportcard.llm.client.batch import Asking, Modes, Outcome, changed
+from reportcard.llm.client.batch import (
+    QuestionBatch,
+    QuestionOutcome,
+    StructuredOutputModes,
+    changed,
+)
 from reportcard.llm.client.budget import Ledger
-from reportcard.llm.client.connect import connect, lacks, new_ledger
+from reportcard.llm.client.connect import connect, new_ledger, preflight
 from reportcard.llm.client.endpoint import Endpoint
-from reportcard.llm.client.loop_thread import Pool
+from reportcard.llm.client.loop_thread import EventLoopThread
 from reportcard.llm.judge.cache import VerdictCache
-from reportcard.llm.judge.cache_keys import NOBODY, Shelf, content, key_of, usable
+from reportcard.llm.judge.cache_keys import NOBODY, VerdictWriter, content, key_of, usable
 from reportcard.llm.judge.contract import Question, Verdict
-from reportcard.llm.judge.recorded import Record, by
+from reportcard.llm.judge.recorded import VerdictRecorder, by
 
 if TYPE_CHECKING:
     from reportcard.llm.egress.policy import Permit
@@ -37,8 +42,8 @@ class LiveJudge:
     def __init__(self, settings: JudgeSettings) -> None:
         self.settings = settings
         self._ledger: Ledger | None = None
-        self._modes = Modes(settings.structured)
-        self._record = Record(settings.record) if settings.record else None
+        self._modes = StructuredOutputModes(settings.structured)
+        self._record = VerdictRecorder(settings.record) if settings.record else None
         self._custody: Custody | None = None
         self._permit: Permit | None = None
         self._cache: VerdictCache | None = None
@@ -58,7 +63,7 @@ class LiveJudge:
         return model if resolved in (None, model) else f"{model}({resolved})"
 
     def missing(self) -> str | None:
-        return lacks(self.settings)
+        return preflight(self.settings)
 
     def admit(self, custody: Custody) -> None:
         from reportcard.llm.egress.policy import permit
@@ -105,7 +110,7 @@ class LiveJudge:
             known |= dict.fromkeys(asked, Verdict(reason=self._down, again=True))
         elif asked:
             known |= (found := self._ask(asked, custody, label))
-            # Patience is spent once, not once per metric: the next custody is a new chance.
+            # patience_s is spent once, not once per metric: the next custody is a new chance.
             reasons = {verdict.reason for verdict in found.values()}
             unreachable = f"{self.settings.role} {UNREACHABLE}"
             if len(reasons) == 1 and str(*reasons).startswith(unreachable):
@@ -136,19 +141,19 @@ class LiveJudge:
         """Ask the endpoint; verdicts are stored as they come, also those in hand at Ctrl-C."""
         assert self._ledger is not None
         digests, questions = list(asked), list(asked.values())
-        inbox: deque[Outcome] = deque()
+        inbox: deque[QuestionOutcome] = deque()
         before = self._resolved
         cache, name = self._open(custody), (self._endpoint, str(self.settings.model))
-        shelf, others = Shelf(cache, name, before, digests), cache.ids(*name)
-        asking: list[Asking] = []
+        shelf, others = VerdictWriter(cache, name, before, digests), cache.ids(*name)
+        asking: list[QuestionBatch] = []
 
-        def build(endpoint: Endpoint) -> Asking:
+        def build(endpoint: Endpoint) -> QuestionBatch:
             assert self._ledger is not None
             common = (self.settings, endpoint, self._ledger, self._modes)
-            asking.append(Asking(*common, before, inbox.append, others))
+            asking.append(QuestionBatch(*common, before, inbox.append, others))
             return asking[0]
 
-        pool = Pool(build, self._new_endpoint, questions)
+        pool = EventLoopThread(build, self._new_endpoint, questions)
         try:
             for _ in custody.progress(self._batches(pool, inbox, shelf), len(questions), label):
                 pass
@@ -164,7 +169,9 @@ class LiveJudge:
             shelf.verdicts[digest] = Verdict(reason=reason, again=True)
         return shelf.verdicts
 
-    def _batches(self, pool: Pool, inbox: deque[Outcome], shelf: Shelf) -> Iterator[list[Any]]:
+    def _batches(
+        self, pool: EventLoopThread, inbox: deque[QuestionOutcome], shelf: VerdictWriter
+    ) -> Iterator[list[Any]]:
         while True:
             over = pool.wait(COMMIT_S)
             batch = [inbox[i] for i in range(len(inbox))]

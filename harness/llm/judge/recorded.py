@@ -37,7 +37,7 @@ def by(question: Question, model: str, caveat: str | None) -> Json:
     return said | ({"caveat": caveat} if caveat else {})
 
 
-class Record:
+class VerdictRecorder:
     """Writes the verdicts that a run used, each once, in the order of asking.
 
     The file is begun anew in each invocation. What was only unscored for now (`again`) and what was
@@ -97,7 +97,7 @@ class RecordedJudge:
         self._path = settings.verdicts
         self._lines: list[Line] | None = None
         self._indexes: dict[tuple[str, frozenset[str]], _Index] = {}
-        self._record = Record(settings.record) if settings.record else None
+        self._record = VerdictRecorder(settings.record) if settings.record else None
         self._say: Callable[[str], None] = lambda text: None
         self._known: tuple[str, str | None] | None = None
 
