@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 
 from reportcard.analysis import check as checking
 from reportcard.cli.main import main
-from reportcard.cli.parser import parser
+from reportcard.cli.parser import command_names
 from reportcard.config import paths
 from reportcard.core import registry
 
@@ -80,21 +79,10 @@ def test_the_toy_model_of_adding_a_model_runs(
     assert '"findings":"COUGH?"' in lines
 
 
-def verbs_of_the_command() -> set[str]:
-    actions = parser()._actions
-    return {
-        verb for a in actions if isinstance(a, argparse._SubParsersAction) for verb in a.choices
-    }
-
-
-def test_a_verb_is_known_by_its_parser() -> None:
-    assert {"run", "check", "new-model", "prompt", "generate"} <= verbs_of_the_command()
-
-
 @pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
 def test_commands_in_the_pages_exist(page: Path) -> None:
     """Each `reportcard VERB` and `make TARGET` in a shell block is a real one."""
-    verbs = {*verbs_of_the_command(), "--help"}
+    verbs = {*command_names(), "--help"}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in code_blocks(page, "sh"):
         for verb in re.findall(r"reportcard (\S+)", block):

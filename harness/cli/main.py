@@ -1,46 +1,31 @@
-"""The `reportcard` command: finds the verb's function; what goes wrong becomes a sentence."""
+"""Runs the `reportcard` command: finds the command's module and turns errors into one sentence."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-from reportcard.cli.parser import parser
-
-MODULES = {
-    verb: module
-    for module, verbs in {
-        "run": ("run", "predict", "score", "leaderboard", "fetch"),
-        "model": ("generate", "prompt", "check", "new-model"),
-        "compare": ("compare", "power", "explain"),
-        "judge": ("evaluate", "audit", "validate", "judge"),
-        "inspect": ("list", "doctor", "sections", "dashboard", "serve"),
-    }.items()
-    for verb in verbs
-}
-NAMES = {"new-model": "new_model", "list": "list_"}  # verbs that no function can be called
+from reportcard.cli.parser import help_page, load_command, parse, top_parser
+from reportcard.core.errors import ReportCardError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code. User errors are one sentence on stderr, code 2."""
-    known = parser()
-    arguments, rest = known.parse_known_args(argv)
-    # argparse fills an open-ended positional once; words may also stand after an option.
-    named = getattr(arguments, "names", False)
-    if rest and all(word[:1] != "-" and (named or "=" in word) for word in rest):
-        arguments.overrides = [*getattr(arguments, "overrides", []), *rest]
-    elif rest:
-        known.error(f"unrecognised: {' '.join(rest)} (reportcard VERB --help)")
-    from reportcard.api import ReportCardError  # after --help has answered: it imports NumPy
+    """Run one command and return its exit code.
 
-    if not hasattr(arguments, "verb"):
-        known.print_help()
+    An error that the user can act on is printed to stderr as one sentence, with exit code 2.
+    Wrong arguments end in SystemExit(2), as argparse does it.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        print(help_page())
         return 0
+    if words[0].startswith("-"):
+        top_parser().parse_args(words[:1])
+    command = load_command(words[0])
+    arguments = parse(command, words[1:])
     try:
-        module = import_module(f"reportcard.cli.commands.{MODULES[arguments.verb]}")
-        code: int = getattr(module, NAMES.get(arguments.verb, arguments.verb))(arguments)
+        code: int = command.run(arguments)
         sys.stdout.flush()
         return code
     except ReportCardError as error:
@@ -51,10 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             # The reader (head, less) closed early; the interpreter must not complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"reportcard: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"reportcard: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on where this one left off.", file=sys.stderr)
+        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
         return 130
 
 

@@ -11,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from reportcard.cli.main import MODULES, NAMES, main
-from reportcard.cli.parser import parser
-
-VERBS = list(MODULES)
+from reportcard.cli.arguments import split_words
+from reportcard.cli.main import main
+from reportcard.cli.parser import (
+    GROUPS,
+    command_names,
+    command_parser,
+    help_page,
+    load_command,
+    parse,
+    summary,
+)
 
 
 def options(mini_data: Path, results: Path, *more: str) -> list[str]:
@@ -24,12 +31,59 @@ def options(mini_data: Path, results: Path, *more: str) -> list[str]:
     ]
 
 
-def test_every_verb_of_the_parser_has_its_function() -> None:
-    (verbs,) = (action.choices for action in parser()._actions if action.dest == "==SUPPRESS==")
-    assert set(verbs) == set(MODULES)
-    for verb, module in MODULES.items():
-        function = NAMES.get(verb, verb)
-        assert callable(getattr(import_module(f"reportcard.cli.commands.{module}"), function))
+@pytest.mark.parametrize("name", command_names())
+def test_a_command_is_a_module_with_two_functions(name: str) -> None:
+    command = load_command(name)
+    assert callable(command.add_arguments)
+    assert callable(command.run)
+    assert command.GROUP in GROUPS
+    assert summary(command).endswith(".")
+    assert f"  {name} " in help_page()
+    page = command_parser(command).format_help()
+    assert f"  reportcard {name} " in page  # an example
+    for action in command_parser(command)._actions:
+        assert action.help, f"{name}: {action.dest} has no help"
+
+
+def test_the_package_lists_every_command() -> None:
+    listed = import_module("reportcard.cli.commands").__doc__ or ""
+    words = set(listed.partition("Run a benchmark:")[2].replace(",", " ").replace("_", "-").split())
+    assert set(command_names()) <= words
+
+
+def test_options_and_settings_stand_in_any_order() -> None:
+    words = ["limit=2", "A", "--metric", "rouge", "B", "--json", "-", "suite=s"]
+    given = parse(load_command("compare"), words)
+    assert split_words(given.words) == (["A", "B"], ["limit=2", "suite=s"])
+    assert (given.metric, given.json) == ("rouge", Path("-"))
+    given = parse(load_command("evaluate"), ["--seed", "7", "p.csv", "judge=local"])
+    assert (given.pairs, given.overrides) == (Path("p.csv"), ["judge=local"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["comapre", "a", "b"], "there is no command 'comapre'. Did you mean compare?"),
+        (["xyz"], "See: reportcard --help"),
+        (["run", "--fetsh"], "did you mean --fetch?"),
+        (["run", "--zzz"], "see reportcard run --help"),
+        (["list", "modles"], "'models'"),
+        (["--versoin"], "unrecognized arguments: --versoin"),
+    ],
+)
+def test_a_mistyped_word_is_named(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_python_m_runs_the_command() -> None:
+    command = [sys.executable, "-m", "reportcard.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.startswith("reportcard ")
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
@@ -46,8 +100,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert "Benchmark chest X-ray report generation" in done.stdout
 
 
-def test_help_of_every_verb_names_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in VERBS:
+def test_help_of_every_command_names_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in command_names():
         with pytest.raises(SystemExit) as stop:
             main([verb, "--help"])
         assert stop.value.code == 0
@@ -57,7 +111,7 @@ def test_help_of_every_verb_names_its_settings(capsys: pytest.CaptureFixture[str
             assert "results_dir=DIR" in text
 
 
-def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "reportcard run --fetch" in capsys.readouterr().out
 

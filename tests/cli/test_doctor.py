@@ -21,7 +21,7 @@ from reportcard.api import (
     Step,
     Study,
 )
-from reportcard.cli.doctor import report
+from reportcard.cli.machine_check import report
 from reportcard.cli.main import main
 from reportcard.config import compose as config
 from reportcard.core import registry

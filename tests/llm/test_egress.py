@@ -589,7 +589,7 @@ def test_connections_are_bounded(server: Server) -> None:
 
 def test_the_gate_alone_imports_no_client() -> None:
     code = (
-        "import sys, reportcard.llm.egress.policy, reportcard.cli.doctor\n"
+        "import sys, reportcard.llm.egress.policy, reportcard.cli.machine_check\n"
         "print(sorted({'httpx2', 'aiohttp', 'openai', 'anyio'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

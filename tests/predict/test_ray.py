@@ -339,7 +339,7 @@ def test_ctrl_c_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         assert process.wait(timeout=60) == 130
         said = (tmp_path / "out").read_text()
-        assert "Stopped. The same command goes on" in said
+        assert "Stopped. Run the same command again" in said
         assert "ray" not in said.lower().replace("x-ray", "").replace(str(tmp_path).lower(), "")
         assert not list(place.glob("reportcard-ray-*"))
         until = time.monotonic() + 20

@@ -1,0 +1,25 @@
+"""Show the exact prompt, token ids and inputs that a model gets; loads no weights.
+
+Example:
+  reportcard prompt model=maira2 dataset=openi_findings limit=1
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from reportcard.cli.arguments import add_json_flag, add_overrides
+from reportcard.cli.output import say
+
+GROUP = "Work on one model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_json_flag(parser)
+    add_overrides(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from reportcard.predict.show_prompt import show_prompts
+
+    return show_prompts(arguments.overrides, arguments.json, say)
