@@ -22,7 +22,7 @@ import PIL.Image
 
 from reportcard.api import Image, ModelCard, Prediction, Report, Request
 from reportcard.core.imaging.read import read_file
-from reportcard.predict.engines import worker as local
+from reportcard.predict.engines import local
 
 HEIGHT, WIDTH, FILES, STUDIES, BATCH = 3000, 2500, 6, 96, 8
 RATE = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0

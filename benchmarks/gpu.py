@@ -25,7 +25,7 @@ from reportcard.api import ModelCard, Prediction, Request
 from reportcard.data.sources.phantom import Phantom
 from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter
 from reportcard.models.views import frontal_of
-from reportcard.predict.engines import worker as local
+from reportcard.predict.engines import local
 
 MIMIC = 2461
 PEAKS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}

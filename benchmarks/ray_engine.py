@@ -24,7 +24,7 @@ import numpy as np
 from reportcard.api import ModelCard, Prediction, Report, Request
 from reportcard.config.settings import EngineSettings
 from reportcard.data.sources.phantom import Phantom
-from reportcard.predict.engines import worker as local
+from reportcard.predict.engines import local
 from reportcard.predict.engines.job import ModelJob
 from reportcard.predict.engines.ray import RayEngine
 

@@ -17,9 +17,8 @@ from reportcard.config.settings import Plugin, Protocol, RunConfig
 from reportcard.core.files import read_json, write_json
 from reportcard.core.progress import track
 from reportcard.data.cohort import Cohort, attrition_text, load_cohort, open_dataset
-from reportcard.predict.engines.engine import Engine
-from reportcard.predict.engines.open_engine import open_engine
-from reportcard.predict.engines.worker import explain
+from reportcard.predict.engines.engine import Engine, open_engine
+from reportcard.predict.engines.failures import explain
 from reportcard.predict.prediction_stage import predict
 from reportcard.predict.predictions_file import image_failures
 from reportcard.predict.shards import predict_shard

@@ -4,6 +4,7 @@
       current.json                                      the runs that the leaderboard shows
       cohorts/<cohort>.json                             ids and attrition of one cohort
       predictions/<cohort>/<system>/                    predictions, timing, card.json, DONE
+    predictions/<cohort>/<system>/shards/<K>-of-<N>/  the same of one shard, while it is unmerged
       scores/<cohort>/<system>/<protocol>/details.json  what each report scores
       scores/<cohort>/<system>/<protocol>/<metric>/     rows.npz, scores.json
       checks/<name>@<digest>/check.json                 what `reportcard check` found
@@ -90,6 +91,18 @@ class PredictionFolder:
     def done(self) -> Path:
         return self.path / "DONE"
 
+    @property
+    def all_shards(self) -> Path:
+        return self.path / "shards"
+
+    def shard(self, number: int, of: int) -> PredictionFolder:
+        """The folder in which `shard=number/of` writes its part of this run."""
+        return PredictionFolder(self.all_shards / f"{number}-of-{of}")
+
+    def shards(self) -> list[PredictionFolder]:
+        """The folders of the shards that lie on the disk, sorted by name."""
+        return [PredictionFolder(path) for path in sorted(self.all_shards.glob("*"))]
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreFolder:
@@ -131,7 +144,7 @@ class BoardFolder:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A results folder. Nothing here touches the disk except `score_folders`."""
+    """A results folder. Only `score_folders` reads the disk."""
 
     root: Path
 

@@ -1,1 +1,10 @@
-"""."""
+"""Stage 1 of the pipeline: reads a dataset's files and selects an ordered cohort of studies.
+
+cohort          selects a cohort: studies, attrition, overlap with the train part, fingerprint
+sources         one module per dataset
+subgroups       the subgroups of a study: view, sex, age, prior, length of the reference
+masks           set-of-mark images: a user's segmentation masks drawn on the images
+requests_file   a user's own requests, for `reportcard generate`
+grounded        grounded reports as users write them
+contact_sheet   ten studies of a cohort on one picture
+"""

@@ -26,6 +26,7 @@ from reportcard.api import (
 from reportcard.config.settings import Plugin
 from reportcard.core import registry
 from reportcard.core.files import digest, write_json
+from reportcard.core.layout import Results, VersionedName
 from reportcard.data.subgroups import groups_of
 
 
@@ -52,7 +53,8 @@ class Cohort:
 
     @property
     def folder(self) -> str:
-        return f"{self.name}@{self.fingerprint[:8]}"
+        """The name of its folder: `name@fp8`."""
+        return str(VersionedName(self.name, self.fingerprint))
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -110,7 +112,7 @@ class Cohort:
         }
 
     def save(self, results_dir: Path) -> Path:
-        path = results_dir / "cohorts" / f"{self.folder}.json"
+        path = Results(results_dir).cohort(self.folder)
         write_json(path, self.summary(), 0o644 if self.card.data_class == "open" else 0o600)
         return path
 

@@ -1,26 +1,21 @@
-"""Cohort × model → predictions.jsonl, resumable at every batch.
+"""Stage 2: generates the predictions of one model on one cohort. Resumable after every batch.
 
 predictions/<cohort>@<fp8>/<label>@<fp8>/
     predictions.jsonl   one line per study and draw, in cohort order
-    card.json           the run card
-    timing.jsonl        wall time per session (not reproducible, so kept apart)
-    DONE                written last: sha256 of predictions.jsonl, and counts: of answers by
-                        status, and of studies whose image could not be had, by kind of failure
+    card.json           which model, which cohort, which code
+    timing.jsonl        wall time per session (not reproducible, so it has a file of its own)
+    DONE                written last: sha256 of predictions.jsonl, counts of answers by status,
+                        and of studies whose image could not be read, by kind of failure
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from reportcard.api import (
-    Json,
-    Prediction,
-    Request,
-)
+from reportcard.api import Prediction, Request
 from reportcard.core.environment import environment
 from reportcard.core.files import (
     JsonlLog,
@@ -30,16 +25,30 @@ from reportcard.core.files import (
     make_private,
     read_jsonl,
     write_atomic,
-    write_json,
 )
-from reportcard.core.layout import predictions_dir
+from reportcard.core.layout import PredictionFolder, Results
 from reportcard.data.cohort import Cohort
 from reportcard.predict.engines.engine import Engine
 from reportcard.predict.engines.local import LocalEngine
-from reportcard.predict.engines.worker import IMAGE_FAILURE
-from reportcard.predict.loop import answer_all
-from reportcard.predict.predictions_file import is_done, to_json
-from reportcard.predict.system import System, job_of, notes_of, refuse, requests_of
+from reportcard.predict.predictions_file import (
+    DoneFile,
+    RunCard,
+    answer_key,
+    count_image_failures,
+    count_status,
+    is_done,
+    line_key,
+    to_json,
+)
+from reportcard.predict.shards import close_shards, merge_shards
+from reportcard.predict.system import (
+    System,
+    answer_all,
+    check_can_run,
+    job_of,
+    notes_of,
+    requests_of,
+)
 
 
 def predict(
@@ -50,30 +59,33 @@ def predict(
     progress: Callable[..., Iterable[list[Prediction]]],
     engine: Engine | None = None,
 ) -> tuple[Path, bool]:
-    """Generate what is not there yet. Returns the run folder and whether anything was generated.
+    """Generate the predictions that are not stored yet.
 
-    engine: where the model runs; None: in this process.
-    Raises ReportCardError when preflight refuses, when another process writes the same run, or
-    when predictions.jsonl was changed after the run was complete.
+    Args:
+        results_dir: the results folder.
+        cohort: the studies.
+        system: the model.
+        batch_size: for a model that has no batch size of its own.
+        progress: wraps the batches to show progress (core/progress.py).
+        engine: where the model runs; None: in this process.
+
+    Returns the run's folder and whether anything was generated.
+    Raises ReportCardError when the model cannot run on this cohort, when another process writes
+    the same run, or when predictions.jsonl was changed after the run was complete.
     """
-    from reportcard.predict.shards import (  # which asks this module what a run is
-        close_shards,
-        take_in,
-    )
-
-    folder = predictions_dir(results_dir, cohort, system)
-    if is_done(folder):
-        return folder, False
-    refuse(system, cohort)
+    run = Results(results_dir).predictions(cohort.folder, system.folder)
+    if is_done(run.path):
+        return run.path, False
+    check_can_run(system, cohort)
     requests = requests_of(cohort, system)
     private = cohort.card.data_class != "open"
     if private:
-        make_private(folder)
-    with RunLock(folder):
-        if is_done(folder):  # the other process finished between the look and the lock
-            return folder, False
-        log = JsonlLog(folder / "predictions.jsonl")
-        take_in(folder, log, requests)
+        make_private(run.path)
+    with RunLock(run.path):
+        if is_done(run.path):  # another process finished it before we had the lock
+            return run.path, False
+        log = JsonlLog(run.log)
+        merge_shards(run, log, requests)
         pending, seconds = answer_all(
             engine or LocalEngine(),
             job_of(results_dir, cohort, system, requests),
@@ -82,59 +94,45 @@ def predict(
             partial(progress, label=system.label),
             batch_size,
         )
-        _finish(folder, cohort, system, requests)
-        timing = JsonlLog(folder / "timing.jsonl")
+        _finish(run, cohort, system, requests)
+        timing = JsonlLog(run.timing)
         timing.append([{"studies": pending, "seconds": round(seconds, 3)}])
-        close_shards(folder, timing)
+        close_shards(run, timing)
         timing.close()
         if private:
-            make_private(folder)
-    return folder, True
+            make_private(run.path)
+    return run.path, True
 
 
-def _finish(folder: Path, cohort: Cohort, system: System, requests: Sequence[Request]) -> None:
+def _finish(
+    run: PredictionFolder, cohort: Cohort, system: System, requests: Sequence[Request]
+) -> None:
     """Put the lines in cohort order, write the card, and DONE last."""
-    path = folder / "predictions.jsonl"
-    rows = {(row["study_id"], row["draw"]): row for _, row in read_jsonl(path)}
-    wanted = [(r.study_id, r.draw) for r in requests]
+    rows = {line_key(row): row for _, row in read_jsonl(run.log)}
+    wanted = [answer_key(request) for request in requests]
     if list(rows) != wanted:
-        write_atomic(path, jsonl(rows[key] for key in wanted))
-    write_json(folder / "card.json", _card(cohort, system))
-    status = Counter(row["status"] for row in rows.values())
-    failures = _image_failures(rows.values())
-    write_json(
-        folder / "DONE",
-        {
-            "predictions_sha256": file_digest(path),
-            "n": len(cohort.test),
-            "draws": system.adapter.card.draws,
-            "status": dict(sorted(status.items())),
-            **({"image_failures": failures} if failures else {}),
-        },
+        write_atomic(run.log, jsonl(rows[key] for key in wanted))
+    _card(cohort, system).write(run.card)
+    DoneFile(
+        predictions_sha256=file_digest(run.log),
+        n=len(cohort.test),
+        draws=system.adapter.card.draws,
+        status=count_status(rows.values()),
+        image_failures=count_image_failures(rows.values()),
+    ).write(run.done)
+
+
+def _card(cohort: Cohort, system: System) -> RunCard:
+    return RunCard(
+        model=system.label,
+        model_fingerprint=system.fingerprint,
+        plugin=system.plugin.plugin,
+        options=dict(system.plugin.options),
+        card=asdict(system.adapter.card),
+        cohort=cohort.name,
+        cohort_fingerprint=cohort.fingerprint,
+        train_fingerprint=cohort.train_fingerprint,
+        environment=environment(),
+        marks=system.marking.identity if system.marking else None,
+        notes=notes_of(system),
     )
-
-
-def _image_failures(rows: Iterable[Json]) -> dict[str, int]:
-    """Kind of ImageError → studies that failed for it in any draw."""
-    found = {
-        (row["study_id"], match[1])
-        for row in rows
-        if row["status"] == "failed" and (match := IMAGE_FAILURE.match(row.get("error", "")))
-    }
-    return dict(sorted(Counter(kind for _, kind in found).items()))
-
-
-def _card(cohort: Cohort, system: System) -> Json:
-    return {
-        "model": system.label,
-        "model_fingerprint": system.fingerprint,
-        "plugin": system.plugin.plugin,
-        "options": dict(system.plugin.options),
-        "card": asdict(system.adapter.card),
-        "cohort": cohort.name,
-        "cohort_fingerprint": cohort.fingerprint,
-        "train_fingerprint": cohort.train_fingerprint,
-        **({"marks": system.marking.identity} if system.marking else {}),
-        **({"notes": list(notes)} if (notes := notes_of(system)) else {}),
-        "environment": environment(),
-    }

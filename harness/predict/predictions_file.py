@@ -1,17 +1,43 @@
-"""predictions.jsonl: how an answer is written, and read again."""
+"""Reads and writes the files of one run: predictions.jsonl, card.json and DONE.
+
+predictions.jsonl has one line per study and draw. card.json says which model and which cohort the
+run belongs to. DONE is written last; it holds the sha256 of predictions.jsonl, so that a run whose
+answers were edited afterwards is noticed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from reportcard.api import Box, Json, Phrase, Prediction, Report, ReportCardError
-from reportcard.core.files import file_digest, read_json, read_jsonl
+from reportcard.api import Box, Json, Phrase, Prediction, Report, ReportCardError, Request
+from reportcard.core.files import file_digest, read_json, read_jsonl, write_json
+from reportcard.core.layout import PredictionFolder
+
+AnswerKey = tuple[str, int]  # (study id, draw)
+
+IMAGE_FAILURE = re.compile(r"image ([a-z_]+): ")  # how `failures.explain` begins an ImageError
+
+
+def answer_key(item: Request | Prediction) -> AnswerKey:
+    """Return (study id, draw), which identifies one answer of a run."""
+    return (item.study_id, item.draw)
+
+
+def line_key(line: Json) -> AnswerKey:
+    """Return the `answer_key` of a stored line."""
+    return (line["study_id"], line["draw"])
 
 
 def to_json(prediction: Prediction) -> Json:
-    """The stored line; absent fields are left out, wall time and token ids are never in it."""
+    """Return the stored line of an answer.
+
+    Absent fields are left out. Wall time and token ids are never stored here: the file must have
+    the same bytes whenever the same answers are generated.
+    """
     report = prediction.report
     row: Json = {
         "study_id": prediction.study_id,
@@ -34,18 +60,18 @@ def to_json(prediction: Prediction) -> Json:
 
 
 def read_answers(folder: Path) -> Iterator[tuple[str, int, Report, str]]:
-    """(study_id, draw, report, status) line by line."""
-    for _, row in read_jsonl(folder / "predictions.jsonl"):
+    """Yield (study id, draw, report, status) for each line of a run's predictions.jsonl."""
+    for _, row in read_jsonl(PredictionFolder(folder).log):
         phrases = tuple(
             Phrase(p["text"], tuple(Box(**box) for box in p["boxes"]))
             for p in row.get("phrases", ())
         )
         report = Report(row.get("findings"), row.get("impression"), phrases)
-        yield row["study_id"], row["draw"], report, row["status"]
+        yield *line_key(row), report, row["status"]
 
 
 def read_reports(folder: Path) -> list[dict[str, tuple[Report, str]]]:
-    """Per draw: study_id → (report, status) of a finished run."""
+    """Return, per draw, study id → (report, status) of a finished run."""
     draws: list[dict[str, tuple[Report, str]]] = []
     for study_id, draw, report, status in read_answers(folder):
         while len(draws) <= draw:
@@ -54,20 +80,140 @@ def read_reports(folder: Path) -> list[dict[str, tuple[Report, str]]]:
     return draws
 
 
+def count_status(lines: Iterable[Json]) -> dict[str, int]:
+    """Count stored lines by status, sorted by name: {"failed": 1, "ok": 11}."""
+    return dict(sorted(Counter(line["status"] for line in lines).items()))
+
+
+def count_image_failures(lines: Iterable[Json]) -> dict[str, int]:
+    """Count studies that failed in any draw because of an image, by kind of ImageError."""
+    found = {
+        (line["study_id"], match[1])
+        for line in lines
+        if line["status"] == "failed" and (match := IMAGE_FAILURE.match(line.get("error", "")))
+    }
+    return dict(sorted(Counter(kind for _, kind in found).items()))
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """The content of card.json: which model answered which cohort, with which code.
+
+    card         the adapter's ModelCard as JSON
+    marks        what set-of-mark images were made with; None: plain images
+    notes        what the adapter reports about its fit and the marks: counts, never report text
+    environment  versions, git state and GPUs (core/environment.py)
+    """
+
+    model: str
+    model_fingerprint: str
+    plugin: str
+    options: Json
+    card: Json
+    cohort: str
+    cohort_fingerprint: str
+    train_fingerprint: str
+    environment: Json
+    marks: Json | None = None
+    notes: tuple[str, ...] = ()
+
+    def write(self, path: Path) -> None:
+        write_json(
+            path,
+            {
+                "model": self.model,
+                "model_fingerprint": self.model_fingerprint,
+                "plugin": self.plugin,
+                "options": self.options,
+                "card": self.card,
+                "cohort": self.cohort,
+                "cohort_fingerprint": self.cohort_fingerprint,
+                "train_fingerprint": self.train_fingerprint,
+                **({"marks": self.marks} if self.marks else {}),
+                **({"notes": list(self.notes)} if self.notes else {}),
+                "environment": self.environment,
+            },
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> RunCard:
+        """Read a card.json. Raises ReportCardError when it is absent or no JSON object."""
+        saved = read_json(path)
+        return cls(
+            model=saved.get("model", ""),
+            model_fingerprint=saved.get("model_fingerprint", ""),
+            plugin=saved.get("plugin", ""),
+            options=saved.get("options", {}),
+            card=saved.get("card", {}),
+            cohort=saved.get("cohort", ""),
+            cohort_fingerprint=saved.get("cohort_fingerprint", ""),
+            train_fingerprint=saved.get("train_fingerprint", ""),
+            environment=saved.get("environment", {}),
+            marks=saved.get("marks"),
+            notes=tuple(saved.get("notes", ())),
+        )
+
+
+@dataclass(frozen=True)
+class DoneFile:
+    """The content of DONE.
+
+    predictions_sha256  digest of the predictions.jsonl that the run completed with
+    n                   studies of the cohort
+    draws               answers per study
+    status              answers by status: {"failed": 1, "ok": 11}
+    image_failures      studies that failed because of an image, by kind of ImageError
+    """
+
+    predictions_sha256: str
+    n: int = 0
+    draws: int = 1
+    status: Mapping[str, int] = field(default_factory=dict)
+    image_failures: Mapping[str, int] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        failures = {"image_failures": dict(self.image_failures)} if self.image_failures else {}
+        write_json(
+            path,
+            {
+                "predictions_sha256": self.predictions_sha256,
+                "n": self.n,
+                "draws": self.draws,
+                "status": dict(self.status),
+                **failures,
+            },
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> DoneFile:
+        """Read a DONE file. Raises ReportCardError when it is absent or no JSON object."""
+        saved = read_json(path)
+        return cls(
+            predictions_sha256=saved.get("predictions_sha256", ""),
+            n=saved.get("n", 0),
+            draws=saved.get("draws", 1),
+            status=saved.get("status", {}),
+            image_failures=saved.get("image_failures", {}),
+        )
+
+
 def is_done(folder: Path) -> bool:
-    """Whether a run is complete and its predictions are the ones that DONE was written for."""
-    if not (folder / "DONE").is_file():
+    """Return whether a run is complete.
+
+    Raises ReportCardError when predictions.jsonl is not the file that DONE was written for.
+    """
+    run = PredictionFolder(folder)
+    if not run.done.is_file():
         return False
-    path = folder / "predictions.jsonl"
-    if not path.is_file() or file_digest(path) != read_json(folder / "DONE")["predictions_sha256"]:
+    expected = DoneFile.read(run.done).predictions_sha256
+    if not run.log.is_file() or file_digest(run.log) != expected:
         raise ReportCardError(
-            f"{path} is not the file that the run completed with. Delete {folder} to run it again,"
-            " or bring changed predictions in with model=replay."
+            f"{run.log} is not the file that the run completed with. Delete {folder} to run it"
+            " again, or bring changed predictions in with model=replay."
         )
     return True
 
 
 def image_failures(folder: Path) -> Mapping[str, int]:
-    """Studies of a finished run that failed for their image, by kind; empty when none did."""
-    counts: Mapping[str, int] = read_json(folder / "DONE").get("image_failures", {})
-    return counts
+    """Return how many studies of a finished run failed because of an image, by kind."""
+    return DoneFile.read(PredictionFolder(folder).done).image_failures

@@ -1,8 +1,8 @@
-"""`reportcard prompt`: what a model is told and shown for one study, without its weights.
+"""Shows the prompt and images that a model gets for one study, without its weights.
 
-A model in stages (harness/staged.py) is asked for its `prompt`. Any other adapter may have
-`shown(request) -> Mapping`: text under "prompt", and whatever else it sends by name. One without
-either takes no prompt.
+This is `reportcard prompt`. A model in stages (models/staged.py) builds it in its `prompt` method.
+Any other adapter may have `shown(request) -> Mapping` with the text under "prompt" and everything
+else that it sends by name. An adapter with neither takes no prompt.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from reportcard.core import registry
 from reportcard.core.registry import did_you_mean
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.models.staged import StagedAdapter
-from reportcard.predict.engines.worker import explain
-from reportcard.predict.loop import missing
+from reportcard.predict.engines.failures import explain
+from reportcard.predict.system import missing
 
 Say = Callable[[str], None]
 
 
 def show_prompts(overrides: Sequence[str], as_json: bool, say: Say) -> int:
-    """Print the prompt of every named model for `study=ID` of the first dataset (phantom), or for
-    its first study. Returns 2 when a model could not say what it would be given."""
+    """Print the prompt of every named model for one study.
+
+    The study is `study=ID` of the first dataset, or else its first study; the dataset is phantom
+    when none is named. Returns 2 when a model could not show its prompt.
+    """
     wanted = [word.partition("=")[2] for word in overrides if word.startswith("study=")]
     rest = [word for word in overrides if not word.startswith("study=")]
     if not any(word.startswith("dataset=") for word in rest):
@@ -56,18 +59,18 @@ def _study(cohort: Cohort, wanted: str | None) -> Request:
 
 
 def _entry(plugin: Plugin, cohort: Cohort, request: Request) -> Json:
-    """One model's answer to "what would you be given?"; its failure is its own."""
+    """Return what one model is given, or its error, which does not stop the others."""
     entry: Json = {"model": plugin.label, "dataset": cohort.name, "study": request.study_id}
     try:
-        # Built without a fingerprint, which would digest all of the weights.
+        # Built without its fingerprint, which would read all weights to digest them.
         adapter = registry.models.build(plugin.plugin, plugin.options, plugin.label)
         return {**entry, **shown(adapter, request)}
-    except Exception as error:  # an adapter is somebody's code
+    except Exception as error:  # an adapter may raise anything
         return {**entry, "error": explain(error, quote=True)}
 
 
 def shown(adapter: ModelAdapter, request: Request) -> Json:
-    """What this adapter's model is given for a request, as JSON. Raises what `prompt` raises."""
+    """Return what a model is given for a request, as JSON. Raises what `prompt` raises."""
     own = getattr(adapter, "shown", None)
     if own is not None:
         return dict(own(request))
@@ -101,7 +104,7 @@ def _print(entry: Json, say: Say) -> None:
             for line in _lines(key, value):
                 say(f"  {line}")
     if "prompt" in entry:
-        # Verbatim and between rules, so that blanks at either end and empty lines are seen.
+        # Verbatim and between rules, so that spaces at either end and empty lines are visible.
         say(f"  prompt, {len(entry['prompt']):,} characters between the rules:")
         say(f"{'─' * 8}\n{entry['prompt']}\n{'─' * 8}")
     say("")

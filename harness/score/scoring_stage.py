@@ -31,7 +31,7 @@ from reportcard.core.layout import cache_folder, predictions_dir, scores_dir
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort
 from reportcard.predict.engines.engine import Engine
-from reportcard.predict.engines.worker import explain
+from reportcard.predict.engines.failures import explain
 from reportcard.predict.predictions_file import image_failures, is_done
 from reportcard.predict.system import System
 from reportcard.score.details import update as details

@@ -35,7 +35,7 @@ from reportcard.models.isolated.worker_process import (
     WorkerProcess,
     WorkerTimeoutError,
 )
-from reportcard.predict.engines import worker as local
+from reportcard.predict.engines import local
 from tests.isolated.toy import Toy
 
 OLD_PYTHONS = [Path(f"~/.pyenv/versions/{v}/bin/python").expanduser() for v in ("3.7.16",)]

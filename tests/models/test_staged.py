@@ -18,7 +18,8 @@ from reportcard.config.settings import Plugin
 from reportcard.core import registry
 from reportcard.data.cohort import load_cohort
 from reportcard.pipeline import run
-from reportcard.predict.engines import worker as local
+from reportcard.predict.engines import local
+from reportcard.predict.engines.job import Worker
 from reportcard.predict.system import open_model
 from tests.toy_staged import ToyStaged
 
@@ -105,8 +106,8 @@ def test_a_batch_ends_in_the_same_parts_whether_its_size_was_found_in_it_or_know
 ) -> None:
     batch = [request(n) for n in range(size)]
     first, second = (ToyStaged(fits=fits, mates=True) for _ in range(2))
-    found = local.Worker(first, quote_errors=True).answers(batch)
-    worker = local.Worker(second, quote_errors=True)
+    found = Worker(first, quote_errors=True).answers(batch)
+    worker = Worker(second, quote_errors=True)
     worker.answers([request(100 + n) for n in range(size)])
     known = worker.answers(batch)
     assert [a.report for a in found] == [a.report for a in known]

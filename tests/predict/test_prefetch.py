@@ -20,8 +20,8 @@ from reportcard.api import Image, ImageError, ModelCard, Prediction, Prior, Repo
 from reportcard.cli.main import main
 from reportcard.core import registry
 from reportcard.core.imaging.read import LOOKUPS
-from reportcard.predict.engines.prefetch_images import Ahead, decoding_ahead
-from reportcard.predict.engines.worker import generate
+from reportcard.predict.engines.local import generate
+from reportcard.predict.engines.prefetch import ImagePrefetcher, prefetch_images
 from tests.fixtures.images import write_images
 
 DECODED: Counter[int] = Counter()
@@ -58,14 +58,14 @@ def nothing_left() -> Iterator[None]:
     assert not [t for t in threading.enumerate() if t.name.startswith("decode-")]
 
 
-def until(ahead: Ahead, condition: Callable[[], bool]) -> None:
+def until(ahead: ImagePrefetcher, condition: Callable[[], bool]) -> None:
     """Wait for the threads to reach a state; a test fails that waits in vain."""
     with ahead._change:
         assert ahead._change.wait_for(condition, WAIT)
 
 
-def settled(ahead: Ahead) -> Callable[[], bool]:
-    return lambda: all(job.state != "decoding" for job in ahead._jobs)
+def settled(ahead: ImagePrefetcher) -> Callable[[], bool]:
+    return lambda: all(job.state != "decoding" for job in ahead._queue)
 
 
 class Reader:
@@ -91,7 +91,7 @@ def test_every_image_is_decoded_once_in_a_thread_and_the_answers_are_the_same() 
 
 def test_what_was_decoded_ahead_is_handed_over_without_decoding_again() -> None:
     asked = requests(3)
-    with decoding_ahead(asked, threads=2) as ahead:
+    with prefetch_images(asked, threads=2) as ahead:
         until(ahead, lambda: ahead.held == 3 and settled(ahead)())
         assert [r.images[0].pixels()[0, 0] for r in asked] == [0, 1, 2]
         assert all(WHERE[n].startswith("decode-") for n in range(3))
@@ -101,14 +101,14 @@ def test_what_was_decoded_ahead_is_handed_over_without_decoding_again() -> None:
 
 def test_a_prior_image_is_decoded_ahead_too() -> None:
     asked = [Request("s", (image(0),), Prior((image(1),)))]
-    with decoding_ahead(asked, threads=1) as ahead:
+    with prefetch_images(asked, threads=1) as ahead:
         until(ahead, lambda: ahead.held == 2 and settled(ahead)())
     assert WHERE[1].startswith("decode-")
 
 
 def test_an_error_is_raised_where_the_image_is_asked_for() -> None:
     asked = requests(15)
-    with decoding_ahead(asked, threads=2) as ahead:
+    with prefetch_images(asked, threads=2) as ahead:
         until(ahead, lambda: ahead.held == 15 and settled(ahead)())
         for request in asked[:13]:
             request.images[0].pixels()
@@ -128,20 +128,20 @@ def test_a_broken_image_costs_its_study_only() -> None:
 @pytest.mark.parametrize(("images", "size"), [(3, 2**30), (100, 50)])
 def test_memory_is_bounded_by_count_and_by_bytes(images: int, size: int) -> None:
     asked = requests(13)
-    with decoding_ahead(asked, threads=1, images=images, size=size) as ahead:
+    with prefetch_images(asked, threads=1, images=images, size=size) as ahead:
         until(ahead, lambda: ahead.held == 3 and settled(ahead)())
         assert ahead.bytes <= size + 20  # one image of 20 bytes per thread on top
         assert len(DECODED) == 3
         for request in asked:
             request.images[0].pixels()
-            ahead.leave(1)
+            ahead.release(1)
     assert ahead.most == 3
 
 
 def test_a_full_buffer_never_stops_the_model() -> None:
     """It asks for the last image first, which no thread can have begun."""
     asked = requests(12)
-    with decoding_ahead(asked, threads=1, images=2) as ahead:
+    with prefetch_images(asked, threads=1, images=2) as ahead:
         until(ahead, lambda: ahead.held == 2 and settled(ahead)())
         assert [r.images[0].pixels()[0, 0] for r in reversed(asked)] == list(range(11, -1, -1))
 
@@ -155,7 +155,7 @@ def test_the_model_waits_for_an_image_that_is_being_decoded() -> None:
         return picture(7)
 
     asked = [Request("s", (image(7, read=slow),))]
-    with decoding_ahead(asked, threads=1):
+    with prefetch_images(asked, threads=1):
         assert began.wait(WAIT)
         threading.Timer(0.01, go_on.set).start()
         assert asked[0].images[0].pixels()[0, 0] == 7
@@ -164,12 +164,12 @@ def test_the_model_waits_for_an_image_that_is_being_decoded() -> None:
 
 def test_what_a_batch_did_not_use_is_let_go_and_its_view_no_longer_decoded() -> None:
     asked = requests(12, ("PA", "LATERAL"))[:6]
-    with decoding_ahead(asked, threads=1, images=2) as ahead:
+    with prefetch_images(asked, threads=1, images=2) as ahead:
         for request in asked:
-            until(ahead, lambda: ahead.held == 2 or ahead._next == len(ahead._jobs))
+            until(ahead, lambda: ahead.held == 2 or ahead._next == len(ahead._queue))
             until(ahead, settled(ahead))
             request.images[0].pixels()
-            ahead.leave(1)
+            ahead.release(1)
         assert ahead.held == 0
     assert DECODED[1] == 1  # before anybody knew
     assert not [n for n in range(3, 12, 2) if DECODED[n]]
@@ -178,14 +178,14 @@ def test_what_a_batch_did_not_use_is_let_go_and_its_view_no_longer_decoded() -> 
 
 def test_a_view_that_is_asked_for_again_is_decoded_ahead_again() -> None:
     asked = requests(6, ("PA", "LATERAL"))
-    with decoding_ahead(asked, threads=1, images=2) as ahead:
+    with prefetch_images(asked, threads=1, images=2) as ahead:
         asked[0].images[0].pixels()
-        ahead.leave(1)
+        ahead.release(1)
         for request in asked[1:3]:
             assert [i.pixels()[0, 0] for i in request.images]
-            ahead.leave(1)
+            ahead.release(1)
         until(ahead, lambda: ahead.held == 2 and settled(ahead)())
-        assert {role for job in ahead._jobs if job.state == "decoded" for role in [job.role]} == {
+        assert {role for job in ahead._queue if job.state == "decoded" for role in [job.role]} == {
             ("present", "PA"),
             ("present", "LATERAL"),
         }
@@ -195,13 +195,13 @@ def test_an_equal_image_with_another_renderer_is_not_mistaken() -> None:
     asked = [Request("s", (image(3),))]
     other = image(3, read=lambda: np.full((2, 2), 99, np.uint8))
     assert other == asked[0].images[0]
-    with decoding_ahead(asked):
+    with prefetch_images(asked):
         assert other.pixels()[0, 0] == 99
 
 
 def test_a_pickled_request_reads_for_itself() -> None:
     asked = requests(2)
-    with decoding_ahead(asked):
+    with prefetch_images(asked):
         copy = pickle.loads(pickle.dumps(asked[1]))
         assert copy.images[0].pixels()[0, 0] == 1
 
@@ -209,7 +209,7 @@ def test_a_pickled_request_reads_for_itself() -> None:
 def test_a_forked_data_loader_reads_for_itself() -> None:
     """In the child there are no threads to wait for, and the lock may be held by one of them."""
     asked = requests(1)
-    with decoding_ahead(asked) as ahead:
+    with prefetch_images(asked) as ahead:
         until(ahead, lambda: ahead.held == 1 and settled(ahead)())
         child = os.fork()
         if child == 0:
@@ -219,7 +219,7 @@ def test_a_forked_data_loader_reads_for_itself() -> None:
 
 def test_an_array_is_the_models_to_change() -> None:
     asked = requests(1)
-    with decoding_ahead(asked):
+    with prefetch_images(asked):
         asked[0].images[0].pixels()[:] = 200
         assert asked[0].images[0].pixels()[0, 0] == 0
 
@@ -297,7 +297,7 @@ def test_a_renderer_that_exits_raises_it_where_the_image_is_asked_for() -> None:
         raise SystemExit(3)
 
     asked = Image("x", "PA", read=leaves)
-    with decoding_ahead([Request("s", (asked,))], threads=1) as ahead:
+    with prefetch_images([Request("s", (asked,))], threads=1) as ahead:
         while not ahead.held:
             time.sleep(0.001)
         with pytest.raises(SystemExit):

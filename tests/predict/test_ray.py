@@ -179,7 +179,7 @@ def test_auto_that_would_mean_two_devices_is_refused(
 def test_a_cluster_that_is_not_there_is_said() -> None:
     pytest.importorskip("ray", reason="the ray extra is not installed")
     settings = EngineSettings("ray", address="127.0.0.1:9")
-    with pytest.raises(ReportCardError, match=r"the cluster at 127.0.0.1:9 cannot be had"):
+    with pytest.raises(ReportCardError, match=r"the cluster at 127.0.0.1:9 cannot be reached"):
         RayEngine(settings).connect()
 
 

@@ -16,7 +16,7 @@ import pytest
 from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request
 from reportcard.cli.main import main
 from reportcard.config.settings import EngineSettings, Plugin, Shard
-from reportcard.core.layout import predictions_dir
+from reportcard.core.layout import Results
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.predict.engines.local import LocalEngine
@@ -76,7 +76,7 @@ def test_shards_give_the_bytes_of_one_process(
     assert finished(tmp_path / "parts", cohort, system) == whole
     asked = [study for batch in ASKED for study in batch]
     assert len(asked) == len(set(asked)) == 2 * 19  # nothing was asked twice
-    folder = predictions_dir(tmp_path / "parts", cohort, system)
+    folder = Results(tmp_path / "parts").predictions(cohort.folder, system.folder).path
     timing = [json.loads(line) for line in (folder / "timing.jsonl").open()]
     assert sum(line["studies"] for line in timing) == 2 * 19
     assert shard(tmp_path / "parts", cohort, system, 1, of) == 0  # the run is over
@@ -110,7 +110,7 @@ def test_a_shard_of_closed_data_is_private(tmp_path: Path, cohort: Cohort, syste
     closed = replace(cohort, card=replace(cohort.card, data_class="credentialed"))
     shard(tmp_path, closed, system, 1, 4)
     shard(tmp_path, closed, system, 2, 4)
-    for path in predictions_dir(tmp_path, closed, system).rglob("*"):
+    for path in Results(tmp_path).predictions(closed.folder, system.folder).path.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
     finished(tmp_path, closed, system)
 

@@ -23,7 +23,7 @@ from reportcard.analysis.check import vision_use as vision
 from reportcard.analysis.check.under_test import Check, Subject, phantom, subject_of
 from reportcard.api import ReportCardError
 from reportcard.config.settings import Plugin
-from reportcard.predict.engines.worker import explain
+from reportcard.predict.engines.failures import explain
 
 if TYPE_CHECKING:
     from reportcard.config.settings import RunConfig

@@ -10,8 +10,8 @@ from reportcard.analysis.check.under_test import Check, Subject, said
 from reportcard.api import ModelAdapter, Prediction, Request, Status
 from reportcard.core.files import canonical
 from reportcard.models.staged import StagedAdapter, resolved_dtype
-from reportcard.predict.engines.batching import batches
-from reportcard.predict.engines.worker import explain, out_of_memory
+from reportcard.predict.engines.failures import explain, out_of_memory
+from reportcard.predict.engines.job import batches
 from reportcard.predict.predictions_file import to_json
 
 

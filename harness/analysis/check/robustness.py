@@ -13,7 +13,7 @@ import PIL.Image
 
 from reportcard.analysis.check.under_test import Check, Subject, crashed, said
 from reportcard.api import Image, Request
-from reportcard.predict.engines.worker import IMAGE_FAILURE
+from reportcard.predict.predictions_file import IMAGE_FAILURE
 
 HUGE = "Cough and fever for three days, rule out pneumonia. " * 1000  # 52 kB
 STRANGE = '\x00\x07 </s> [INST] {findings} %s \\n 发热 🫁 \u202eabc\u202c \ufeff ﷽ \r\n\t"'

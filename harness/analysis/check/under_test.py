@@ -32,14 +32,15 @@ from reportcard.core.layout import cache_folder
 from reportcard.core.progress import quiet
 from reportcard.core.weights import weights_dir
 from reportcard.data.cohort import Cohort, load_cohort
-from reportcard.predict.engines import worker as local
+from reportcard.predict.engines import local
+from reportcard.predict.predictions_file import answer_key
 from reportcard.predict.system import System, open_model, problems
 
 State = Literal["pass", "FAIL", "told"]
 Pixels = npt.NDArray[np.uint8]
 IMAGES = frozenset({"image", "images", "frontal", "lateral", "prior_image"})
 FEW = 8  # studies of every check but the vision-use probe
-# How harness/engines/local.py ends the line of an exception that is no ReportCardError.
+# How harness/predict/engines/failures.py ends the line of an exception that is no ReportCardError.
 CRASH = re.compile(r" \([^()\s]+:\d+\)$")
 
 
@@ -108,8 +109,8 @@ def ask(adapter: ModelAdapter, requests: Sequence[Request], size: int) -> list[P
     if plan is not None:
         plan(requests)
     batches = local.generate(adapter, requests, size, quote_errors=True)
-    found = {local.key(answer): answer for batch in batches for answer in batch}
-    return [found[local.key(request)] for request in requests]
+    found = {answer_key(answer): answer for batch in batches for answer in batch}
+    return [found[answer_key(request)] for request in requests]
 
 
 def phantom(studies: int) -> Cohort:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from reportcard.api import Array, Custody, Key, Pair, ReportCardError
-from reportcard.predict.engines.worker import explain
+from reportcard.predict.engines.failures import explain
 from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer, read_by, unscored_reasons
 from reportcard.score.stats.resampling import mask_unscored

@@ -96,7 +96,7 @@ def read_grey(image: Image) -> Pixels:
     return decode(image).pixels
 
 
-# Who decodes ahead in this process (predict/engines/prefetch_images.py); an Image never holds one.
+# Who decodes ahead in this process (predict/engines/prefetch.py); an Image never holds one.
 LOOKUPS: list[Callable[[Any], Pixels | None]] = []
 
 

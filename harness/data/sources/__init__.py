@@ -1,1 +1,17 @@
-"""Datasets: one file per source, and the tools they share."""
+"""One module per dataset, and what several of them share (names that start with _).
+
+openi, mimic_cxr, chexpert_plus, padchest, padchest_gr, ms_cxr, rexgradient   public datasets
+phantom             a drawn dataset with known findings, always available
+folder              a user's own folder of images and reports
+rexrank_json        the exchange file of ReXrank
+r2gen_json          the annotation file of R2Gen and its successors
+report_sections     finds the sections of a MIMIC-CXR report
+_mimic              parts of mimic_cxr
+_phantom            parts of phantom
+_examples           studies of the exchange files
+_exchange           reads exchange files
+_inside             looks for the data one folder below the root
+_padchest_labels    labels of PadChest
+_tables             reads CSV files of a dataset
+_zip_parts          reads a zip file that was split into parts
+"""

@@ -1,8 +1,9 @@
-"""engine=ray: replicas of a model or an annotator on the GPUs of one machine or a cluster.
+"""Runs replicas of a model or an annotator on the GPUs of one machine or a cluster (engine=ray).
 
-A cluster that RAY_ADDRESS (or engine.address) names is joined; else one is started here, with its
-files in a private folder that goes with it. Ray is imported when it is used. Its usage reports are
-off unless asked for, its dashboard is off or on loopback, and its logs stay in its own files.
+It joins the cluster that RAY_ADDRESS or engine.address names. Without one it starts a cluster on
+this machine, whose files lie in a private folder that is removed with it. Ray is imported when work
+begins. Its usage reports are off unless the user asks for them, its dashboard is off or listens on
+loopback only, and its logs stay in its own files.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from reportcard.api import (
 from reportcard.config.settings import EngineSettings
 from reportcard.models.isolated.adapter import IsolatedAdapter
 from reportcard.models.staged import StagedAdapter
-from reportcard.predict.engines.batching import batches
-from reportcard.predict.engines.job import AnnotatorJob, Job, ModelJob
+from reportcard.predict.engines.failures import failed
+from reportcard.predict.engines.job import AnnotatorJob, Job, ModelJob, batches
 from reportcard.predict.engines.local import LocalEngine
 from reportcard.predict.engines.ray_replicas import Lost, Replicas, Resources
 from reportcard.predict.engines.ray_tempdir import PrivateFolder
-from reportcard.predict.engines.worker import Key, failed, key
+from reportcard.predict.predictions_file import AnswerKey, answer_key
 
 GPU_DRIVER = Path("/dev/nvidiactl")
-JOIN_S = 60.0  # for the nodes of a cluster that we join to be there
+JOIN_S = 60.0  # how long we wait for the nodes of a cluster that we join
 
 
 class RayEngine:
-    """One connection to Ray for an invocation; `close` ends it, and a cluster started here."""
+    """A connection to Ray. `close` ends it, and stops a cluster that was started here."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
@@ -48,11 +49,11 @@ class RayEngine:
         self._connected = self._joined = False
 
     def generate(
-        self, job: ModelJob, batch_size: int, done: Set[Key] = frozenset()
+        self, job: ModelJob, batch_size: int, done: Set[AnswerKey] = frozenset()
     ) -> Generator[list[Prediction], None, None]:
-        """As LocalEngine's, batches in the order in which they are answered."""
+        """Yield what LocalEngine yields, in the order in which batches are answered."""
         adapter, requests = job.adapter, job.requests
-        if getattr(adapter, "independent", False):  # what asks an endpoint gains nothing from this
+        if getattr(adapter, "independent", False):  # an endpoint needs no replicas
             yield from LocalEngine(self.settings).generate(job, batch_size, done)
             return
         cost = getattr(adapter, "cost", None)
@@ -60,26 +61,26 @@ class RayEngine:
         todo = [
             tuple(number[id(r)] for r in batch)
             for batch in batches(requests, batch_size, cost, self.settings.exact_buckets)
-            if any(key(r) not in done for r in batch)
+            if any(answer_key(r) not in done for r in batch)
         ]
-        heavy = _heavy(adapter)
+        heavy = _wants_gpu(adapter)
 
         def wanted(item: Sequence[int]) -> bool:
-            return any(key(requests[n]) not in done for n in item)
+            return any(answer_key(requests[n]) not in done for n in item)
 
         try:
             for item, result in self._map(job, todo, heavy, wanted):
                 if isinstance(result, Lost):
                     result = [failed(requests[n], result.reason) for n in item]
-                yield [answer for answer in result if key(answer) not in done]
+                yield [answer for answer in result if answer_key(answer) not in done]
         except StopRunError as stop:
-            yield [answer for answer in stop.answers if key(answer) not in done]
+            yield [answer for answer in stop.answers if answer_key(answer) not in done]
             raise
 
     def annotate(
         self, annotator: Annotator, parts: Sequence[Sequence[Any]]
     ) -> Iterator[tuple[Sequence[Any], Sequence[Json | None]]]:
-        """(items, notes) part by part; what replicas were lost on has no note."""
+        """Yield (items, their notes) part by part; lost items have no note."""
         heavy = annotator.weights is not None
         for part, result in self._map(AnnotatorJob(annotator), list(parts), heavy, bool):
             if isinstance(result, Lost):
@@ -89,8 +90,16 @@ class RayEngine:
     def _map(
         self, job: Job, items: list[Any], heavy: bool, wanted: Callable[[Any], bool]
     ) -> Iterator[tuple[Any, Any]]:
-        """Results of all items. What two replicas were lost on is sent again, part by part, each
-        alone; wanted: whether anybody waits for a part."""
+        """Yield (item, result) for all items.
+
+        An item that two replicas were lost on is sent again in parts of one.
+
+        Args:
+            job: what the replicas run.
+            items: what they work on.
+            heavy: whether a replica takes a GPU where there are some.
+            wanted: whether a part of a lost item still has to be answered.
+        """
         self.connect()
         resources = self._resources(len(items), heavy)
         if resources.gpus and isinstance(job, ModelJob):
@@ -103,13 +112,16 @@ class RayEngine:
                 single += [part for part in parts if wanted(part)]
             else:
                 yield item, result
-        if replicas.notes:  # of its start and fit, which this process has not seen
+        if replicas.notes:  # the adapter was started and fitted in other processes
             job.adapter.notes = replicas.notes  # type: ignore[attr-defined]
         if single:
             yield from Replicas(sent, replace(resources, depth=1)).run(single)
 
     def _resources(self, items: int, heavy: bool) -> Resources:
-        """What a replica takes, and how many the cluster has room for. Raises ReportCardError."""
+        """Return what a replica takes, and for how many the cluster has room.
+
+        Raises ReportCardError when no node has room for one.
+        """
         settings = self.settings
         until = time.monotonic() + (JOIN_S if self._joined else 0)
         while True:
@@ -136,15 +148,15 @@ class RayEngine:
         )
 
     def connect(self) -> None:
-        """Join or start the cluster, once. Raises ReportCardError."""
+        """Join or start the cluster, once. Raises ReportCardError when that fails."""
         if self._connected:
             return
         settings = self.settings
         if not settings.usage_stats:
             os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        # What happens to a replica is said by us; Ray prints a paragraph of it, five times over.
+        # We report the loss of a replica ourselves; Ray prints a paragraph about it five times.
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine takes long
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine is slow
         try:
             import ray
         except ImportError:
@@ -155,7 +167,7 @@ class RayEngine:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
             if address:
-                _knock(address)
+                _check_reachable(address)
                 ray.init(address=address, **quiet)
             else:
                 self._folder = PrivateFolder()
@@ -164,16 +176,16 @@ class RayEngine:
             self._clean()
             where = f"the cluster at {address}" if address else "Ray on this machine"
             raise ReportCardError(
-                f"engine=ray: {where} cannot be had: {' '.join(str(error).split())[:300]}"
+                f"engine=ray: {where} cannot be reached: {' '.join(str(error).split())[:300]}"
             ) from None
-        except BaseException:  # Ctrl-C: what was begun goes
+        except BaseException:  # Ctrl-C: stop what was started
             ray.shutdown()
             self._clean()
             raise
         self._connected, self._joined = True, bool(address)
 
     def _start(self, quiet: dict[str, Any]) -> None:
-        """A cluster of this machine. Ray gives it 30 s, which a busy machine may not have."""
+        """Start a cluster on this machine, in up to three tries: Ray gives each 30 s only."""
         import ray
 
         for left in (2, 1, 0):
@@ -206,33 +218,38 @@ class RayEngine:
             self._folder = None
 
 
-def _knock(address: str) -> None:
-    """Ray waits for minutes where nobody listens. Raises OSError."""
+def _check_reachable(address: str) -> None:
+    """Raise OSError when nobody listens at an address; Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=30).close()
 
 
-def _heavy(adapter: ModelAdapter) -> bool:
-    """Whether a model takes a GPU where there are some."""
+def _wants_gpu(adapter: ModelAdapter) -> bool:
+    """Return whether a model takes a GPU where there are some."""
     if getattr(adapter, "device", None) == "cpu":
         return False
     return isinstance(adapter, StagedAdapter | IsolatedAdapter) or adapter.card.weights is not None
 
 
 def _same_device(adapter: ModelAdapter) -> None:
-    """A model's fingerprint says what `auto` comes to on the driver's machine. Raises
-    ReportCardError where the replicas' would be something else."""
+    """Raise ReportCardError when device=auto means the CPU here and a GPU in the replicas.
+
+    The model's fingerprint records what `auto` means on this machine, the driver's.
+    """
     if isinstance(adapter, StagedAdapter) and adapter.device == "auto" and not GPU_DRIVER.exists():
         raise ReportCardError(
             "engine=ray: the replicas have GPUs and this machine has none, so that"
-            " model.device=auto would mean two things. Say model.device=cuda."
+            " model.device=auto would mean two things. Give model.device=cuda."
         )
 
 
 def _put(job: Job) -> Any:
-    """A reference to the job in Ray's object store. Classes of plugin files go by value: no other
-    process can import them. Raises ReportCardError."""
+    """Put the job into Ray's object store and return the reference.
+
+    Classes of plugin files are pickled by value, since no other process can import them.
+    Raises ReportCardError when the job cannot be pickled.
+    """
     import ray
 
     for name, module in list(sys.modules.items()):
@@ -240,9 +257,9 @@ def _put(job: Job) -> Any:
             ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     try:
         return ray.put(job)
-    except Exception as error:  # cloudpickle's errors are of every kind
+    except Exception as error:  # cloudpickle raises errors of every kind
         plugin = getattr(job, "adapter", None) or getattr(job, "annotator", None)
-        # Ray's message shows the job, and so its studies; what cannot be pickled is in its middle.
+        # Ray's message shows the job and its studies, so we quote only what cannot be pickled.
         what = re.search(r"cannot pickle '([\w.]+)' object", str(error))
         words = f"it holds a {what[1]}" if what else type(error).__name__
         raise ReportCardError(
@@ -253,14 +270,14 @@ def _put(job: Job) -> Any:
 
 
 def _nodes() -> list[dict[str, float]]:
-    """What each living node has."""
+    """Return the resources of each living node."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _room(node: dict[str, float], cpus: float, gpus: float) -> int:
-    """How many replicas one node has room for. A share of a GPU lies on one GPU."""
+    """Return for how many replicas one node has room. A share of a GPU lies on one GPU."""
     room = int(node.get("CPU", 0) / cpus + 1e-9)
     if not gpus:
         return room

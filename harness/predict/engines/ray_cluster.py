@@ -1,5 +1,8 @@
-"""What the Ray cluster at an address has, for `reportcard doctor`. Asked in a process of its own:
-an address where nobody answers keeps the one who asks for as long as Ray likes."""
+"""Asks the Ray cluster at an address what it has, for `reportcard doctor`.
+
+It asks in a process of its own, which can be stopped: Ray gives no time limit for an address where
+nobody answers.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ print(json.dumps([len(nodes), *(sum(n.get(k, 0) for n in nodes) for k in ("CPU",
 
 
 def ray_version() -> str:
-    """Of the installed package, without importing it."""
+    """Return the version of the installed package, without importing it."""
     return version("ray")
 
 
 def look_at(address: str, timeout_s: float = 30.0) -> tuple[bool, str]:
-    """Whether a cluster answers there, and what it has, in words."""
+    """Return whether a cluster answers at an address, and a sentence about what it has."""
     command = [sys.executable, "-W", "ignore", "-c", ASK, address]
     env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
     try:

@@ -24,7 +24,7 @@ from reportcard.model_adapters.llava_rad import LlavaRad
 from reportcard.model_adapters.maira1 import Maira1
 from reportcard.model_adapters.maira2 import Maira2
 from reportcard.models.staged import StagedAdapter
-from reportcard.predict.engines.worker import generate
+from reportcard.predict.engines.local import generate
 from tests.model_adapters.ports.checkpoints import chat
 from tests.model_adapters.ports.checkpoints.cxr_llava import write_cxr_llava
 from tests.model_adapters.ports.checkpoints.llava_rad import write_base, write_llava_rad

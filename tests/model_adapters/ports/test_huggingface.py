@@ -29,7 +29,7 @@ from reportcard.api import (
 )
 from reportcard.model_adapters import _chat_models
 from reportcard.model_adapters.huggingface import HuggingFace
-from reportcard.predict.engines.worker import generate
+from reportcard.predict.engines.local import generate
 from tests.model_adapters.ports.checkpoints import chat
 
 TEXTS = ("cough", None, "chest pain  // r/o pneumonia, a much longer story than the others", "x")
