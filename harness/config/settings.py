@@ -81,7 +81,7 @@ class Stats:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Where generate() runs. Everything below `exact_buckets` is Ray's (harness/predict/engines/ray.py)."""
+    """Where generate() runs. Everything below `exact_buckets` is Ray's (harness/engines/ray.py)."""
 
     kind: Literal["local", "ray"] = "local"
     batch_size: int = 64
