@@ -1,4 +1,30 @@
-"""What may go wrong, and be told to the user."""
+"""Every exception of the package.
+
+`ReportCardError` is what a user may see: the command line prints it as one sentence. The others are
+caught inside the room that raises them. An exception is defined beside the code that it is about;
+only those that every room needs are here. `tests/core/test_errors.py` keeps this tree complete.
+
+    Exception
+    ├── ReportCardError             the user can act on it
+    │   ├── ImageError              one image cannot be read; only its study fails
+    │   ├── StopRunError            no further study can be answered now          api
+    │   ├── EgressError             this text may not be sent to this server      llm.egress.policy
+    │   ├── WorkerError             an isolated model's process must be restarted models.isolated
+    │   │   ├── ProtocolError       it sent something that is no answer
+    │   │   ├── WorkerCrashError    it ended by itself
+    │   │   └── WorkerTimeoutError  it did not answer in time
+    │   └── WorkerAnswerError       it runs, but has no answer for this batch     models.isolated
+    │       └── OutOfMemoryError    its device ran out of memory
+    ├── FailureError                an endpoint gave no answer                    llm.client
+    │   ├── TransientError          asking again may help
+    │   ├── RequestRejectedError    another form of the request may help
+    │   ├── PermanentError          this question will never be answered
+    │   ├── TooLongError            the question exceeds the model's context
+    │   └── FatalError              no question will be answered
+    ├── SpentError                  the next request might exceed the budget      llm.client.budget
+    └── ValueError
+        └── BadAnswerError          a judge's answer is not a verdict             llm.judge.contract
+"""
 
 from __future__ import annotations
 
@@ -8,11 +34,11 @@ Json = dict[str, Any]
 
 
 class ReportCardError(Exception):
-    """Something the user can act on; the CLI prints the sentence and no traceback."""
+    """An error that the user can act on; the command line prints its sentence and no traceback."""
 
 
 class ImageError(ReportCardError):
-    """An image that cannot be had: it costs its own study, is counted, and the run goes on.
+    """One image cannot be read. Its study counts as failed, and the run continues.
 
     kind   missing | outside | empty | truncated | unreadable | bomb | empty_frame | mask
     """
