@@ -22,7 +22,7 @@ from reportcard.analysis.audit.edited_pairs import (
     edited_pairs,
     pairs_id,
 )
-from reportcard.analysis.audit.judge_audit import AskedAnew, _flagged
+from reportcard.analysis.audit.judge_audit import RepeatingJudge, _flagged
 from reportcard.analysis.audit.metrics import audit_metrics
 from reportcard.api import Array, Custody, Json, Key, MetricSpec, Pair, ReportCardError
 from reportcard.cli.main import main
@@ -451,7 +451,7 @@ def test_radfact_is_graded_by_kind(audit_of: Audit) -> None:
     assert found["kinds"]["paraphrase"]["value"] == found["kinds"]["finding_added"]["value"] == 1
 
 
-def test_every_repeat_asks_anew_and_one_judge_answers_all() -> None:
+def test_every_repeat_is_a_new_question_and_one_judge_answers_all() -> None:
     asked: list[int] = []
 
     class Listening(FakeJudge):
@@ -459,7 +459,7 @@ def test_every_repeat_asks_anew_and_one_judge_answers_all() -> None:
             asked.extend(q.repeat for q in questions)
             return [Verdict({}) for _ in questions]
 
-    judge = AskedAnew(Listening(perfect))
+    judge = RepeatingJudge(Listening(perfect))
     question = Question("chexprompt", {}, (Message("user", "?"),), "ours@1", dict)
     for judge.repeat in (0, 2):
         judge.ask([question, replace(question, prompt="theirs@2")], "")
@@ -470,7 +470,7 @@ def test_every_repeat_asks_anew_and_one_judge_answers_all() -> None:
 
 def test_what_cannot_be_audited_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "judge", "--metrics", "bleu"]) == 2
-    assert "bleu asks no judge: reportcard audit metrics" in capsys.readouterr().err
+    assert "bleu has no judge; use: reportcard audit metrics" in capsys.readouterr().err
     assert main(["audit", "judge", "--metrics", "bleu", "--repeats", "0"]) == 2
     assert main(["audit", "metrics", "--metrics", "bleu", "model=replay"]) == 2
     assert "model=replay" in capsys.readouterr().err
@@ -541,7 +541,7 @@ class Half(SideWords):
 def metric_audit(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Json]:
     def run(metric: type) -> Json:
         monkeypatch.setattr(registry.metrics, "get", lambda name: metric)
-        return audit_metrics(["bleu_radcliq"], [], None)  # type: ignore[arg-type]
+        return audit_metrics(["bleu_radcliq"], [], None).to_json()  # type: ignore[arg-type]
 
     monkeypatch.setattr(
         registry.metrics, "build", lambda name, options, label: registry.metrics.get(name)()

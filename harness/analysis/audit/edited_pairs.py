@@ -1,19 +1,20 @@
-"""Pairs with known errors: our own edits of our own findings sections (reports.yaml).
+"""Builds pairs with known errors: our own edits of our own findings sections (reports.yaml).
 
-The six types are CheXprompt's (metrics.md A6). Only type and count are known. Whether an error is
-clinically significant depends on a patient that an invented report does not have, so no audit
-grades the judge's split into significant and insignificant.
+The six error types are those of CheXprompt (Zambrano Chaves et al., LLaVA-Rad, arXiv 2403.08002).
+Only the type and the number of errors are known. Whether an error is clinically significant depends
+on a patient, which an invented report does not have; so no audit grades how the judge splits errors
+into significant and insignificant.
 
 What each edit counts as:
-    finding_added       A 1   a finding of which the reference says nothing
+    finding_added       A 1   a finding that the reference does not mention
     finding_omitted     B 1   a sentence with one positive finding is left out
     side_flipped        C 1   left ↔ right of one finding
     severity_changed    D 1   one adverb or adjective of size, degree or extent
     comparison_added    E 1   a change since a previous study that the reference does not describe
-    comparison_dropped  F 1   the finding stays, its change since a previous study goes
-    negation_flipped    A 1   a denied finding is asserted, or
-                        B 1   an asserted finding is denied: it is then absent from the candidate,
-                              which asserts nothing false in its place, so it counts as omitted only
+    comparison_dropped  F 1   the finding stays, its change since a previous study is left out
+    negation_flipped    A 1   a finding that the reference denies is asserted, or
+                        B 1   a finding that the reference asserts is denied; the candidate then
+                              lacks it and asserts no other, so it only counts as omitted
     several_errors      the sum of two to four of these, in different sentences
     paraphrase          0     every sentence in other words
     identity            0     the reference itself
@@ -32,7 +33,7 @@ from reportcard.api import Pair
 from reportcard.core.files import digest
 
 SOURCE = Path(__file__).with_name("reports.yaml")
-VERSION = "1"  # of the rules above; the texts have a digest
+VERSION = "1"  # of the rules above; the texts are covered by a digest
 TYPES = {
     "A": "false positive finding",
     "B": "omitted finding",
@@ -81,25 +82,39 @@ class _Edit:
     type: str
 
 
+@dataclass(frozen=True)
+class _BaseReport:
+    """One entry of reports.yaml, which explains the fields."""
+
+    id: str
+    findings: list[str]
+    paraphrase: list[str]
+    edits: list[Any]
+    several: list[list[str]]
+
+
 @cache
 def edited_pairs() -> tuple[EditedPair, ...]:
-    """All pairs, in the order of the file: identity, paraphrase, single edits, several."""
+    """Return all pairs, in the order of the file: identity, paraphrase, single edits, several."""
     from omegaconf import OmegaConf
 
     reports: Any = OmegaConf.to_container(OmegaConf.load(SOURCE))
-    return tuple(pair for report in reports for pair in _pairs_of(report))
+    return tuple(pair for report in reports for pair in _pairs_of(_BaseReport(**report)))
 
 
 @cache
 def pairs_id() -> str:
-    """`171 pairs 1@0a1b2c3d`: number, version of the rules, digest of every text and count."""
+    """Return the identity of the pairs, such as `171 pairs 1@0a1b2c3d`.
+
+    It names their number, the version of the rules, and a digest of every text and count.
+    """
     pairs = edited_pairs()
     content = [[p.id, p.kind, p.reference, p.candidate, dict(p.truth)] for p in pairs]
     return f"{len(pairs)} pairs {VERSION}@{digest(content)[:8]}"
 
 
-def _pairs_of(report: Mapping[str, Any]) -> list[EditedPair]:
-    findings, base = list(report["findings"]), report["id"]
+def _pairs_of(report: _BaseReport) -> list[EditedPair]:
+    findings, base = report.findings, report.id
     reference = " ".join(findings)
     number: Counter[str] = Counter()
 
@@ -109,11 +124,11 @@ def _pairs_of(report: Mapping[str, Any]) -> list[EditedPair]:
         name = f"{base}.{kind}.{number[kind]}"
         return EditedPair(name, base, kind, reference, " ".join(candidate), truth)
 
-    edits = [_edit(*entry) for entry in report["edits"]]
-    together = [_chosen(edits, kinds) for kinds in report["several"]]
+    edits = [_edit(*entry) for entry in report.edits]
+    together = [_chosen(edits, kinds) for kinds in report.several]
     return [
         pair("identity", findings),
-        pair("paraphrase", report["paraphrase"]),
+        pair("paraphrase", report.paraphrase),
         *(pair(edit.kind, _edited(findings, [edit]), [edit.type]) for edit in edits),
         *(
             pair("several_errors", _edited(findings, several), [edit.type for edit in several])
@@ -127,7 +142,7 @@ def _edit(kind: str, at: int, text: str = "", error: str = "") -> _Edit:
 
 
 def _chosen(edits: Sequence[_Edit], kinds: Sequence[str]) -> list[_Edit]:
-    """The first edit of each named kind; of a kind named again, the next."""
+    """Return the first edit of each named kind; for a kind that is named again, the next one."""
     left = list(edits)
     found = []
     for kind in kinds:
@@ -137,7 +152,7 @@ def _chosen(edits: Sequence[_Edit], kinds: Sequence[str]) -> list[_Edit]:
 
 
 def _edited(findings: Sequence[str], edits: Sequence[_Edit]) -> list[str]:
-    """The sentences after the edits, each of which concerns a sentence of its own."""
+    """Return the sentences after the edits; no two edits are about the same sentence."""
     sentences = [[sentence] for sentence in findings]
     for edit in edits:
         if edit.kind == "finding_added":

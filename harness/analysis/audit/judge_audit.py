@@ -1,13 +1,13 @@
-"""`reportcard audit judge`: what a judged metric's judge sees of errors that we made on purpose.
+"""Runs `reportcard audit judge`: which errors that we made on purpose does a metric's judge see?
 
-Every pair is judged `repeats` times. Rates and tau-b are of the first time; test–retest compares
-all times with each other. Intervals: 95 % percentile bootstrap that draws base reports, whose pairs
-share a reference (a rate of exactly 0 or 1 has an interval of no width: read its n).
+Every pair is judged `repeats` times. Rates and tau-b use the first time; test–retest compares all
+times with each other. Intervals are 95 % percentile bootstraps that draw base reports, since pairs
+of one base share a reference. (A rate of exactly 0 or 1 has an interval of width zero: read its n.)
 
 A metric whose notes hold counts, {"significant": {A…F}, "insignificant": {A…F}}, is graded by type
-and count, both columns added (pairs.py says why). Any metric is graded by kind: a pair is *flagged*
-when an error is counted in it, or, without counts, when its first headline score is worse than the
-best there is.
+and count, with both columns added (edited_pairs.py says why). Every metric is graded by kind of
+edit: a pair is *flagged* when an error is counted in it or, for a metric without counts, when its
+first headline score is worse than the best possible one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,16 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from reportcard.analysis.audit.audit_results import (
+    CountGrades,
+    Coverage,
+    FalseAlarms,
+    Grades,
+    JudgeAudit,
+    JudgedMetric,
+    PairEstimate,
+    TypeRates,
+)
 from reportcard.analysis.audit.edited_pairs import (
     FAITHFUL,
     KINDS,
@@ -31,21 +41,24 @@ from reportcard.analysis.audit.edited_pairs import (
 )
 from reportcard.analysis.audit.metrics import CLOSE, PROTOCOL, shown_keys
 from reportcard.analysis.validation.agreement import tau_b, with_interval
-from reportcard.api import Array, Custody, Json, JudgedAnnotator, Pair, ReportCardError
+from reportcard.api import Array, Custody, JudgedAnnotator, Pair, ReportCardError
 from reportcard.config.compose import load_metrics, load_protocol
 from reportcard.llm.judge.contract import Judge, Question, Verdict
 from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer, open_metrics, read_by, why_not
-from reportcard.score.stats.resampling import Resampler, clusters_of, estimate
+from reportcard.score.stats.resampling import Estimate, Resampler, clusters_of, estimate
 
 RESAMPLES = 1000
 COLUMNS = ("significant", "insignificant")
 Mask = npt.NDArray[np.bool_]
 
 
-class AskedAnew:
-    """A judge whose every question is asked for the `repeat`-th time: it is cached under its number
-    and so asked anew. It notes whose prompts asked."""
+class RepeatingJudge:
+    """A judge that asks every question for the `repeat`-th time.
+
+    The verdict cache keeps each repeat under its own number, so a repeat is a new question. The
+    prompts that were used are collected in `prompts`.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -76,7 +89,7 @@ class AskedAnew:
 
 @dataclass(frozen=True)
 class Sample:
-    """Statistics over the pairs, with intervals that draw base reports."""
+    """Computes statistics over the pairs, with intervals from resampled base reports."""
 
     resampler: Resampler
 
@@ -84,44 +97,48 @@ class Sample:
     def of(cls, pairs: Sequence[EditedPair]) -> Sample:
         return cls(Resampler(len(pairs), RESAMPLES, 0, clusters_of([p.base for p in pairs])))
 
-    def mean(self, values: npt.ArrayLike, among: Mask) -> Json:
-        """Mean of values (n,) over the pairs in `among`."""
+    def mean(self, values: npt.ArrayLike, among: Mask) -> PairEstimate:
+        """Return the mean of values (n,) over the pairs in `among`."""
         rows = np.column_stack([np.where(among, values, 0), among]).astype(np.float64)
-        found = estimate(rows[None], _ratio, self.resampler)["mean"]
-        return _entry(found.value, found.low, found.high, among)
+        return _finite(estimate(rows[None], _ratio, self.resampler)["mean"], among)
 
-    def tau_b(self, x: Array, y: Array, among: Mask) -> Json:
-        """Kendall's tau-b of x and y (n,); null where either is constant, which has no order."""
+    def tau_b(self, x: Array, y: Array, among: Mask) -> PairEstimate:
+        """Return Kendall's tau-b of x and y (n,); not defined where either is constant."""
         every = np.flatnonzero(among)
         weights = np.vstack([np.ones(len(x)), self.resampler.weights])[:, every]
-        found = with_interval(tau_b(x[every], y[every], weights))
-        return _entry(found.value, found.low, found.high, among)
+        return _finite(with_interval(tau_b(x[every], y[every], weights)), among)
 
 
 def audit_judges(
     names: Sequence[str], overrides: Sequence[str], repeats: int, custody: Custody
-) -> Json:
-    """The judged metrics `names` over the pairs, `repeats` times each.
+) -> JudgeAudit:
+    """Audit the judged metrics `names`, asking every question `repeats` times.
 
-    Returns {"pairs", "repeats", "metrics": {name: …}} as `grade` gives it. Raises ReportCardError
-    for a metric that asks no judge or cannot run.
+    Raises ReportCardError for a metric that has no judge or cannot run.
+
+    Args:
+        names: metrics of `reportcard list metrics`.
+        overrides: `judge=…`, `judge.…`, `annotator.…`, `weights.…`.
+        repeats: how often each question is asked.
+        custody: whose text it is, for the judge.
     """
-    judges: list[AskedAnew] = []
+    judges: list[RepeatingJudge] = []
 
     def wrap(judge: Judge) -> Judge:
-        judges.append(AskedAnew(judge))
+        judges.append(RepeatingJudge(judge))
         return judges[-1]
 
     scorers = open_metrics(load_metrics(names, load_protocol(PROTOCOL)), overrides, wrap)
     for scorer in scorers:
         if not any(isinstance(a, JudgedAnnotator) for a in scorer.annotators):
             raise ReportCardError(
-                f"{scorer.label} asks no judge: reportcard audit metrics --metrics {scorer.label}"
+                f"{scorer.label} has no judge; use: reportcard audit metrics"
+                f" --metrics {scorer.label}"
             )
         if scorer.not_run:
             raise ReportCardError(f"{scorer.label}: {scorer.not_run}")
     pairs = edited_pairs()
-    found: Json = {}
+    found = {}
     for scorer in scorers:
         times = []
         for judge in judges:
@@ -130,19 +147,18 @@ def audit_judges(
             for judge in judges:
                 judge.repeat = repeat
             times.append(noted(scorer, [edited.pair for edited in pairs], custody))
-        prompts = sorted({prompt for judge in judges for prompt in judge.prompts})
-        about = {
-            "judge": "; ".join(judge.identity for judge in judges),
-            "prompts": prompts,
-            "caveat": scorer.caveat,
-            "signature": _signature(scorer, repeats),
-        }
-        found[scorer.label] = {**about, **grade(scorer, pairs, times)}
-    return {"audit": "judge", "pairs": pairs_id(), "repeats": repeats, "metrics": found}
+        found[scorer.label] = JudgedMetric(
+            judge="; ".join(judge.identity for judge in judges),
+            prompts=sorted({prompt for judge in judges for prompt in judge.prompts}),
+            caveat=scorer.caveat,
+            signature=_signature(scorer, repeats),
+            grades=grade(scorer, pairs, times),
+        )
+    return JudgeAudit(pairs_id(), repeats, found)
 
 
 def _signature(scorer: Scorer, repeats: int) -> str:
-    """One line to paste into a paper; an annotator's version names its judge and its prompt."""
+    """Return one line to cite; an annotator's version names its judge and its prompt."""
     spec = scorer.metric.spec
     return "|".join(
         [
@@ -155,10 +171,11 @@ def _signature(scorer: Scorer, repeats: int) -> str:
     )
 
 
-def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[Pair]]) -> Json:
-    """times: the noted pairs of each repeat. Coverage, retest and kinds; and, where the notes hold
-    counts, types, false alarms, count agreement and tau-b. Raises ReportCardError when the first
-    time scored nothing."""
+def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[Pair]]) -> Grades:
+    """Grade a metric's answers; `times` holds the annotated pairs of each repeat.
+
+    Raises ReportCardError when no pair was scored the first time.
+    """
     sample = Sample.of(pairs)
     rows = [scorer.metric.rows(answered) for answered in times]
     scored = [np.asarray(~np.isnan(table).any(axis=1), np.bool_) for table in rows]
@@ -175,53 +192,52 @@ def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[
     if counted:
         flags, known = np.nan_to_num(counts[0]).sum(axis=1) > 0, scored[0]
         flagged_by = "any error counted"
-    else:
-        flagged_by, flags, known = _flagged(scorer, rows[0])
-    found: Json = {
-        "coverage": {"n": len(pairs), "scored": int(scored[0].sum()), "reasons": dict(reasons)},
-        "flagged_by": flagged_by,
-        "kinds": {kind: sample.mean(flags, known & _kind(pairs, kind)) for kind in KINDS},
-    }
-    if not counted:
-        return {**found, "retest": {"row": _same(rows, scored, sample, lambda a: a)}}
-    return {
-        **found,
-        **_counted(pairs, counts[0], scored[0], sample),
-        "retest": {
+        retest = {
             "counts": _same(counts, scored, sample, lambda a: a),
             "total": _same(counts, scored, sample, lambda a: a.sum(axis=1, keepdims=True)),
-        },
-    }
+        }
+    else:
+        flagged_by, flags, known = _flagged(scorer, rows[0])
+        retest = {"row": _same(rows, scored, sample, lambda a: a)}
+    return Grades(
+        coverage=Coverage(len(pairs), int(scored[0].sum()), dict(reasons)),
+        flagged_by=flagged_by,
+        kinds={kind: sample.mean(flags, known & _kind(pairs, kind)) for kind in KINDS},
+        counted=_count_grades(pairs, counts[0], scored[0], sample) if counted else None,
+        retest=retest,
+    )
 
 
-def _counted(pairs: Sequence[EditedPair], counts: Array, scored: Mask, sample: Sample) -> Json:
-    """counts: (n, 12), significant A…F and insignificant A…F of the first repeat."""
+def _count_grades(
+    pairs: Sequence[EditedPair], counts: Array, scored: Mask, sample: Sample
+) -> CountGrades:
+    """Grade the counts (n, 12) of the first repeat: significant A…F, then insignificant A…F."""
     truth = np.array([[pair.truth[letter] for letter in TYPES] for pair in pairs], np.float64)
     judged = np.nan_to_num(counts[:, :6] + counts[:, 6:])
     errors, total = truth.sum(axis=1), judged.sum(axis=1)
     types = {}
     for i, letter in enumerate(TYPES):
         there = truth[:, i] > 0
-        types[letter] = {
-            "recall": sample.mean(judged[:, i] > 0, scored & there),
-            "false_alarm": sample.mean(judged[:, i] > 0, scored & ~there),
-        }
+        types[letter] = TypeRates(
+            recall=sample.mean(judged[:, i] > 0, scored & there),
+            false_alarm=sample.mean(judged[:, i] > 0, scored & ~there),
+        )
     faithful = {kind: scored & _kind(pairs, kind) for kind in FAITHFUL}
-    return {
-        "types": types,
-        "any_error": sample.mean(total > 0, scored & (errors > 0)),
-        "false_alarms": {
-            kind: {"share": sample.mean(total > 0, among), "mean": sample.mean(total, among)}
+    return CountGrades(
+        types=types,
+        any_error=sample.mean(total > 0, scored & (errors > 0)),
+        false_alarms={
+            kind: FalseAlarms(sample.mean(total > 0, among), sample.mean(total, among))
             for kind, among in faithful.items()
         },
-        "exact_total": sample.mean(total == errors, scored),
-        "exact_types": sample.mean((judged == truth).all(axis=1), scored),
-        "tau_b": sample.tau_b(errors, total, scored),
-    }
+        exact_total=sample.mean(total == errors, scored),
+        exact_types=sample.mean((judged == truth).all(axis=1), scored),
+        tau_b=sample.tau_b(errors, total, scored),
+    )
 
 
 def _counts(pairs: Sequence[Pair]) -> Array:
-    """(n, 12) counts out of the notes, NaN where a note holds none."""
+    """Return the counts (n, 12) that the notes hold, NaN where a note holds none."""
     found = np.full((len(pairs), 2 * len(TYPES)), np.nan)
     for i, pair in enumerate(pairs):
         for note, _ in pair.notes.values():
@@ -231,8 +247,10 @@ def _counts(pairs: Sequence[Pair]) -> Array:
 
 
 def _flagged(scorer: Scorer, rows: Array) -> tuple[str, Mask, Mask]:
-    """The first shown key, whether each pair's score is worse than the best there is, and whether
-    the pair has one."""
+    """Return how pairs are flagged, which pairs are, and which pairs have a score at all.
+
+    A pair is flagged when its first shown score is worse than the best possible one.
+    """
     spec = scorer.metric.spec
     name = shown_keys(spec)[0]
     key, label = spec.keys[name], f"{scorer.label}.{name}"
@@ -245,8 +263,15 @@ def _flagged(scorer: Scorer, rows: Array) -> tuple[str, Mask, Mask]:
 
 def _same(
     tables: Sequence[Array], scored: Sequence[Mask], sample: Sample, part: Callable[[Array], Array]
-) -> Json | None:
-    """Mean over pairs of repeats of the share with equal values; None when asked once."""
+) -> PairEstimate | None:
+    """Return how often two repeats gave equal values; None when every question was asked once.
+
+    Args:
+        tables: the counts or rows of each repeat.
+        scored: the pairs that each repeat scored.
+        sample: the statistics over the pairs.
+        part: what is compared of a table.
+    """
     if len(tables) < 2:
         return None
     equal, both = np.zeros(len(tables[0])), np.zeros(len(tables[0]))
@@ -266,7 +291,8 @@ def _ratio(total: Array) -> dict[str, Array]:
     return {"mean": np.divide(total[..., 0], n, out=np.full_like(n, np.nan), where=n > 0)}
 
 
-def _entry(value: float, low: float, high: float, among: Mask) -> Json:
-    numbers = {"value": value, "low": low, "high": high}
-    finite = {k: float(v) if math.isfinite(v) else None for k, v in numbers.items()}
-    return {**finite, "n": int(among.sum())}
+def _finite(found: Estimate, among: Mask) -> PairEstimate:
+    value, low, high = (
+        float(v) if math.isfinite(v) else None for v in (found.value, found.low, found.high)
+    )
+    return PairEstimate(value, low, high, int(among.sum()))

@@ -1,4 +1,4 @@
-"""The metrics audit as a heatmap: a row per metric key, a column per edit kind."""
+"""Draws the metrics audit as a heatmap: a row per score, a column per kind of edit."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from reportcard.analysis.audit.audit_results import MetricsAudit
 from reportcard.analysis.audit.edited_pairs import KINDS
-from reportcard.api import Array, Json
+from reportcard.api import Array
 from reportcard.core.files import write_atomic
 
 PANELS = {
@@ -20,10 +21,12 @@ PANELS = {
 }
 
 
-def heatmap(result: Json, path: Path) -> None:
-    """Two panels of percentages, written as a PNG. cividis reads alike with and without colour
-    vision, and every cell carries its number."""
-    keys = list(result["keys"])
+def heatmap(result: MetricsAudit, path: Path) -> None:
+    """Write two panels of percentages as a PNG.
+
+    The colour map cividis looks the same to colour-blind readers, and every cell shows its number.
+    """
+    keys = list(result.keys)
     if not keys:
         return
     figure = Figure(figsize=(15, 1.8 + 0.32 * len(keys)), dpi=110, layout="constrained")
@@ -31,15 +34,13 @@ def heatmap(result: Json, path: Path) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     for ax, (what, title) in zip(axes, PANELS.items(), strict=True):
         kinds = [k for k in KINDS if k != "identity" and (what, k) != ("wrong", "paraphrase")]
-        table = [[result["keys"][key]["kinds"][kind][what] for kind in kinds] for key in keys]
+        table = [[getattr(result.keys[k].kinds[kind], what) for kind in kinds] for k in keys]
         _panel(ax, np.array(table, float), kinds, keys)
         ax.set_title(title, fontsize=10)
     buffer = io.BytesIO()
     about = {
         "Title": "Audit of metrics",
-        "Description": f"Heatmap: {'; '.join(PANELS.values())}. {result['pairs']}".replace(
-            "\n", " "
-        ),
+        "Description": f"Heatmap: {'; '.join(PANELS.values())}. {result.pairs}".replace("\n", " "),
         "Software": None,
     }
     figure.savefig(buffer, format="png", metadata=about)
