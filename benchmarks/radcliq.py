@@ -17,7 +17,7 @@ from benchmarks.bertscore import make_weights
 from benchmarks.data import texts
 from reportcard.annotate import Cache, attach
 from reportcard.api import Pair
-from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.core.progress import quiet
 from reportcard.score.scorer import open_metrics
 from tests.clinical import chexbert_fixtures, radgraph_fixture
@@ -49,7 +49,7 @@ def main() -> None:
         os.environ["REPORTCARD_CACHE"] = folder
         protocol = load_protocol("reportcard")
         chosen = overrides(Path(folder), reports)
-        (scorer,) = open_metrics(load_metrics(["radcliq"], protocol), chosen)
+        (scorer,) = open_metrics(load_metrics(["radcliq"], protocol), load_annotators(chosen))
         assert scorer.not_run is None, scorer.not_run
         cache = Cache(Path(folder) / "notes.sqlite")
         seconds: list[list[float]] = []

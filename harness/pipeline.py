@@ -52,7 +52,7 @@ def run(config: RunConfig, stages: frozenset[str], fetch: bool, say: Say) -> Out
             f"shard={config.shard} is for `reportcard predict`; without it, `run` puts the shards"
             " together."
         )
-    scorers = open_metrics(config.metrics, config.overrides)
+    scorers = open_metrics(config.metrics, config.annotators)
     cohorts = [_load(plugin, config.limit, fetch, say) for plugin in config.datasets]
     outcome = Outcome()
     plan = [(cohort, _open_models(config, cohort, outcome)) for cohort in cohorts]
@@ -177,7 +177,7 @@ def _score(
 ) -> list[System]:
     where, protocol, stats = config.results_dir, config.protocol, config.stats
     scorers = applicable(scorers, cohort, protocol, say)
-    recording = any(override.startswith("judge.record=") for override in config.overrides)
+    recording = config.records_verdicts
     scoring = Scoring(where, cohort, protocol, stats, scorers, track, say, engine, recording)
     ready = []
     for system in systems:

@@ -99,9 +99,10 @@ def load_config(overrides: Sequence[str], exact_buckets: bool = False) -> RunCon
 def load_config_and_cohorts(overrides: Sequence[str]) -> tuple[RunConfig, set[str]]:
     """Return the configuration and the cohorts that were asked for by name (empty: all)."""
     config = load_config(overrides)
-    asked = any(word.startswith("dataset=") for word in overrides)
     limited = f"-first{config.limit}" if config.limit else ""
-    return config, {f"{p.label}{limited}" for p in config.datasets if asked or limited}
+    return config, {
+        f"{p.label}{limited}" for p in config.datasets if config.datasets_named or limited
+    }
 
 
 def at_most(names: Sequence[str], most: int, command: str, takes: str) -> None:

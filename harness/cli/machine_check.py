@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 from reportcard.api import Image, ReportCardError
-from reportcard.config import compose as config
 from reportcard.config import paths
 from reportcard.config.settings import Plugin, RunConfig
 from reportcard.core import registry
@@ -88,7 +87,7 @@ def report(
         except ReportCardError as error:
             able = False
             lines.append((plugin.label, "missing", str(error)))
-    for scorer in open_metrics(run.metrics, run.overrides):
+    for scorer in open_metrics(run.metrics, run.annotators):
         reason = scorer.not_run
         weights = any(annotator.weights for annotator in scorer.annotators) if not reason else False
         able_text = "weights found; they are checked when they are read" if weights else "can run"
@@ -189,8 +188,7 @@ def _lengths(texts: Sequence[str | None]) -> str:
 def _judge_lines(run: RunConfig) -> list[Line]:
     """Which judge was chosen, where text goes, and whether each dataset's text may go there."""
     try:
-        options = config.load_judge(run.overrides)
-        judge, problem = settings_of(options), open_judge(options).missing()
+        judge, problem = settings_of(run.judge), open_judge(run.judge).missing()
         if judge.kind == "none":
             return [("judge", "--", str(problem))]
         if judge.kind == "recorded":

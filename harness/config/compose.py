@@ -1,25 +1,26 @@
-"""Hydra compose → one frozen RunConfig. The only module that knows Hydra and OmegaConf.
+"""Compose the command line and the YAML files of conf/ into one frozen RunConfig.
 
-Models and datasets are looped over in our own code (harness/run.py): Hydra's --multirun keeps no
-state and could not resume. So a comma list in `model=` or `dataset=` is composed once per name.
+This is the only module that uses Hydra. Models and datasets are looped over in our own code
+(harness/pipeline.py): Hydra's --multirun keeps no state and could not resume. So a comma list in
+`model=` or `dataset=` is composed once per name. Annotators are composed all at once, whichever
+metrics are chosen, so that no word of the command line has to be kept for later.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from reportcard.api import Json, ReportCardError
-from reportcard.config.overrides import belongs, choice, is_of_annotators, split_lists, with_quotes
+from reportcard.config.hydra_errors import explain_hydra
 from reportcard.config.paths import conf_dir, names
 from reportcard.config.settings import (
     EngineSettings,
     Interval,
-    JudgeSettings,
     Marks,
     Plugin,
     Protocol,
@@ -32,21 +33,23 @@ from reportcard.core import registry
 
 RESERVED = ("plugin", "name", "label")
 SAFE_LABEL = re.compile(r"[^\W_][\w .+()-]{0,79}")
+# What Hydra's grammar reads as a plain word; other values (blanks, commas, accents) are quoted.
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+?\\-]*")
 
 
 def load(overrides: Sequence[str] = ()) -> RunConfig:
-    """Compose the configuration.
+    """Compose the configuration of one invocation.
 
-    overrides: Hydra overrides (`key=value`); `model`, `dataset` and `metrics` may be comma lists.
+    overrides: words `key=value`; `model`, `dataset` and `metrics` may be comma lists.
     Raises ReportCardError with a suggestion for an unknown name, key or value.
     """
-    chosen, rest = split_lists(overrides)
+    chosen, rest = _split_lists(overrides)
     base = [o for o in rest if not any(belongs(o, g) for g in ("model", "dataset", "annotator"))]
     node = _compose(base)
     for path in node["plugins"]:
         registry.add_plugin_file(Path(path))
     suite = node["suite"]
-    protocol = _protocol(node["protocol"], choice(rest, "protocol", "reportcard"))
+    protocol = _protocol(node["protocol"], _last_choice(rest, "protocol", "reportcard"))
     wanted = {
         group: chosen.get(group) or list(suite[f"{group.removesuffix('s')}s"])
         for group in ("model", "dataset", "metrics")
@@ -55,62 +58,103 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
     labels = [model.label for model in plugins["model"]]
     if len(set(labels)) < len(labels):
         raise ReportCardError(f"Two models share one label: {', '.join(labels)}. Set model.label=…")
-    limit = None if node["limit"] is None else _whole("limit", node["limit"])
     return RunConfig(
         models=plugins["model"],
         datasets=plugins["dataset"],
-        metrics=with_protocol(plugins["metrics"], protocol),
+        metrics=_with_protocol(plugins["metrics"], protocol),
+        annotators=_annotators(rest),
+        judge=node["judge"],
         protocol=protocol,
         stats=_stats(node["stats"]),
         results_dir=Path(node["results_dir"]),
         engine=EngineSettings(**node["engine"]),
-        limit=limit,
+        limit=None if node["limit"] is None else _whole("limit", node["limit"]),
         shard=None if node["shard"] is None else Shard.parse(str(node["shard"])),
-        overrides=tuple(o for o in rest if is_of_annotators(o)),
         tracking=Tracking(**node["tracking"]),
-        suite=choice(rest, "suite", "default"),
+        suite=_last_choice(rest, "suite", "default"),
         marks=_marks(node["marks"]),
         models_named="model" in chosen,
+        datasets_named="dataset" in chosen,
         text=_text(node["text"]),
     )
 
 
-def _text(value: object) -> Literal["open", "on", "off"]:
-    # YAML reads a bare on and off as true and false.
-    known: dict[object, Literal["open", "on", "off"]] = {
-        **{"open": "open", "on": "on", "off": "off"},
-        **{True: "on", False: "off"},
-    }
-    if value not in known:
-        raise ReportCardError(f"text is open, on or off, not {value!r}.")
-    return known[value]
-
-
 def load_protocol(name: str) -> Protocol:
-    """A protocol of conf/protocol by name."""
+    """Compose a protocol of conf/protocol."""
     return _protocol(_compose([f"protocol={name}"])["protocol"], name)
 
 
 def load_metrics(wanted: Sequence[str], protocol: Protocol) -> tuple[Plugin, ...]:
-    """Metrics by name, with the options that the protocol fixes."""
-    return with_protocol(_plugins({"metrics": wanted}, ())["metrics"], protocol)
+    """Compose metrics by name, with the options that the protocol fixes."""
+    return _with_protocol(_plugins({"metrics": wanted}, ())["metrics"], protocol)
 
 
-def load_annotators(wanted: Sequence[str], overrides: Sequence[str]) -> tuple[Plugin, ...]:
-    """Annotators by id; an id's "-" is "_" in its file name."""
-    names = [name.replace("-", "_") for name in wanted]
-    return _plugins({"annotator": names}, [with_quotes(o) for o in overrides])["annotator"]
+def load_annotators(overrides: Sequence[str] = ()) -> dict[str, Plugin]:
+    """Compose every annotator, with the `weights.…`, `annotator.…` and `judge.…` of the words."""
+    return _annotators([with_quotes(o) for o in overrides])
 
 
-def load_judge(overrides: Sequence[str]) -> Json:
-    """The options of the chosen judge, as conf/judge and `judge.…` overrides say."""
-    about = [o for o in overrides if o.startswith("judge=") or belongs(o, "judge")]
-    chosen = [with_quotes(o) for o in about]
-    judge: Json = _compose(chosen)["judge"]
-    return judge
+def is_of_annotators(override: str) -> bool:
+    """Whether a word `key=value` is about annotators, their weights or their judge."""
+    groups = ("weights", "annotator", "judge")
+    return override.startswith("judge=") or any(belongs(override, group) for group in groups)
 
 
-def with_protocol(metrics: Sequence[Plugin], protocol: Protocol) -> tuple[Plugin, ...]:
+def belongs(override: str, group: str) -> bool:
+    """Whether a word sets an option of a group, as `model.seed=1` does of `model`."""
+    return override.lstrip("+~").startswith(f"{group}.")
+
+
+def with_quotes(override: str) -> str:
+    """Quote the value of `key=value` where Hydra's grammar would misread it."""
+    key, _, value = override.partition("=")
+    if key.lstrip("+") == "judge.prices" and value[:1] == "{":
+        return f"judge.prices={quoted(value)}"  # as text: llm/judge/open_judge.py reads it
+    if PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
+        return override
+    return f"{key}={quoted(value)}"
+
+
+def quoted(value: str) -> str:
+    """Write a string of Hydra's grammar, in which quotes inside are escaped."""
+    return "'" + value.replace("'", r"\'") + "'"
+
+
+def _split_lists(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Take `model=a,b`, `dataset=…`, `metrics=…` out of the words, as lists of names."""
+    chosen: dict[str, list[str]] = {}
+    rest, plugins = [], []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ReportCardError(f"'{override}' is not an override; write key=value.")
+        if key in ("model", "dataset", "metrics"):
+            parts = value.strip("[]").replace(" ", "").split(",")
+            chosen[key] = [part for part in parts if part]
+            if not chosen[key]:
+                raise ReportCardError(f"{key}= is empty; name one or more (reportcard list).")
+        elif key in ("plugin", "plugins"):
+            plugins += [quoted(path) for path in value.strip("[]").split(",")]
+        else:
+            rest.append(with_quotes(override))
+    if plugins:
+        rest.append(f"plugins=[{','.join(plugins)}]")
+    return chosen, rest
+
+
+def _last_choice(rest: Sequence[str], group: str, default: str) -> str:
+    picked = [o.split("=", 1)[1] for o in rest if o.startswith(f"{group}=")]
+    return picked[-1] if picked else default
+
+
+def _annotators(rest: Sequence[str]) -> dict[str, Plugin]:
+    """Compose every annotator by name, in a composition that other words leave alone."""
+    wanted = sorted({*names("annotator"), *registry.annotators.names()})
+    about = [o for o in rest if is_of_annotators(o)]
+    return dict(zip(wanted, _plugins({"annotator": wanted}, about)["annotator"], strict=True))
+
+
+def _with_protocol(metrics: Sequence[Plugin], protocol: Protocol) -> tuple[Plugin, ...]:
     return tuple(
         replace(m, options={**m.options, **protocol.metrics.get(m.label, {})}) for m in metrics
     )
@@ -134,7 +178,7 @@ def _protocol(node: Json, name: str) -> Protocol:
 def _plugins(
     wanted: Mapping[str, Sequence[str]], rest: Sequence[str]
 ) -> dict[str, tuple[Plugin, ...]]:
-    """Every chosen option of the groups, each under a package of its own, in one composition.
+    """Compose every chosen option of the groups at once, each under a package of its own.
 
     `model.x=1` reaches each chosen model as `_model.<name>.x=1`.
     """
@@ -161,23 +205,30 @@ def _plugins(
 
 
 def _addressed(override: str, group: str, nodes: Mapping[str, Json]) -> list[str]:
-    """`model.x=1` → `_model.<name>.x=1` for each member of the group that has the option x.
+    """Address `model.x=1` as `_model.<name>.x=1` to each member of the group with the option x.
 
     `annotator.chexbert.device=cpu` is for that member alone. A label is legal for all,
     `+model.x=1` adds the option to all, and an option that nobody has goes to the first, so that
-    the error names it.
+    the error names it. Annotators are composed whether a metric reads them or not, so there
+    `+annotator.x=1` also reaches those that have the option already.
     """
-    option = override.lstrip("+~").removeprefix(f"{group}.").partition("=")[0].split(".")[0]
+    words = override.lstrip("+~")
+    option = words.removeprefix(f"{group}.").partition("=")[0].split(".")[0]
     takers = [name for name, node in nodes.items() if option in node]
     if option in nodes and not takers:
         return [override.replace(f"{group}.", f"_{group}.", 1)]
-    if option == "label" or override[0] in "+~":
+    sign = "++" if option == "label" else override[: len(override) - len(words)]
+    if group == "annotator":
+        sign = "++" if sign == "+" else sign
+        if not takers and not sign:
+            raise ReportCardError(
+                f"No annotator has the name or the option '{option}'."
+                f"{registry.did_you_mean(option, nodes)} (conf/annotator lists them)"
+            )
+    if sign and not (takers and sign == "~"):
         takers = list(nodes)
-    sign = "++" if option == "label" else ""
-    return [
-        sign + override.replace(f"{group}.", f"_{group}.{name}.", 1)
-        for name in takers or list(nodes)[:1]
-    ]
+    found = words.replace(f"{group}.", "", 1)
+    return [f"{sign}_{group}.{name}.{found}" for name in takers or list(nodes)[:1]]
 
 
 def _plugin(name: str, node: Json) -> Plugin:
@@ -192,7 +243,7 @@ def _plugin(name: str, node: Json) -> Plugin:
 
 
 def _check_known(group: str, name: str) -> None:
-    """A name is a YAML file of the group or a plugin; a plugin alone has no options."""
+    """Accept a YAML file of the group, or a plugin, which alone has no options."""
     kind = group.removesuffix("s")
     found: registry.Registry = getattr(registry, f"{kind}s")
     if name in names(group):
@@ -203,17 +254,13 @@ def _check_known(group: str, name: str) -> None:
             f"Unknown {kind} '{name}'.{registry.did_you_mean(name, known)}"
             f" (reportcard list {kind}s)"
         )
-    _store_empty(group, name)
-
-
-def _store_empty(group: str, name: str) -> None:
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(group=group, name=name, node={"plugin": name})
 
 
 def _compose(overrides: Sequence[str], whole: bool = True) -> Json:
-    """The composed configuration. whole: a required value that is not set is an error."""
+    """Compose with Hydra. whole: a required value that is not set is an error."""
     return _compose_cached(tuple(overrides), whole)
 
 
@@ -229,46 +276,20 @@ def _compose_cached(overrides: tuple[str, ...], whole: bool) -> Json:
             config = compose("config", overrides=list(overrides))
             value = OmegaConf.to_container(config, resolve=True, throw_on_missing=whole)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ReportCardError(_explain(error)) from None
+            raise ReportCardError(explain_hydra(error)) from None
     assert isinstance(value, dict)
     return {str(k): v for k, v in value.items()}
 
 
-def _explain(error: Exception) -> str:
-    """Hydra's messages in one line, with a suggestion where a name is close to a known one."""
-    message = " ".join(str(error).split())
-    if "Missing mandatory value" in message:
-        key = message.rsplit("full_key:", 1)[-1].split()[0]
-        if key.startswith("_"):
-            group, _, option = key.removeprefix("_").split(".", 2)
-            key = f"{group}.{option}"
-        return f"{key} is required and not set. Give it on the command line: {key}=…"
-    for group in ("suite", "protocol", "engine", "tracking", "dataset", "model", "judge", "marks"):
-        if f"'{group}/" in message:
-            bad = message.split(f"'{group}/", 1)[1].split("'", 1)[0]
-            hint = registry.did_you_mean(bad, names(group))
-            return f"Unknown {group} '{bad}'.{hint} Known: {', '.join(names(group))}."
-    if "Could not override" in message:
-        key = message.split("Could not override", 1)[1].split("'")[1]
-        group, _, tail = key.removeprefix("_").partition(".")
-        if key.startswith("_"):
-            name, _, option = tail.partition(".")
-            return f"{group} {name} has no option '{option}' (conf/{group}/{name}.yaml lists them)"
-        if group == "judge" and tail:
-            hint = registry.did_you_mean(tail, (field.name for field in fields(JudgeSettings)))
-            return f"A judge has no option '{tail}'.{hint} (conf/judge/none.yaml lists them)"
-        hint = registry.did_you_mean(key, _top_keys())
-        return f"Unknown setting '{key}'.{hint} (conf/config.yaml lists them)"
-    return f"Bad configuration: {message}"
-
-
-def _top_keys() -> list[str]:
-    text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
-    return [line.split(":")[0] for line in text.splitlines() if line[:1].isalpha()] + [
-        *("model", "dataset", "metrics", "suite", "protocol", "engine", "judge", "tracking"),
-        *("marks", "stats.resamples", "stats.seed", "stats.confidence"),
-        *("engine.batch_size", "engine.exact_buckets"),
-    ]
+def _text(value: object) -> Literal["open", "on", "off"]:
+    # YAML reads a bare on and off as true and false.
+    known: dict[object, Literal["open", "on", "off"]] = {
+        **{"open": "open", "on": "on", "off": "off"},
+        **{True: "on", False: "off"},
+    }
+    if value not in known:
+        raise ReportCardError(f"text is open, on or off, not {value!r}.")
+    return known[value]
 
 
 def _whole(name: str, value: Any) -> int:

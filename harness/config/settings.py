@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -180,15 +180,36 @@ class RunConfig:
     protocol: Protocol
     stats: Stats
     results_dir: Path
+    annotators: Mapping[str, Plugin] = field(default_factory=dict)  # all of them, by name
+    judge: Mapping[str, Any] = field(default_factory=dict)  # checked when a metric asks it
     engine: EngineSettings = field(default_factory=EngineSettings)
     limit: int | None = None
-    overrides: tuple[str, ...] = ()  # of annotators and weights, which open when a metric asks
     tracking: Tracking = field(default_factory=Tracking)
     suite: str = "default"
     marks: Marks | None = None  # None: images as they are
     shard: Shard | None = None  # of `predict` alone
     text: Literal["open", "on", "off"] = "open"  # whose reports the study viewer shows
     models_named: bool = True  # by model=…; the suite's own may not fit every cohort
+    datasets_named: bool = True  # by dataset=…
+
+    @property
+    def records_verdicts(self) -> bool:
+        """Whether the judge writes every verdict that was used to a file (`judge.record`)."""
+        return bool(self.judge.get("record"))
+
+    def without_recording(self) -> RunConfig:
+        """Return the same configuration, with a judge that writes no verdicts to a file."""
+
+        def silent(options: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {**options, "record": None} if "record" in options else options
+
+        annotators = {
+            name: replace(plugin, options={**plugin.options, "judge": silent(judge)})
+            if isinstance(judge := plugin.options.get("judge"), Mapping)
+            else plugin
+            for name, plugin in self.annotators.items()
+        }
+        return replace(self, annotators=annotators, judge=silent(self.judge))
 
 
 KINDS = ("none", "openai", "azure", "recorded")

@@ -20,7 +20,6 @@ from reportcard.api import (
     ReportCardError,
 )
 from reportcard.config import compose as config
-from reportcard.config.overrides import is_of_annotators
 from reportcard.config.settings import Protocol, Stats
 from reportcard.core.progress import quiet
 from reportcard.core.user_files import ID_COLUMN, Record, by_id, read_records
@@ -92,7 +91,8 @@ def evaluate(
     named = config.load_protocol(protocol)
     wanted = [m.strip() for m in metrics or () if m.strip()]
     wanted = wanted or named.metrics_of_columns() or list(DEFAULT)
-    scorers = open_metrics(config.load_metrics(wanted, named), overrides)
+    annotators = config.load_annotators(overrides) if overrides else None
+    scorers = open_metrics(config.load_metrics(wanted, named), annotators)
     records = by_id(_numbered(_records(pairs)))
     setting = Setting(
         named, normaliser(named, _train_texts(train)), Stats(resamples, seed, confidence)
@@ -142,7 +142,7 @@ def _score(
 
 def check_overrides(verb: str, overrides: Sequence[str]) -> None:
     """Raises ReportCardError where an override is not about annotators or their judge."""
-    foreign = [o for o in overrides if not is_of_annotators(o)]
+    foreign = [o for o in overrides if not config.is_of_annotators(o)]
     if foreign:
         raise ReportCardError(
             f"{verb} takes weights.…, annotator.… and judge.… only, not {', '.join(foreign)};"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -60,39 +60,55 @@ class Scorer:
 
 def open_metrics(
     plugins: Iterable[Plugin],
-    overrides: Sequence[str] = (),
+    annotators: Mapping[str, Plugin] | None = None,
     wrap: Callable[[Judge], Judge] = lambda judge: judge,
 ) -> list[Scorer]:
-    """Construct metrics and their annotators; nothing heavy is loaded.
+    """Construct metrics and the annotators they read; no weights are loaded yet.
 
-    overrides: `weights.…`, `annotator.…` and `judge.…` of the command line; annotators of one
-    judge share it, and so its budget. wrap: what the annotators get in place of a judge (an audit
-    asks it anew). Raises ReportCardError for an unknown name or option.
+    Args:
+        plugins: the metrics.
+        annotators: every annotator by name, as RunConfig holds them; None: as conf/annotator says.
+            Annotators of one judge share it, and so its budget.
+        wrap: makes what the annotators get in place of a judge (an audit asks without the cache).
+
+    Raises ReportCardError for an unknown name or option.
     """
-    built: list[tuple[Plugin, Metric]] = [
+    metrics: list[tuple[Plugin, Metric]] = [
         (p, registry.metrics.build(p.plugin, p.options, p.label)) for p in plugins
     ]
-    wanted = list(dict.fromkeys(a for _, metric in built for a in metric.spec.annotators))
-    annotators: dict[str, Annotator] = {}
-    if wanted:
-        found = load_annotators(wanted, overrides)
-        judges: dict[str, Judge] = {}
-        for name, p in zip(wanted, found, strict=True):
-            options = dict(p.options)
-            if isinstance(options.get("judge"), dict):
-                one = digest(options["judge"])
-                options["judge"] = judges.get(one) or wrap(open_judge(options["judge"]))
-                judges[one] = options["judge"]
-            annotators[name] = registry.annotators.build(p.plugin, options, p.label)
+    wanted = list(dict.fromkeys(a for _, metric in metrics for a in metric.spec.annotators))
+    if wanted and annotators is None:
+        annotators = load_annotators()
+    judges: dict[str, Judge] = {}
+    opened = {name: _open_annotator(name, annotators or {}, judges, wrap) for name in wanted}
     return [
         Scorer(
             plugin.label,
             metric,
             _metric_fingerprint(plugin, metric),
-            tuple(annotators[name] for name in metric.spec.annotators),
+            tuple(opened[name] for name in metric.spec.annotators),
         )
-        for plugin, metric in built
+        for plugin, metric in metrics
     ]
+
+
+def _open_annotator(
+    name: str,
+    annotators: Mapping[str, Plugin],
+    judges: dict[str, Judge],
+    wrap: Callable[[Judge], Judge],
+) -> Annotator:
+    """Construct one annotator; its judge is taken from `judges`, or opened and put there."""
+    plugin = annotators.get(name.replace("-", "_"))
+    if plugin is None:
+        hint = registry.did_you_mean(name, annotators)
+        raise ReportCardError(f"Unknown annotator '{name}'.{hint} (reportcard list annotators)")
+    options = dict(plugin.options)
+    if isinstance(options.get("judge"), dict):
+        one = digest(options["judge"])
+        options["judge"] = judges.get(one) or wrap(open_judge(options["judge"]))
+        judges[one] = options["judge"]
+    return registry.annotators.build(plugin.plugin, options, plugin.label)  # type: ignore[no-any-return]
 
 
 def _metric_fingerprint(plugin: Plugin, metric: Metric) -> str:

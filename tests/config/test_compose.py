@@ -130,3 +130,52 @@ def test_plugins_may_be_given_one_by_one(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text("class A:\n    def generate(self, requests): ...\n")
     run = config.load([f"plugin={tmp_path}/one.py", f"plugin={tmp_path}/two.py", "model=one,two"])
     assert [m.plugin for m in run.models] == ["one", "two"]
+
+
+def test_annotators_and_the_judge_are_composed_with_the_rest() -> None:
+    run = config.load(
+        [
+            *("metrics=bleu", "weights.chexbert=/w", "annotator.chexbert.device=cpu"),
+            *("judge=recorded", "judge.verdicts=v.jsonl", "judge.record=out.jsonl"),
+        ]
+    )
+    assert set(run.annotators) >= set(paths.names("annotator"))
+    assert run.annotators["chexbert"].options == {
+        **{"weights": "/w", "device": "cpu"},
+        "vocab": None,
+    }
+    assert run.judge["kind"] == "recorded"
+    assert run.annotators["radfact"].options["judge"] == run.judge
+    assert run.annotators == config.load_annotators(
+        [
+            *("weights.chexbert=/w", "annotator.chexbert.device=cpu"),
+            *("judge=recorded", "judge.verdicts=v.jsonl", "judge.record=out.jsonl"),
+        ]
+    )
+
+
+def test_an_option_goes_to_the_annotators_that_have_it() -> None:
+    found = config.load_annotators(["annotator.device=cpu", "annotator.temperature=0.5"])
+    assert found["chexbert"].options["device"] == "cpu"
+    assert found["chexprompt"].options["temperature"] == 0.5
+    assert "device" not in found["chexprompt"].options
+    with pytest.raises(ReportCardError, match=r"'chexbret'.* Did you mean chexbert"):
+        config.load_annotators(["annotator.chexbret.device=cpu"])
+
+
+def test_who_looks_at_a_run_records_no_verdicts() -> None:
+    run = config.load(["judge=local", "judge.record=out.jsonl"])
+    assert run.records_verdicts
+    silent = run.without_recording()
+    assert not silent.records_verdicts
+    assert silent.annotators["radfact"].options["judge"] == silent.judge
+    assert silent.judge == {**run.judge, "record": None}
+    assert silent.annotators["chexbert"] == run.annotators["chexbert"]
+
+
+def test_an_annotator_that_nobody_knows_gets_a_sentence() -> None:
+    from reportcard.config.settings import Plugin
+    from reportcard.score.scorer import open_metrics
+
+    with pytest.raises(ReportCardError, match=r"Unknown annotator 'chexbert'"):
+        open_metrics([Plugin("f1_chexbert", "f1_chexbert")], {})

@@ -35,8 +35,9 @@ def test_prices_are_given_on_the_command_line(model: str, quote: str) -> None:
     wanted = {model: {"input": 2.5, "cached_input": 1.25, "output": 10}}
     chosen = ["judge=vllm", f"judge.model={model}", override]
     for judge in (
-        config.load_judge(chosen),
-        config.load_annotators(["chexprompt"], config.load(chosen).overrides)[0].options["judge"],
+        config.load(chosen).judge,
+        config.load(chosen).annotators["chexprompt"].options["judge"],
+        config.load_annotators(chosen)["chexprompt"].options["judge"],
     ):
         assert settings_of(judge).prices == wanted
 

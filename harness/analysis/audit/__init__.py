@@ -74,7 +74,7 @@ def _custody() -> Custody:
 
 def _options_of_annotators(overrides: Sequence[str]) -> list[str]:
     """Register `plugin=FILE.py` and return the other overrides."""
-    from reportcard.config.overrides import is_of_annotators
+    from reportcard.config.compose import is_of_annotators
     from reportcard.core import registry
 
     left = []

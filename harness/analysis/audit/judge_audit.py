@@ -42,7 +42,7 @@ from reportcard.analysis.audit.edited_pairs import (
 from reportcard.analysis.audit.metrics import CLOSE, PROTOCOL, shown_keys
 from reportcard.analysis.validation.agreement import tau_b, with_interval
 from reportcard.api import Array, Custody, JudgedAnnotator, Pair, ReportCardError
-from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.llm.judge.contract import Judge, Question, Verdict
 from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer, open_metrics, read_by, why_not
@@ -128,7 +128,8 @@ def audit_judges(
         judges.append(RepeatingJudge(judge))
         return judges[-1]
 
-    scorers = open_metrics(load_metrics(names, load_protocol(PROTOCOL)), overrides, wrap)
+    metrics = load_metrics(names, load_protocol(PROTOCOL))
+    scorers = open_metrics(metrics, load_annotators(overrides), wrap)
     for scorer in scorers:
         if not any(isinstance(a, JudgedAnnotator) for a in scorer.annotators):
             raise ReportCardError(

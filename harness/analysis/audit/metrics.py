@@ -22,7 +22,7 @@ import numpy.typing as npt
 from reportcard.analysis.audit.audit_results import AuditedKey, EditRates, MetricsAudit
 from reportcard.analysis.audit.edited_pairs import KINDS, EditedPair, edited_pairs, pairs_id
 from reportcard.api import Array, Custody, MetricSpec, ReportCardError
-from reportcard.config.compose import load_metrics, load_protocol
+from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.score.evaluation import noted
 from reportcard.score.scorer import Scorer, open_metrics, read_by
 
@@ -35,7 +35,8 @@ def audit_metrics(names: Sequence[str], overrides: Sequence[str], custody: Custo
     pairs = edited_pairs()
     keys: dict[str, AuditedKey] = {}
     reasons: dict[str, str] = {}
-    for scorer in open_metrics(load_metrics(names, load_protocol(PROTOCOL)), overrides):
+    metrics = load_metrics(names, load_protocol(PROTOCOL))
+    for scorer in open_metrics(metrics, load_annotators(overrides)):
         reason = scorer.not_run
         try:
             if reason is None:

@@ -95,7 +95,8 @@ def validate(
     """
     check_overrides("validate", overrides)
     wanted = list(metrics) or [name for name, _ in entries("metrics")]
-    scorers = open_metrics(config.load_metrics(wanted, Protocol()), overrides)
+    annotators = config.load_annotators(overrides)
+    scorers = open_metrics(config.load_metrics(wanted, Protocol()), annotators)
     pairs = [
         Pair(name, text.candidate, text.reference)
         for name, text in zip(ratings.ids, ratings.texts, strict=True)

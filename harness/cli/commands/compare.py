@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ReportCardError("compare takes two models, A and B, or --all.")
     config, cohorts = load_config_and_cohorts(overrides)
     labels, protocol = (names[0], names[1]), config.protocol.name
-    scorers = open_metrics(config.metrics, config.overrides)
+    scorers = open_metrics(config.metrics, config.annotators)
     written = []
     for cohort, pair in runs_of(config.results_dir, labels, protocol, cohorts):
         found = compare_runs(pair, scorers, arguments.metric, arguments.trials)

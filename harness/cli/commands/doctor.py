@@ -31,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from reportcard.cli.machine_check import report
     from reportcard.cli.tables import doctor_table
 
-    named = any(word.startswith("dataset=") for word in arguments.overrides)
     config = load_config(arguments.overrides)
-    lines, can_start = report(config, named, arguments.contact_sheet)
+    lines, can_start = report(config, config.datasets_named, arguments.contact_sheet)
     doctor_table(lines)
     return 0 if can_start else 2

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _judge_overrides(arguments: argparse.Namespace) -> list[str]:
     """Translate --judge, --verdicts and --record. Verdicts alone mean the recorded judge."""
-    from reportcard.config.overrides import quoted
+    from reportcard.config.compose import quoted
 
     judge = arguments.judge or ("recorded" if arguments.verdicts else None)
     given = {"judge.verdicts": arguments.verdicts, "judge.record": arguments.record}

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if difference is not None and not 0 < abs(difference) < float("inf"):
         raise ReportCardError(f"--difference must be a number other than 0, not {difference}.")
     config, cohorts = load_config_and_cohorts(overrides)
-    scorers = open_metrics(config.metrics, config.overrides)
+    scorers = open_metrics(config.metrics, config.annotators)
     protocol, where = config.protocol.name, config.results_dir
     written = []
     if len(names) == 2:

@@ -104,10 +104,9 @@ class Evidence:
             self._witnesses.append(Witness(judge))
             return self._witnesses[-1]
 
-        config = self.config
-        # A recording is written by the run and not anew by those who look at it.
-        overrides = [o for o in config.overrides if not o.startswith("judge.record=")]
-        scorers = open_metrics(config.metrics, overrides, wrap)
+        # The run wrote the file of its verdicts; showing them writes none.
+        config = self.config.without_recording()
+        scorers = open_metrics(config.metrics, config.annotators, wrap)
         found = {a.id: a for s in scorers for a in s.annotators}.values()
         return [a for a in found if isinstance(a, JudgedAnnotator) and not a.missing()]
 
