@@ -1,1 +1,1 @@
-"""Speed figures (`make bench`): both sides are measured in one run, and a ratio is printed."""
+"""Speed benchmarks (`make bench`): each measures both sides in one run and prints a ratio."""

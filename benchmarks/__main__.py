@@ -32,7 +32,7 @@ def main() -> int:
     failed = 0
     for name in named or NAMES:
         print(f"\n== {name}", flush=True)
-        # A process each: its own imports, memory and threads.
+        # Each runs in its own process, with its own imports, memory and threads.
         command = [sys.executable, "-m", f"benchmarks.{name}"]
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         failed += subprocess.run(command, env=environment, check=False).returncode != 0

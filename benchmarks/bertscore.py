@@ -1,12 +1,12 @@
-"""BERTScore: ours beside the bert-score package, and what a second model on a cohort costs.
+"""Compare our BERTScore with the bert-score package, and measure a second model on a cohort.
 
     python -m benchmarks.bertscore [--reports 300] [--data data/openi]
 
-Random weights of distilroberta-base's shape (the time does not depend on their values) and byte
-pairs trained on the Open-I texts at run time; real weights with --weights FOLDER. One run, one
-machine, same weights; loading is left out on both sides. Seconds are CPU seconds of the process, so
-that a busy machine spoils them less. Candidates are other reports of Open-I, so
-that no candidate is also a reference.
+The weights are random in the shape of distilroberta-base (the time does not depend on their values)
+with byte pairs trained on the Open-I texts; --weights FOLDER takes real ones. Both sides use the
+same weights in one run, and loading is not counted. Seconds are CPU seconds of the process, which
+other work on the machine changes less. Candidates are other reports of Open-I, so that no candidate
+is also a reference.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Pairs = list[tuple[str, str]]
 
 
 def make_weights(folder: Path, texts: Sequence[str]) -> None:
-    """A random RoBERTa of 6 layers and width 768 with a byte-pair vocabulary of these texts."""
+    """Write a random RoBERTa of 6 layers and width 768 with a byte-pair vocabulary of `texts`."""
     import torch
     import transformers
     from tokenizers import ByteLevelBPETokenizer
@@ -49,7 +49,10 @@ def make_weights(folder: Path, texts: Sequence[str]) -> None:
 
 
 def package_scores(folder: Path, pairs: Pairs) -> tuple[float, list[float]]:
-    """Seconds and F of bert-score's own functions, its tokenizer repaired for transformers 5."""
+    """Return CPU seconds and F1 of bert-score's own functions.
+
+    Its tokenizer is set up here, because its own set-up does not work with transformers 5.
+    """
     import transformers
     from bert_score.utils import bert_cos_score_idf, get_model
 
@@ -69,7 +72,7 @@ class _Ones(dict[int, float]):
 
 
 def our_scores(folder: Path, pairs: Pairs, store: Path | None) -> tuple[float, list[float], int]:
-    """CPU seconds, F, and the number of tokens that went through the model."""
+    """Return CPU seconds, F1, and the number of tokens that went through the model."""
     annotator = Bertscore(
         weights=str(folder), device="cpu", store=None if store is None else str(store)
     )

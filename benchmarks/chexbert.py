@@ -1,11 +1,12 @@
-"""CheXbert labels and embeddings: f1chexbert's loop and a second pass, beside our one pass.
+"""Compare our one pass of CheXbert with f1chexbert's loop and a second pass for embeddings.
 
     OMP_NUM_THREADS=1 python -m benchmarks.chexbert --n 100          (2 × 100 texts, on the CPU)
     python -m benchmarks.chexbert --n 2461 --cuda-only               (on a GPU)
 
-Same random BERT-base-sized weights, same texts, one thread, one run: the ways take turns on blocks
-of texts, so that whatever else the machine does hits all of them alike. References are the findings
-of n Open-I studies, candidates those of n others. Needs data/openi (or $OPENI_ROOT).
+All ways use the same random weights of BERT-base size, the same texts and one thread. They take
+turns on blocks of texts, so that other work on the machine slows all of them alike. References are
+the findings of n Open-I studies, candidates those of n others. The texts of Open-I are fetched into
+data/openi if they are not there.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ PADDED_BATCH = 32
 
 
 def cohort(n: int) -> list[str]:
-    """n references and n candidates, side by side."""
+    """Return n references and n candidates, in turns."""
     texts = open_i_texts()
     others = (texts[n:] * (1 + n // max(1, len(texts) - n)))[:n]
     return [text for pair in zip(texts[:n], others, strict=False) for text in pair]
 
 
 class Clock:
-    """Wall and processor seconds per way."""
+    """Adds up wall-clock and CPU seconds for each way."""
 
     def __init__(self) -> None:
         self.wall: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Real pairs for the benchmarks: each Open-I report beside another one."""
+"""Real pairs for the benchmarks: an Open-I report as candidate for another Open-I report."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ROOT = Path("data/openi")
 
 
 def texts() -> list[str]:
-    """The 3,199 findings of openi_findings (fetched if need be)."""
+    """Return the 3,199 findings of openi_findings, and fetch them if they are not there."""
     fetch_openi(ROOT, lambda text: None)
     cohort = load_cohort(Plugin("openi", "openi_findings", {"root": str(ROOT)}))
     return [study.reference.text() for study in cohort.test]
 
 
 def rows(n: int, seed: int = 0) -> list[dict[str, str]]:
-    """n rows for `evaluate`: (study_id, candidate, reference), both sides drawn with a seed."""
+    """Return n records for `evaluate`; candidates and references are drawn with a seed."""
     rng, reports = random.Random(seed), texts()
     return [
         {"study_id": str(i), "candidate": rng.choice(reports), "reference": rng.choice(reports)}

@@ -1,11 +1,14 @@
-"""A 7B LLaVA-shaped model on one CUDA GPU: studies and tokens a second, and how near the roofline.
+"""Measure a 7B LLaVA-shaped model on one CUDA GPU: speed, and its share of the roofline bound.
 
-Random weights of the true shapes (ViT-B/14 at 518 px: 1,369 image tokens; Llama 7B), bfloat16, 150
-new tokens, phantom studies. Four ways in one run: plain generate one by one, upstream's batch of 8,
-our engine with a dynamic and with a static cache. Targets: 15 × one by one; MIMIC-CXR's 2,461
-studies in ten minutes on an H100. `--tiny` runs the same code on a CPU to see that it works.
+    python -m benchmarks.gpu [--tiny]
 
-Roofline. Decoding reads all weights and the KV cache once per step, so its bound is
+The model has random weights of the true shapes (ViT-B/14 at 518 px: 1,369 image tokens; Llama 7B)
+in bfloat16 and writes 150 new tokens per phantom study. Four ways are measured in one run: plain
+generate one by one, upstream's batch of 8, and our engine with a dynamic and with a static cache.
+Targets: 15 times the speed of one by one, and the 2,461 studies of MIMIC-CXR in ten minutes on an
+H100. `--tiny` runs the same code with a tiny model on a CPU, to see that it works.
+
+Roofline: decoding reads all weights and the KV cache once per step, so it takes at least
 bytes / bandwidth; prefill does 2 × parameters × tokens operations. Peaks: NVIDIA's H100 SXM data
 sheet, 3.35 TB/s and 989 TFLOPS bfloat16 dense; H200 4.8 TB/s, same TFLOPS.
 """
@@ -29,11 +32,13 @@ from reportcard.predict.engines import local
 
 MIMIC = 2461
 PEAKS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12)}
-WORDS = 80  # prompt tokens beside the image
+WORDS = 80  # prompt tokens besides those of the image
 
 
 @dataclass(frozen=True)
 class Shape:
+    """The sizes of the measured model, and how many studies it answers."""
+
     size: int = 518
     patch: int = 14
     tower: tuple[int, int, int] = (768, 12, 12)  # width, layers, heads
@@ -51,7 +56,7 @@ TINY = Shape(56, 14, (64, 2, 1), (64, 128, 2, 2), 300, 20, 16)
 
 
 class Random7B(StagedAdapter):
-    """Random weights in the shape of LLaVA-Rad; every answer has exactly new_tokens tokens."""
+    """A model with random weights in the shape of LLaVA-Rad; each answer has new_tokens tokens."""
 
     def __init__(self, shape: Shape, device: str, batch_size: int, cache: str) -> None:
         super().__init__(None, shape.new_tokens, "auto", device, batch_size)
@@ -122,7 +127,8 @@ class Random7B(StagedAdapter):
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
         import torch
 
-        from reportcard.model_adapters._torch import Features, device_of
+        from reportcard.model_adapters._features import Features
+        from reportcard.model_adapters._torch import device_of
 
         device = device_of(self)
         dtype = next(self.projector.parameters()).dtype
@@ -149,7 +155,7 @@ class Random7B(StagedAdapter):
 
 
 def measured(model: Random7B, requests: list[Request]) -> float:
-    """Studies a second, after a first batch that warms up."""
+    """Return studies per second, measured after one batch that warms up."""
     model.generate(requests[: model.batch_size])
     began = time.perf_counter()
     answers: list[Prediction] = []
@@ -162,7 +168,10 @@ def measured(model: Random7B, requests: list[Request]) -> float:
 
 
 def bounds(shape: Shape, batch: int, peaks: tuple[float, float]) -> tuple[float, float]:
-    """Least seconds per batch: of decoding by bandwidth, of prefill by operations."""
+    """Return the least seconds per batch: decoding by bandwidth, prefill by operations.
+
+    `peaks` are the GPU's bytes per second and operations per second.
+    """
     width, mlp, layers, _ = shape.llm
     parameters = layers * (4 * width * width + 3 * width * mlp) + shape.vocabulary * width
     prompt = shape.image_tokens + WORDS
@@ -197,7 +206,7 @@ def main() -> None:
     base, first = 0.0, None
     for label, batch, cache, count in rows:
         model = Random7B(shape, device, batch, cache)
-        if first is not None:  # one set of weights for all
+        if first is not None:  # all ways share one set of weights
             model.model, model.tower, model.projector = first
         model.load()
         first = (model.model, model.tower, model.projector)

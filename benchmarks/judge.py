@@ -1,8 +1,9 @@
-"""The judge's client: throughput against a loopback server, cost of a cached verdict, re-scoring.
+"""Measure the judge's client: throughput, the cost of a cached verdict, and re-scoring.
 
     python -m benchmarks.judge
 
-The server runs in a process of its own, answers each request after 50 ms and 32 at a time.
+A server on loopback runs in its own process. It answers each request after 50 ms, and at most 32 at
+a time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ INSTRUCTIONS = "Count the errors of each type in the candidate report. " * 60  #
 
 @contextlib.contextmanager
 def server(*answers: str) -> Iterator[str]:
-    """The base_url of a scripted server; answers as tests/scripted_judge.py takes them."""
+    """Start the server of tests/scripted_judge.py with these answers and yield its base_url."""
     command = [sys.executable, "-m", "tests.scripted_judge", "--latency", str(LATENCY_S)]
     command += ["--slots", str(SLOTS), *answers]
     pipe = subprocess.PIPE
@@ -58,7 +59,7 @@ def check(found: Any) -> dict[str, Any]:
 
 
 def questions(n: int, size: int) -> list[Question]:
-    """n questions about texts of `size` characters, with static instructions first."""
+    """Return n questions about texts of `size` characters; the same instructions come first."""
     static = Message("system", INSTRUCTIONS)
     texts = [f"{i} ".ljust(size, "x") for i in range(n)]
     schema = {"type": "object"}
@@ -69,7 +70,7 @@ def questions(n: int, size: int) -> list[Question]:
 
 
 def asking(url: str, folder: Path) -> None:
-    """Throughput as a share of slots / latency, then the same questions out of the cache."""
+    """Measure throughput as a share of slots / latency, then the same questions from the cache."""
     settings = JudgeSettings(kind="openai", base_url=url, model="m", concurrency=IN_FLIGHT)
     judge = LiveJudge(settings)
     custody = Custody(DatasetCard("bench", "open"), folder / "client", quiet, lambda text: None)
@@ -95,7 +96,7 @@ def asking(url: str, folder: Path) -> None:
 
 
 class Clerk:
-    """Stands in for the endpoint to fill the cache: answers by kind of question, without HTTP."""
+    """Fills the cache in place of an endpoint: it answers each kind of question without HTTP."""
 
     async def send(
         self, question: Question, mode: str, sampling: Mapping[str, float], max_tokens: int
@@ -114,11 +115,11 @@ class Clerk:
         return Completion(json.dumps(found), None, "stop", "m", Usage(100, 0, 10), None, 0.0)
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
 
 def rescoring(folder: Path, metrics: list[str]) -> None:
-    """evaluate() over N pairs of Open-I reports, all verdicts in the cache."""
+    """Measure evaluate() over N pairs of Open-I reports with all verdicts in the cache."""
     os.environ["REPORTCARD_CACHE"] = str(folder)
     from benchmarks.data import rows
     from reportcard.score.evaluation import evaluate

@@ -1,4 +1,4 @@
-"""A MIMIC-CXR tree of 230,000 studies → the official test cohort: from nothing, then by the index.
+"""Measure how long a MIMIC-CXR tree of 230,000 studies takes to become the official test cohort.
 
 The tree is metadata only (65,000 patients, 377,000 images, no pixels) with invented reports in the
 zip. Limits: under 60 s and 2 GiB from nothing, under 3 s the second time.
@@ -56,7 +56,7 @@ print(seconds, peak, len(cohort.test), len(cohort.train), cohort.fingerprint[:8]
 
 
 def studies() -> Iterator[tuple[int, int, str, int]]:
-    """(subject, study, split, images) of every study; the sizes of the release, nearly."""
+    """Yield (subject, study, split, images) of every study, in about the numbers of the release."""
     draw = random.Random(0)
     test, held_out = range(TEST_SUBJECTS), range(TEST_SUBJECTS, TEST_SUBJECTS + VALIDATE_SUBJECTS)
     subject_of = [
@@ -75,7 +75,7 @@ def studies() -> Iterator[tuple[int, int, str, int]]:
 
 
 def write_tree(root: Path) -> None:
-    """The two tables and the zip."""
+    """Write the two tables of MIMIC-CXR-JPG and the zip of reports."""
     draw = random.Random(1)
     text_root, jpg_root = root / "mimic-cxr/2.1.0", root / "mimic-cxr-jpg/2.1.0"
     text_root.mkdir(parents=True)
@@ -108,7 +108,7 @@ def write_tree(root: Path) -> None:
 def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        # In a process too: a child inherits its parent's peak as its own.
+        # In its own process, because a child process starts with its parent's peak memory.
         subprocess.run([sys.executable, "-c", WRITE, folder], check=True)
         print(f"{STUDIES:,} studies of {SUBJECTS:,} patients, {IMAGES:,} images")
         print("                          seconds   peak GiB    test   train   limit")

@@ -1,8 +1,9 @@
-"""RadCliQ for a second model on a cohort whose references are cached: at most 60 % of the first.
+"""Measure RadCliQ for a second model on a cohort whose references are cached.
 
-Random weights of the published shapes (the time does not depend on their values), the three
-annotators through the harness's own stage and cache, one process, CPU seconds. Both models answer
-with other Open-I reports, so no candidate of one is a reference or an answer of the other.
+Target: at most 60 % of the time of the first model. The weights are random in the published shapes
+(the time does not depend on their values). The three annotators run through the harness's annotate
+stage and its cache in one process; seconds are CPU seconds. Both models answer with other Open-I
+reports, so no candidate of one model is a reference or a candidate of the other.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.clinical import chexbert_fixtures, radgraph_fixture
 
 
 def overrides(root: Path, reports: list[str]) -> list[str]:
-    """Random checkpoints of BERT-base and distilroberta shape, as command-line overrides."""
+    """Write random BERT-base and distilroberta checkpoints; return the overrides that name them."""
     state = chexbert_fixtures.random_state(chexbert_fixtures.BASE)
     chexbert = chexbert_fixtures.write_checkpoint(root / "chexbert.pth", state)
     sizes = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}

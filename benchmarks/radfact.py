@@ -1,7 +1,7 @@
-"""How many of RadFact's questions on Open-I repeat another, counted without a judge.
+"""Count how many of RadFact's questions on Open-I repeat another question, without a judge.
 
-Sentences stand for phrases (a judge would split some of them further), so these are counts of the
-same kind, not the exact bill. Candidates need no model: the reference of another study, or one
+Each sentence counts as one phrase; a judge would split some sentences further, so the counts are
+not exact. Candidates come from no model: they are the reference of another study, or one
 report for all. A question is a (set of premises, hypothesis); RadFact asks one per phrase and
 direction.
 """
@@ -26,7 +26,7 @@ def line(what: str, wanted: int, asked: int) -> None:
 
 
 def count(candidates: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[object]]:
-    """The reports to split and the questions to ask, repeats included."""
+    """Return the reports to split and the questions to ask, including those that repeat."""
     asked: list[object] = []
     for candidate, reference in zip(candidates, references, strict=True):
         asked += questions_of(sentences(candidate), sentences(reference))

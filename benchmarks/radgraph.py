@@ -1,12 +1,12 @@
-"""RadGraph: our batched annotator beside the `radgraph` package, same weights, one run.
+"""Compare our batched RadGraph annotator with the `radgraph` package: same weights, one run.
 
     OMP_NUM_THREADS=1 python -m benchmarks.radgraph [--texts 40] [--repeats 3] [--device cpu|cuda]
                                                     [--weights FOLDER] [--openi data/openi]
 
-Without --weights it makes a random archive of the published size (BERT base, heads of 2 × 150): the
-encoder's time does not depend on the values, and the heads' only through how many relations there
-are to list, which it prints. Rounds alternate; the best of each side counts, so that a busy machine
-weighs on both alike. On CUDA it adds our own batch of one beside the default batch.
+Without --weights it makes a random archive of the published size (BERT base, heads of 2 × 150). The
+encoder's time does not depend on the values of the weights; the heads' time depends only on how
+many relations they list, which is printed. The sides take turns and the best round of each counts,
+so that a busy machine slows both alike. Our annotator is also measured with batches of one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from reportcard.data.sources.openi import OpenI
 from reportcard.metrics.annotators.radgraph import RadGraph
@@ -38,11 +36,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--texts", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu or cuda; by default cuda where there is one")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--openi", default="data/openi")
     options = parser.parse_args()
+    import torch
+
+    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
     references = [study.reference.text() for study in OpenI(options.openi).select().test]
     dedup(references)
@@ -54,10 +55,14 @@ def main() -> None:
 
 
 def dedup(references: Sequence[str]) -> None:
-    """What the cache by content saves; the candidates are the references in another order."""
+    """Print how many readings the cache by content saves.
+
+    The candidates are the references in another order.
+    """
     n, unique = len(references), len(set(references))
     print(f"Open-I findings: {n} references, {unique} different: {n - unique} calls saved")
-    print(f"  first model {2 * n} texts without a cache; a second one pays for its own texts only")
+    print(f"  without a cache the first model takes {2 * n} readings; with it, a second model")
+    print("  costs only the reading of its own texts")
 
 
 def random_archive(folder: Path) -> Path:
@@ -88,7 +93,7 @@ def compare(texts: list[str], folder: Path, options: argparse.Namespace) -> None
         sides["ours, batch of one"] = lambda: alone.annotate(texts)
         best = dict.fromkeys(sides, float("inf"))
         for side in sides.values():
-            side()  # loads, and fills the word memory as the first chunk of a real run would
+            side()  # loads the model and fills its cache of words
         for _ in range(options.repeats):
             for name, side in sides.items():
                 best[name] = min(best[name], seconds(side, cuda))
@@ -108,6 +113,8 @@ def seconds(work: Callable[[], Any], cuda: bool) -> float:
     start = time.perf_counter()
     work()
     if cuda:
+        import torch
+
         torch.cuda.synchronize()
     return time.perf_counter() - start
 

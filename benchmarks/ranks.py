@@ -1,6 +1,7 @@
-"""Ranks of 80 models over 4,000 studies and 1,000 resamples. Target: at most 10 s of one core.
+"""Measure the ranks of 80 models over 4,000 studies and 1,000 resamples.
 
-Rows as those of a label metric: 61 columns and 75 keys, of which one is ranked.
+Target: at most 10 s of one core. The rows are those of a label metric: 61 columns and 75 keys, of
+which one is ranked.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""engine=ray: what a second replica brings, what the driver costs, and a soak.
+"""Measure engine=ray: the gain from a second replica, the driver's cost, and a long run.
 
-    python -m benchmarks.ray_engine [replicas overhead saturation soak]
+    python -m benchmarks.ray_engine [--tiny] [replicas overhead saturation soak]
 
-The model sleeps as a GPU would work, so two replicas can be measured on two busy cores. Costs of
-the driver are its own CPU time (all threads) per request, which other work on the machine does not
-lengthen; wall time is printed beside it. Targets: two replicas ≥ 1.9 × one; driver < 1 ms per
-request; memory flat over 100,000 requests.
+The model sleeps as long as a GPU would work, so two replicas can be measured on two busy cores. The
+driver's cost is its own CPU time (all threads) per request, which other work on the machine does
+not lengthen; wall time is printed next to it. Targets: two replicas are at least 1.9 times as fast
+as one, the driver takes less than 1 ms per request, and its memory does not grow over 100,000
+requests. `--tiny` runs every part with few requests, to see that it works.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,22 @@ from reportcard.predict.engines.ray import RayEngine
 BATCH = 64
 
 
+@dataclass(frozen=True)
+class Amounts:
+    """How many requests each part sends."""
+
+    replica_batches: int = 60
+    overhead: int = 20_000
+    saturation_replicas: tuple[int, ...] = (1, 4, 16, 64)
+    soak_draws: int = 100  # of 1,000 phantom studies each
+    soak_mark: int = 5_000  # answers between two readings of the driver's memory
+
+
+TINY = Amounts(4, 500, (1, 2), 1, 100)
+
+
 class Sleeper:
-    """Answers after so many seconds per batch, whatever its size."""
+    """A model that takes the same number of seconds for each batch, whatever its size."""
 
     card = ModelCard("sleeps")
 
@@ -53,16 +68,19 @@ def engine(replicas: int) -> RayEngine:
 
 
 def timed(batches: Iterator[list[Prediction]]) -> tuple[float, float, int]:
-    """(wall s, driver's CPU s, answers) from the first answer on: starting replicas is not counted,
-    nor is what the first batch of each brought."""
+    """Return wall seconds, the driver's CPU seconds, and the number of answers.
+
+    Both clocks start at the first answer, so that starting the replicas is not counted.
+    """
     answers = len(next(batches))
     began, cpu = time.perf_counter(), time.process_time()
     answers = sum(len(batch) for batch in batches)
     return time.perf_counter() - began, time.process_time() - cpu, answers
 
 
-def replicas() -> None:
-    asked, seconds = requests(BATCH * 60), 0.25
+def replicas(amounts: Amounts) -> None:
+    """Compare two replicas with one."""
+    asked, seconds = requests(BATCH * amounts.replica_batches), 0.25
     rates = {}
     for count in (1, 2):
         ray = engine(count)
@@ -76,8 +94,9 @@ def replicas() -> None:
     print(f"two against one   {rates[2] / rates[1]:.2f} ×   (target 1.9)")
 
 
-def overhead() -> None:
-    asked = requests(20_000)
+def overhead(amounts: Amounts) -> None:
+    """Measure the driver's time per request with a model that takes none."""
+    asked = requests(amounts.overhead)
     ray = engine(2)
     for name, batches in (
         ("local", local.generate(Sleeper(0), asked, BATCH, True)),
@@ -89,9 +108,9 @@ def overhead() -> None:
     ray.close()
 
 
-def saturation() -> None:
-    """Sleeping replicas, 1 s a batch of 8: where the driver no longer keeps them busy."""
-    for count in (1, 4, 16, 64):
+def saturation(amounts: Amounts) -> None:
+    """Find the number of replicas that one driver keeps busy; a batch of 8 takes 1 s."""
+    for count in amounts.saturation_replicas:
         ray = engine(count)
         asked = requests(8 * count * 12)
         batches = ray.generate(ModelJob(Sleeper(1.0), asked), 8)
@@ -100,7 +119,7 @@ def saturation() -> None:
         for batch in batches:
             done.append((time.perf_counter(), len(batch)))
         cpu = time.process_time() - cpu
-        # The middle third: every replica is up, and none has run out of work.
+        # In the middle third every replica works and none has run out of requests.
         part = done[len(done) // 3 : 2 * len(done) // 3 + 1]
         rate = sum(n for _, n in part[1:]) / (part[-1][0] - part[0][0])
         ray.close()
@@ -109,15 +128,17 @@ def saturation() -> None:
               f"  driver {each:.2f} ms CPU per request", flush=True)  # fmt: skip
 
 
-def soak() -> None:
-    """1,000 phantom studies × 100 draws: the driver's memory and its slope, requests a second."""
+def soak(amounts: Amounts) -> None:
+    """Answer 1,000 phantom studies with many draws, and print whether the driver's memory grows."""
     studies = Phantom(test=1000, train=0).select().test
-    asked = [replace(study.request, draw=draw) for draw in range(100) for study in studies]
+    asked = [
+        replace(study.request, draw=draw) for draw in range(amounts.soak_draws) for study in studies
+    ]
     ray, marks, answered = engine(2), [], 0
     cpu, began = time.process_time(), time.perf_counter()
     for batch in ray.generate(ModelJob(Sleeper(0.002), asked), BATCH):
         answered += len(batch)
-        if answered // 5_000 > len(marks):
+        if answered // amounts.soak_mark > len(marks):
             marks.append((answered, _resident()))
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     ray.close()
@@ -131,7 +152,7 @@ def soak() -> None:
 
 
 def _resident() -> float:
-    """MiB of this process."""
+    """Return the memory of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -139,9 +160,11 @@ def _resident() -> float:
 def main() -> None:
     if importlib.util.find_spec("ray") is None:
         return print("not run: Ray is not installed (pip install 'cxr-reportcard[ray]')")
-    for part in sys.argv[1:] or ["replicas", "overhead", "saturation", "soak"]:
-        print(f"-- {part}")
-        {"replicas": replicas, "overhead": overhead, "saturation": saturation, "soak": soak}[part]()
+    parts = {"replicas": replicas, "overhead": overhead, "saturation": saturation, "soak": soak}
+    amounts = TINY if "--tiny" in sys.argv else Amounts()
+    for name in [word for word in sys.argv[1:] if word != "--tiny"] or parts:
+        print(f"-- {name}")
+        parts[name](amounts)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A second identical benchmark command: under 5 s, and nothing re-done."""
+"""Measure a second, identical `reportcard run`. Target: under 5 s, and nothing is done again."""
 
 from __future__ import annotations
 

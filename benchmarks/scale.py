@@ -1,4 +1,4 @@
-"""200,000 pairs end to end: peak memory under 2 GiB, time linear in n."""
+"""Measure `evaluate` on up to 200,000 pairs. Targets: under 2 GiB, and time linear in n."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 SIZES = (25_000, 50_000, 100_000, 200_000)
-# A process per size, so that each peak is its own.
+# Each size has its own process, so that its peak memory is its own.
 CODE = """
 import resource, sys, time
 from benchmarks.data import rows

@@ -1,10 +1,11 @@
-"""`reportcard score` on 250,000 and 1,000,000 pairs: seconds, and peak memory under 4 GiB.
+"""Measure `reportcard score` on 250,000 and 1,000,000 pairs. Target: peak memory under 4 GiB.
 
     python -m benchmarks.score_at_scale [250000 1000000]
 
-The cohort is a table of invented reports (dataset=folder), the predictions are written as those of
-a finished run; then the real command scores them. Both sides are drawn from 5,000 texts, since
-f1_chexpert_rules reads each text once, about a thousand a second: that would be most of the time.
+The cohort is a table of invented reports (dataset=folder), and the predictions are written as those
+of a finished run; then the real command scores them. Candidates and references are drawn from 5,000
+texts, because f1_chexpert_rules reads each different text once, about a thousand per second, which
+would otherwise be most of the time.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LIMIT_GIB = 4.0
 
 
 def sentences() -> list[str]:
-    """What the phantom's reports say."""
+    """Return the different sentences of the phantom's reports."""
     studies = Phantom(test=400, train=0).select().test
     reports = [study.reference.findings or "" for study in studies]
     return sorted({f"{s.strip()}." for report in reports for s in report.split(".") if s.strip()})
@@ -53,7 +54,7 @@ def overrides(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, n: int) -> None:
-    """The table, and the predictions of a run that is over; line by line."""
+    """Write the table of reports and the predictions of a finished run, line by line."""
     rng = random.Random(0)
     texts = reports(rng)
     (folder / "data").mkdir()
@@ -75,7 +76,7 @@ def prepare(folder: Path, n: int) -> None:
 
 
 def measure(folder: Path) -> None:
-    """In a process of its own: its peak is the command's."""
+    """Run and time the command; this process's peak memory is that of the command."""
     began = time.perf_counter()
     code = reportcard(["score", *overrides(folder)])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

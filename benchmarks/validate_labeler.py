@@ -1,11 +1,11 @@
-"""chexpert_rules against the human MeSH tags of every Open-I report: precision, recall, F1.
+"""Compare chexpert_rules with the human MeSH tags of Open-I reports: precision, recall and F1.
 
     python -m benchmarks.validate_labeler [--root data/openi] [--json FILE]
 
-Phrases were tuned on studies with an even number alone ("dev"); "held out" are the odd ones. A
-label is predicted when it is positive: MeSH tags say what the report asserts, seldom what it leaves
-open. A second set of tables counts uncertain labels as predicted. Tags → labels:
-mesh_to_chexpert.yaml.
+Only studies with an even number ("dev") were used to tune the phrases; "held out" are the odd ones.
+A label counts as predicted when it is positive, because MeSH tags say what the report asserts and
+seldom what it leaves open. A second set of tables also counts uncertain labels as predicted.
+mesh_to_chexpert.yaml maps tags to labels.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UNTAGGED = "no indexing"
 
 
 def tag_rules() -> dict[str, list[frozenset[str]]]:
-    """Label → rules; a tag fits a rule when it has all of the rule's parts, the term first."""
+    """Return the rules of each label. A tag fits a rule when it has all parts of the rule."""
     table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["labels"]
     return {
         label: [frozenset(part.strip().lower() for part in rule.split(" + ")) for rule in rules]
@@ -43,7 +43,7 @@ def tag_rules() -> dict[str, list[frozenset[str]]]:
 
 
 def labels_of(tags: Iterable[str], rules: Mapping[str, list[frozenset[str]]]) -> list[bool]:
-    """The 14 labels of a study by its tags; No Finding as CheXpert defines it."""
+    """Return the 14 labels of a study from its tags; No Finding is defined as in CheXpert."""
     parts = [frozenset(p.strip().lower() for p in tag.split("/")) for tag in tags]
     found = [any(rule <= tag for rule in rules[label] for tag in parts) for label in LABELS[:-1]]
     pathology = any(f for label, f in zip(LABELS, found, strict=False) if label != LABELS[12])
@@ -98,7 +98,7 @@ def main() -> None:
     parts = {"all": np.ones_like(odd), "held out (odd numbers)": odd, "dev (even numbers)": ~odd}
 
     annotator = CheXpertRules()
-    annotator.annotate([""])  # loading is not labeling
+    annotator.annotate([""])  # loads spaCy before the clock starts
     print(f"{annotator.id} {annotator.version}")
     print(f"{len(reports)} reports, {len(reports) - len(ids)} without tags left out")
     saved = {}
