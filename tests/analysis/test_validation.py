@@ -160,7 +160,7 @@ def test_leave_one_out_by_hand() -> None:
     left = leave_one_out(errors, ("a", "b", "c"), draw_weights(2, 10, 0, None), judge)
     # others of a: 3, 1; of b: 2, 1; of c: 1, 1
     assert [one.mad[0] for one in left] == [1.5, 0.0, 1.5]
-    assert [one.judge_mad[0] for one in left if one.judge_mad is not None] == [0.5, 1.0, 1.5]
+    assert [one.judge.mad[0] for one in left if one.judge is not None] == [0.5, 1.0, 1.5]
 
 
 def test_p_is_the_paired_t_test_of_the_absolute_differences() -> None:
@@ -171,10 +171,10 @@ def test_p_is_the_paired_t_test_of_the_absolute_differences() -> None:
     kept = ~np.isnan(judge)
     others = errors[kept][:, 1:].mean(axis=1)
     own, theirs = np.abs(errors[kept, 0] - others), np.abs(judge[kept] - others)
-    assert left[0].p == pytest.approx(ttest_rel(theirs, own).pvalue)
+    assert left[0].judge is not None
+    assert left[0].judge.p == pytest.approx(ttest_rel(theirs, own).pvalue)
     assert left[0].mad[0] == pytest.approx(own.mean())
-    assert left[0].judge_tau is not None
-    assert left[0].judge_tau[0] == pytest.approx(kendalltau(judge[kept], others).statistic)
+    assert left[0].judge.tau[0] == pytest.approx(kendalltau(judge[kept], others).statistic)
     assert paired_t(own, own) is None
 
 
@@ -245,7 +245,7 @@ Break = Callable[[list[dict[str, object]]], object]
         (lambda rows: rows[4].update(study_number=9), "study_number must be 0 to 2"),
         (lambda rows: [r.update(study_number=3) for r in rows[-5:]], "from 0 or from 1"),
         (lambda rows: [r.pop("rater_index") for r in rows], "no column rater_index"),
-        (lambda rows: [r.update(error_category=1) for r in rows], "was counted before"),
+        (lambda rows: [r.update(error_category=1) for r in rows], "was already counted"),
         (lambda rows: rows.__delitem__(slice(20, None)), "no pair has a count"),
     ],
 )
@@ -278,7 +278,7 @@ def test_radevalx_as_released_is_a_consensus_with_blanks_as_zero(tmp_path: Path)
     assert found.significant[:, 0].tolist() == [0, 3, 3]
     assert found.total[:, 0].tolist() == [0, 6, 6]
     assert found.notes == ("42 of 48 cells are blank and count as 0 (an assumption)",)
-    result = validate(found, ["rouge"])
+    result = validate(found, ["rouge"]).to_json()
     assert result["leave_one_out"] == {}
 
 
@@ -354,7 +354,7 @@ def test_a_perfect_judge_agrees_and_beats_every_rater(
     monkeypatch.setattr(
         "reportcard.analysis.validation.open_metrics", lambda *_: [Scorer("told", counter, "f")]
     )
-    result = validate(ratings, ["rouge"])
+    result = validate(ratings, ["rouge"]).to_json()
     assert result["metrics"]["told.mean_total"]["tau"]["total"]["value"] == pytest.approx(1)
     total = result["leave_one_out"]["total"]
     assert set(total["judges"]) == {"told.mean_total"}

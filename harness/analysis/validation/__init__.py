@@ -1,10 +1,12 @@
-"""`reportcard validate rexval|radevalx`: do metrics, and a judge, agree with radiologists?
+"""Runs `reportcard validate rexval|radevalx`: do metrics, and a judge, agree with radiologists?
 
-ratings.py     error counts of several raters for the same pairs
-rexval.py, radevalx.py   the two data sets, as their users have them on disk
-agreement.py   tau-b and leave-one-rater-out MAD, with intervals drawn by study
-published.py   the figures of the LLaVA-Rad paper, shown beside
-terminal.py    the tables
+ratings.py             reads error counts of several raters for the same pairs
+rexval.py, radevalx.py read the two data sets, as their users have them on disk
+metric_columns.py      computes each metric pair by pair
+agreement.py           computes tau-b and leave-one-rater-out MAD, with intervals drawn by study
+published_taus.py      holds the figures of the LLaVA-Rad paper, which are shown beside ours
+validation_results.py  the result as typed values
+validation_tables.py   shows the result in the terminal
 """
 
 from __future__ import annotations
@@ -18,19 +20,30 @@ from pathlib import Path
 import numpy as np
 
 from reportcard.analysis.validation.agreement import (
-    LeftOut,
+    RaterLeftOut,
     draw_weights,
     leave_one_out,
     tau_with_interval,
     with_interval,
 )
-from reportcard.analysis.validation.metric_columns import Column, columns_of
+from reportcard.analysis.validation.metric_columns import PairScores, columns_of
 from reportcard.analysis.validation.published_taus import IN_SAMPLE, RATER_MAD, TAU
 from reportcard.analysis.validation.radevalx import read_radevalx
 from reportcard.analysis.validation.ratings import Ratings
 from reportcard.analysis.validation.rexval import read_rexval
+from reportcard.analysis.validation.validation_results import (
+    Agreement,
+    JudgeBesideRater,
+    JudgeSummary,
+    LeaveOneOut,
+    MetricAgreement,
+    PublishedAgreement,
+    RaterAgreement,
+    RaterSummary,
+    ValidationResult,
+)
 from reportcard.analysis.validation.validation_tables import validation_tables
-from reportcard.api import Array, Json, Pair, Progress
+from reportcard.api import Array, Pair, Progress
 from reportcard.config import compose as config
 from reportcard.config.catalogue import entries
 from reportcard.config.settings import Protocol
@@ -55,19 +68,26 @@ def run_validation(
     overrides: Sequence[str],
     json_out: Path | None,
 ) -> int:
-    """Print agreement of the named metrics (none named: every one) with the raters of a data set.
+    """Print the agreement of metrics with the raters of a data set, and return the exit code.
 
-    Returns 0, or 2 when no metric could run. Raises ReportCardError for files or names that
-    cannot be read.
+    The code is 2 when no metric could run. Raises ReportCardError for files or names that cannot
+    be read.
+
+    Args:
+        what: "rexval" or "radevalx".
+        root: the folder with its files.
+        metrics: names; empty means every metric.
+        overrides: `weights.…`, `annotator.…`, `judge.…`.
+        json_out: where to write the result; None writes nothing.
     """
     from reportcard.core.files import write_atomic
 
     result = validate(READERS[what](root), metrics, overrides, track, _say)
     if json_out is not None:
-        text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomic(json_out, text)
     validation_tables(result)
-    return 0 if result["metrics"] else 2
+    return 0 if result.metrics else 2
 
 
 def _say(text: str) -> None:
@@ -82,16 +102,18 @@ def validate(
     say: Callable[[str], None] = lambda text: None,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-) -> Json:
-    """Agreement of metrics with the raters' error counts.
+) -> ValidationResult:
+    """Compute the agreement of metrics with the raters' error counts.
 
-    metrics: names of `reportcard list metrics`; none: every one, and those that cannot run are
-        listed with the reason. overrides: `weights.…`, `annotator.…`, `judge.…`.
-
-    Returns {"dataset", "n", "studies", "raters", "notes", "recipe", "mean_errors", "metrics":
-    {key: {"n", "unscored", "reasons", "direction", "signature", "tau": {target: {"value", "ci_low",
-    "ci_high", "published"}}}}, "not_run": {metric: reason}, "leave_one_out": {target: {"raters":
-    …, "judges": {key: …}}}}; leave_one_out is {} where the raters gave one consensus.
+    Args:
+        ratings: pairs with the error counts of every rater.
+        metrics: names of `reportcard list metrics`; empty means every one, and those that cannot
+            run are listed with the reason.
+        overrides: `weights.…`, `annotator.…`, `judge.…`.
+        progress: shows how many pairs are done.
+        say: prints a line.
+        resamples: bootstrap replicates.
+        seed: seed of the bootstrap.
     """
     check_overrides("validate", overrides)
     wanted = list(metrics) or [name for name, _ in entries("metrics")]
@@ -104,86 +126,108 @@ def validate(
     custody = custody_of(ratings.card, progress, say)
     columns, not_run = columns_of(scorers, pairs, custody)
     weights = draw_weights(len(pairs), resamples, seed, ratings.clusters)
-    return {
-        "dataset": ratings.name,
-        "source": ratings.card.url,
-        "n": len(pairs),
-        "studies": len({text.study for text in ratings.texts}),
-        "raters": list(ratings.raters),
-        "consensus": ratings.consensus,
-        "notes": list(ratings.notes),
-        "recipe": f"tau-b|ci:percentile95%,B={resamples},seed={seed},by=study|t:paired,two-sided",
-        "mean_errors": {name: float(counts.mean()) for name, counts in ratings.targets.items()},
-        "metrics": {column.label: _taus(column, ratings, weights) for column in columns},
-        "not_run": not_run,
-        "leave_one_out": _left_out(columns, ratings, weights),
-    }
+    return ValidationResult(
+        dataset=ratings.name,
+        source=ratings.card.url,
+        n=len(pairs),
+        studies=len({text.study for text in ratings.texts}),
+        raters=ratings.raters,
+        consensus=ratings.consensus,
+        notes=ratings.notes,
+        recipe=f"tau-b|ci:percentile95%,B={resamples},seed={seed},by=study|t:paired,two-sided",
+        mean_errors={name: float(counts.mean()) for name, counts in ratings.targets.items()},
+        metrics={column.label: _agreement(column, ratings, weights) for column in columns},
+        not_run=not_run,
+        leave_one_out=_leave_one_out(columns, ratings, weights),
+    )
 
 
-def _taus(column: Column, ratings: Ratings, weights: Array) -> Json:
-    """tau-b with the mean of all raters; positive = agrees, whichever way the metric points."""
+def _agreement(column: PairScores, ratings: Ratings, weights: Array) -> MetricAgreement:
+    """Compute tau-b with the mean of all raters.
+
+    Positive means agreement, whether the metric is better when higher or when lower.
+    """
     worse = column.values if column.key.direction == "lower" else -column.values
     scored = int((~np.isnan(worse)).sum())
     rexval = ratings.name == "rexval"
     published = TAU.get(column.label, {}) if rexval else {}
-    return {
-        "n": scored,
-        "unscored": len(worse) - scored,
-        **({"reasons": dict(column.reasons)} if column.reasons else {}),
-        "direction": column.key.direction,
-        "signature": column.signature,
-        **({"caveat": column.scorer.caveat} if column.scorer.caveat else {}),
-        **({"warning": IN_SAMPLE[column.label]} if rexval and column.label in IN_SAMPLE else {}),
-        "tau": {
-            target: _entry(tau_with_interval(worse, counts.mean(axis=1), weights))
-            | {"published": published.get(target)}
-            for target, counts in ratings.targets.items()
-        },
-    }
+    tau = {}
+    for target, counts in ratings.targets.items():
+        value, low, high = _finite(tau_with_interval(worse, counts.mean(axis=1), weights))
+        tau[target] = PublishedAgreement(value, low, high, published.get(target))
+    return MetricAgreement(
+        n=scored,
+        unscored=len(worse) - scored,
+        reasons=column.reasons,
+        direction=column.key.direction,
+        signature=column.signature,
+        caveat=column.scorer.caveat,
+        warning=IN_SAMPLE.get(column.label) if rexval else None,
+        tau=tau,
+    )
 
 
-def _left_out(columns: Sequence[Column], ratings: Ratings, weights: Array) -> Json:
-    """Per target: the raters against each other, and every judge against the same others."""
+def _leave_one_out(
+    columns: Sequence[PairScores], ratings: Ratings, weights: Array
+) -> dict[str, LeaveOneOut]:
+    """Compare, for each target, the raters with each other and every judge with the same raters."""
     if len(ratings.raters) < 2:
         return {}
-    found: Json = {}
+    found = {}
     for target, counts in ratings.targets.items():
-        judges = [column for column in columns if column.counts == target]
-        found[target] = {
-            "published_rater_mad": RATER_MAD.get(target) if ratings.name == "rexval" else None,
-            "raters": _summary(leave_one_out(counts, ratings.raters, weights)),
-            "judges": {
-                judge.label: {"n": int((~np.isnan(judge.values)).sum())}
-                | _summary(leave_one_out(counts, ratings.raters, weights, judge.values))
-                for judge in judges
-                if not np.isnan(judge.values).all()
-            },
+        judges = {
+            judge.label: JudgeSummary(
+                int((~np.isnan(judge.values)).sum()),
+                _summary(leave_one_out(counts, ratings.raters, weights, judge.values)),
+            )
+            for judge in columns
+            if judge.counts == target and not np.isnan(judge.values).all()
         }
+        found[target] = LeaveOneOut(
+            published_rater_mad=RATER_MAD.get(target) if ratings.name == "rexval" else None,
+            raters=_summary(leave_one_out(counts, ratings.raters, weights)),
+            judges=judges,
+        )
     return found
 
 
-def _summary(left: Sequence[LeftOut]) -> Json:
-    """Each rater's line, and the means over raters."""
-    judged = left[0].judge_mad is not None
-    names = ["mad", "tau", *(["judge_mad", "judge_tau"] if judged else [])]
-    lines = []
-    for one in left:
-        line: Json = {"rater": one.rater}
-        line |= {name: _entry(with_interval(getattr(one, name))) for name in names}
-        if judged:
-            assert one.judge_mad is not None
-            line["judge_minus_rater"] = _entry(with_interval(one.judge_mad - one.mad))
-            line |= {"p": one.p, "differs": None if one.p is None else one.p < ALPHA}
-        lines.append(line)
-    means = {name: np.mean([getattr(one, name) for one in left], axis=0) for name in names}
-    if judged:
-        means["judge_minus_rater"] = means["judge_mad"] - means["mad"]
-    return {
-        "per_rater": lines,
-        "mean": {name: _entry(with_interval(values)) for name, values in means.items()},
-    }
+def _summary(left: Sequence[RaterLeftOut]) -> RaterSummary:
+    """Summarise each rater, and the mean over raters."""
+    mad = np.mean([one.mad for one in left], axis=0)
+    tau = np.mean([one.tau for one in left], axis=0)
+    judges = [one.judge for one in left if one.judge is not None]
+    mean_judge = None
+    if judges:
+        judge_mad = np.mean([judge.mad for judge in judges], axis=0)
+        judge_tau = np.mean([judge.tau for judge in judges], axis=0)
+        mean_judge = JudgeBesideRater(
+            _measure(judge_mad), _measure(judge_tau), _measure(judge_mad - mad)
+        )
+    mean = RaterAgreement("mean", _measure(mad), _measure(tau), mean_judge)
+    return RaterSummary([_line(one) for one in left], mean)
 
 
-def _entry(found: Estimate) -> Json:
-    numbers = {"value": found.value, "ci_low": found.low, "ci_high": found.high}
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+def _line(one: RaterLeftOut) -> RaterAgreement:
+    beside = None
+    if one.judge is not None:
+        p = one.judge.p
+        beside = JudgeBesideRater(
+            _measure(one.judge.mad),
+            _measure(one.judge.tau),
+            _measure(one.judge.mad - one.mad),
+            p,
+            None if p is None else p < ALPHA,
+        )
+    return RaterAgreement(one.rater, _measure(one.mad), _measure(one.tau), beside)
+
+
+def _measure(statistic: Array) -> Agreement:
+    return Agreement(*_finite(with_interval(statistic)))
+
+
+def _finite(found: Estimate) -> tuple[float | None, float | None, float | None]:
+    """Return value and limits, with None for what is not a number."""
+    value, low, high = (
+        number if math.isfinite(number) else None for number in (found.value, found.low, found.high)
+    )
+    return value, low, high

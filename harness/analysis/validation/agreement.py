@@ -1,10 +1,9 @@
-"""How well numbers agree with radiologists' error counts: Kendall's tau-b, and MAD with one rater
-left out. NumPy, and SciPy for the paired t-test.
+"""Computes agreement with radiologists' error counts: Kendall's tau-b, and MAD with one rater out.
 
-Resamples draw studies, not pairs: the four candidates of a ReXVal study share a reference, and an
-interval over pairs is too narrow. A resample is a vector of integer weights per pair (harness/
-stats.py), and every statistic here takes weights (1 + resamples, n), the first row all ones: its
-first value is that of the data, the others are the replicates.
+Resamples draw studies, not pairs: the four candidates of a ReXVal study share a reference, so an
+interval over pairs is too narrow. A resample is a vector of integer weights per pair, as in
+score/stats/resampling.py. Every statistic here takes weights (1 + resamples, n) whose first row is
+all ones: its first value is that of the data, the others are the replicates.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from reportcard.score.stats.resampling import Clusters, Estimate, Resampler
 
 
 def draw_weights(n: int, resamples: int, seed: int, clusters: Clusters | None) -> Array:
-    """Ones, then how often each pair stands in each resample: (1 + resamples, n)."""
+    """Return ones, then how often each pair is in each resample: (1 + resamples, n)."""
     drawn = Resampler(n, resamples, seed, clusters).weights
     return np.vstack([np.ones(n), drawn])
 
 
 def tau_b(x: Array, y: Array, weights: Array) -> Array:
-    """Kendall's tau-b of n pairs of numbers, repeated as the weights (…, n) say: (…).
+    """Return Kendall's tau-b of n pairs of numbers, each repeated by its weight (…, n) → (…).
 
     tau_b = Σ w_i w_j sign(x_i − x_j) sign(y_i − y_j) / sqrt(untied in x · untied in y). Repeats of
     a pair are ties, which add nothing, so this equals scipy.stats.kendalltau of the repeated pairs
-    (tested). NaN where either side is constant.
+    (a test compares them). NaN where either side is constant.
     """
     of_x, of_y = (np.sign(v[:, None] - v[None, :]) for v in (x, y))
 
@@ -42,7 +41,7 @@ def tau_b(x: Array, y: Array, weights: Array) -> Array:
 
 
 def weighted_mean(values: Array, weights: Array) -> Array:
-    """Mean of values (n,) under weights (…, n); NaN where nothing is left."""
+    """Return the mean of values (n,) under weights (…, n); NaN where all weights are zero."""
     total = weights.sum(axis=-1)
     sums = weights @ values
     mean: Array = np.divide(sums, total, out=np.full_like(total, np.nan), where=total > 0)
@@ -50,9 +49,10 @@ def weighted_mean(values: Array, weights: Array) -> Array:
 
 
 def with_interval(statistic: Array, confidence: float = 0.95) -> Estimate:
-    """(1 + resamples,) → the first value, and the percentile interval of the others.
+    """Return the first value of a statistic (1 + resamples,) and the others' percentile interval.
 
-    A replicate without a value (a constant side) is left out, as in harness/stats.py.
+    A replicate without a value (where one side is constant) is left out, as in
+    score/stats/resampling.py.
     """
     replicates = statistic[1:][~np.isnan(statistic[1:])]
     tail = (1 - confidence) / 2
@@ -61,36 +61,54 @@ def with_interval(statistic: Array, confidence: float = 0.95) -> Estimate:
 
 
 def tau_with_interval(values: Array, errors: Array, weights: Array) -> Estimate:
-    """tau-b of a metric's values (n,), more = worse, and mean errors (n,). Unscored pairs (NaN)
-    weigh nothing."""
+    """Return tau-b of a metric's values (n,), higher = worse, and mean errors (n,).
+
+    Unscored pairs (NaN) are left out.
+    """
     scored = ~np.isnan(values)
     return with_interval(tau_b(values[scored], errors[scored], weights[:, scored]))
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class JudgeStatistics:
+    """A judge against the mean of all raters but one; mad and tau are (1 + resamples,).
+
+    `p` is the two-sided paired t-test between the judge's and the rater's absolute differences, as
+    in the LLaVA-Rad paper. It treats pairs as independent, which those of one study are not.
+    """
+
+    mad: Array
+    tau: Array
+    p: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RaterLeftOut:
     """One rater against the mean of the others, and a judge against the same mean.
 
-    Each statistic is (1 + resamples,). `p` is the paired t-test of the two absolute differences,
-    two-sided, as in the paper: it takes pairs for independent, which those of one study are not.
+    mad and tau are (1 + resamples,).
     """
 
     rater: str
     mad: Array
     tau: Array
-    judge_mad: Array | None = None
-    judge_tau: Array | None = None
-    p: float | None = None
+    judge: JudgeStatistics | None = None
 
 
 def leave_one_out(
     errors: Array, raters: tuple[str, ...], weights: Array, judge: Array | None = None
-) -> list[LeftOut]:
-    """Every rater against the mean of the other raters.
+) -> list[RaterLeftOut]:
+    """Compare every rater with the mean of the other raters.
 
-    errors: (n, m) counts; judge: (n,) or None. MAD of rater r is the mean over pairs of
-    |e_r − mean of the others|; the judge's uses the same mean and the same pairs, those that it
-    scored. tau-b likewise: a rater against the others, the judge against the same others.
+    The MAD of rater r is the mean over pairs of |e_r − mean of the others|. The judge's MAD uses
+    the same mean, on the pairs that the judge scored. tau-b likewise compares a rater, and the
+    judge, with the mean of the others.
+
+    Args:
+        errors: (n, m) counts of m raters.
+        raters: their m names.
+        weights: (1 + resamples, n).
+        judge: (n,) counts of a judge, NaN where unscored, or None.
     """
     scored = np.ones(len(errors), bool) if judge is None else ~np.isnan(judge)
     errors, weights = errors[scored], weights[:, scored]
@@ -100,17 +118,21 @@ def leave_one_out(
         own = np.abs(errors[:, r] - others)
         mad, tau = weighted_mean(own, weights), tau_b(errors[:, r], others, weights)
         if judge is None:
-            found.append(LeftOut(rater, mad, tau))
+            found.append(RaterLeftOut(rater, mad, tau))
             continue
         theirs = np.abs(judge[scored] - others)
-        judge_mad = weighted_mean(theirs, weights)
-        judge_tau = tau_b(judge[scored], others, weights)
-        found.append(LeftOut(rater, mad, tau, judge_mad, judge_tau, paired_t(theirs, own)))
+        judged = JudgeStatistics(
+            mad=weighted_mean(theirs, weights),
+            tau=tau_b(judge[scored], others, weights),
+            p=paired_t(theirs, own),
+        )
+        found.append(RaterLeftOut(rater, mad, tau, judged))
     return found
 
 
 def paired_t(a: Array, b: Array) -> float | None:
-    """Two-sided p of the paired t-test; None without pairs, or where every difference is equal."""
+    """Return the two-sided p of the paired t-test; None for fewer than two pairs or where all
+    differences are equal."""
     from scipy.stats import ttest_rel
 
     if len(a) < 2 or np.ptp(a - b) == 0:

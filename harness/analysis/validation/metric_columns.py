@@ -1,6 +1,6 @@
-"""A metric pair by pair: the score of each pair's own row, under the metric's headline keys.
+"""Computes a metric pair by pair: the headline scores of each pair's own row.
 
-A statistic of a corpus (micro F1, corpus BLEU) is here that statistic of one pair.
+A corpus statistic (micro F1, corpus BLEU) is computed here as if each pair were the whole corpus.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ JUDGED = {"mean_total": "total", "mean_significant": "significant"}  # key → w
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One key of a metric, pair by pair: values (n,), NaN where unscored; pair → why it is."""
+class PairScores:
+    """One score of a metric, pair by pair.
+
+    values is (n,), NaN where a pair is unscored; reasons maps such a pair to its reason.
+    """
 
     scorer: Scorer
     name: str
@@ -35,7 +38,7 @@ class Column:
 
     @property
     def counts(self) -> str | None:
-        """Which count of errors the key is itself, "total" or "significant"; else None."""
+        """Return which error count the score is itself, "total" or "significant", or None."""
         return JUDGED.get(self.name) if "error" in self.key.unit else None
 
     @property
@@ -47,9 +50,9 @@ class Column:
 
 def columns_of(
     scorers: Sequence[Scorer], pairs: Sequence[Pair], custody: Custody
-) -> tuple[list[Column], dict[str, str]]:
-    """The headline keys of every metric that runs, and why the others do not."""
-    columns: list[Column] = []
+) -> tuple[list[PairScores], dict[str, str]]:
+    """Return the headline scores of every metric that runs, and why the others do not."""
+    columns: list[PairScores] = []
     not_run: dict[str, str] = {}
     for scorer in scorers:
         if scorer.not_run:
@@ -57,13 +60,13 @@ def columns_of(
             continue
         try:
             columns += pair_values(scorer, noted(scorer, pairs, custody))
-        except Exception as error:  # a metric that breaks costs its own lines only
+        except Exception as error:  # a broken metric must not stop the others
             not_run[scorer.label] = explain(error, quote=custody.data.data_class == "open")
     return columns, not_run
 
 
-def pair_values(scorer: Scorer, pairs: Sequence[Pair]) -> list[Column]:
-    """A metric's headline keys for each pair alone: the score of that pair's row."""
+def pair_values(scorer: Scorer, pairs: Sequence[Pair]) -> list[PairScores]:
+    """Return a metric's headline scores for each pair alone."""
     spec = scorer.metric.spec
     table = scorer.metric.rows(pairs)
     rows, unscored = mask_unscored(table)
@@ -73,6 +76,6 @@ def pair_values(scorer: Scorer, pairs: Sequence[Pair]) -> list[Column]:
     shown = [*(spec.headline or list(spec.keys)[-1:]), *(k for k in JUDGED if k in spec.keys)]
     reasons = unscored_reasons(pairs, table)
     return [
-        Column(scorer, name, spec.keys[name], np.where(unscored, np.nan, scores[name]), reasons)
+        PairScores(scorer, name, spec.keys[name], np.where(unscored, np.nan, scores[name]), reasons)
         for name in dict.fromkeys(shown)
     ]

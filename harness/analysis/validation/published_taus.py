@@ -1,7 +1,7 @@
-"""What the LLaVA-Rad paper prints for ReXVal (arXiv 2403.08002, Figure 4a/b and its text).
+"""Holds what the LLaVA-Rad paper prints for ReXVal (arXiv 2403.08002, Figure 4a/b and its text).
 
-Shown beside our numbers and never asserted: the bars themselves stand in a figure only, and the
-paper's metrics are other versions, and another judge, than those of this machine.
+The figures are shown beside ours and no test asserts them: the paper gives most of them only as
+bars in a figure, and it used other versions of the metrics and another judge.
 """
 
 from __future__ import annotations

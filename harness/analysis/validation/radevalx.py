@@ -1,16 +1,16 @@
-"""RadEvalX (doi 10.13026/tp88-q278): 100 IU X-ray studies, one candidate each, 8 error categories.
+"""Reads RadEvalX (doi 10.13026/tp88-q278): 100 IU X-ray studies, one candidate each, 8 categories.
 
-Two layouts are read; files are told by their columns, and by "insignificant" in the name:
+Two layouts are read; they are told apart by their columns, and by "insignificant" in a file name:
 
     as released  two files, significant and insignificant errors:
                  report_id, ground_truth, M2Tr-Generation, 1 … 8
                  The counts are the consensus of two radiologists.
     long         report_id, error_type (significant | insignificant), one … eight, perhaps rater;
-                 several files are several raters. The texts stand in a file of their own:
+                 several files are several raters. The texts are in another file:
                  report_id, reference, candidate
 
-A blank cell counts as 0, and blanks are counted: most cells are blank, and nothing official says
-what that means.
+A blank cell counts as 0, which is an assumption: most cells are blank, and the data set's
+documentation does not say what that means. The number of blanks is reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reportcard.analysis.validation.ratings import Ratings, Tally, Texts, text_of, whole
+from reportcard.analysis.validation.ratings import RatedTexts, Ratings, Tally, text_of, whole_number
 from reportcard.api import DatasetCard, ReportCardError
 from reportcard.core.user_files import Record, read_records
 
@@ -42,21 +42,21 @@ CARD = DatasetCard(
 
 @dataclass
 class _Folder:
-    """What was read so far."""
+    """Collects counts and texts while the files are read."""
 
     tally: Tally = field(default_factory=lambda: Tally(WORDS))
-    texts: dict[str, Texts] = field(default_factory=dict)
+    texts: dict[str, RatedTexts] = field(default_factory=dict)
     differing: set[str] = field(default_factory=set)
     source: str = ""  # the file whose texts are scored
     blanks: int = 0
     cells: int = 0
 
     def texts_of(self, record: Record) -> None:
-        """The pair's texts, from the first file that has them; the same text is expected in all."""
+        """Keep the texts of the first file that has them; note a pair whose texts differ later."""
         pair = text_of(record, ID)
         candidate, reference = record.text(*CANDIDATE), record.text(*REFERENCE)
         self.source = self.source or Path(record.where.rsplit(":", 1)[0]).name
-        known = self.texts.setdefault(pair, Texts(pair, candidate, reference))
+        known = self.texts.setdefault(pair, RatedTexts(pair, candidate, reference))
         if (known.candidate.split(), known.reference.split()) != (
             candidate.split(),
             reference.split(),
@@ -69,15 +69,15 @@ class _Folder:
         for category, column in zip(WORDS, columns, strict=True):
             self.cells += 1
             self.blanks += not record.text(column).strip()
-            count = whole(record, column, blank=0)
+            count = whole_number(record, column, blank=0)
             self.tally.add(record.where, text_of(record, ID), rater, category, significant, count)
 
 
 def read_radevalx(root: Path) -> Ratings:
-    """Pairs by report_id, and their counts.
+    """Read pairs by report_id, and their counts.
 
-    Raises ReportCardError where the folder holds neither layout, for a cell that is no count, a
-    line given twice, a report without texts, or texts that differ between the files.
+    Raises ReportCardError where the folder has neither layout, for a cell that is not a count, a
+    repeated line, or a rated report without texts.
     """
     files = {
         path: read_records(path)
@@ -102,7 +102,7 @@ def read_radevalx(root: Path) -> Ratings:
     notes = [f"{found.blanks:,} of {found.cells:,} cells are blank and count as 0 (an assumption)"]
     if found.differing:
         notes.append(
-            f"{len(found.differing)} reports have other texts in another file; those of"
+            f"{len(found.differing)} reports have different texts in another file; those of"
             f" {found.source} are scored"
         )
     consensus = {rater for _, rater, *_ in found.tally.counts} == {CONSENSUS}
@@ -116,8 +116,8 @@ def _has(lines: list[Record], columns: tuple[str, ...]) -> bool:
 def _read_released(files: dict[Path, list[Record]], found: _Folder) -> None:
     if sorted("insignificant" in path.name.lower() for path in files) != [False, True]:
         raise ReportCardError(
-            f"Files of counts: {', '.join(path.name for path in files)}; needed: one of significant"
-            " and one of insignificant errors, told by 'insignificant' in the name."
+            f"Files of counts: {', '.join(path.name for path in files)}; needed: one file of"
+            " significant errors and one of insignificant errors with 'insignificant' in its name."
         )
     for path, lines in files.items():
         for line in lines:

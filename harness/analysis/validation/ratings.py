@@ -1,6 +1,6 @@
-"""Error counts of several raters for the same pairs: read strictly, then laid out as arrays.
+"""Checks error counts of several raters for the same pairs and puts them into arrays.
 
-A cell of these files can hold report text when columns have slipped, so no error quotes one.
+A cell can hold report text when the columns of a file are shifted, so no error quotes a cell.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from reportcard.score.stats.resampling import Clusters, clusters_of
 
 
 @dataclass(frozen=True)
-class Texts:
-    """A candidate beside its reference, and the study that the pair belongs to."""
+class RatedTexts:
+    """A candidate, its reference, and the study that the pair belongs to."""
 
     study: str
     candidate: str
@@ -26,18 +26,18 @@ class Texts:
 
 @dataclass(frozen=True)
 class Ratings:
-    """n pairs and what m raters counted in each.
+    """n pairs, and the errors that each of m raters counted in them.
 
-    studies             (n,) pairs of one study share a reference: they are resampled together
+    texts               (n,); pairs of one study share a reference and are resampled together
     significant, total  (n, m) errors per pair and rater, summed over the categories
-    consensus           the raters agreed on one count, so m = 1 and nobody can be left out
-    notes               what was assumed or left out, for the reader of the table
+    consensus           the raters agreed on one count: m = 1, and no rater can be left out
+    notes               what was assumed or left out, shown below the tables
     """
 
     name: str
     card: DatasetCard
     ids: tuple[str, ...]
-    texts: tuple[Texts, ...]
+    texts: tuple[RatedTexts, ...]
     raters: tuple[str, ...]
     significant: Array
     total: Array
@@ -55,7 +55,7 @@ class Ratings:
 
 @dataclass
 class Tally:
-    """Counts as they are read: one per (pair, rater, category, significance)."""
+    """Collects counts while a file is read: one per (pair, rater, category, significance)."""
 
     categories: Sequence[str]
     counts: dict[tuple[str, str, str, bool], int] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Tally:
         cell = (pair, rater, category, significant)
         if cell in self.counts:
             raise ReportCardError(
-                f"{where}: pair {pair}, rater {rater}, category {category} was counted before"
+                f"{where}: pair {pair}, rater {rater}, category {category} was already counted"
                 f" with the same significance ({self.places[cell]})."
             )
         self.counts[cell], self.places[cell] = count, where
@@ -76,13 +76,21 @@ class Tally:
         self,
         name: str,
         card: DatasetCard,
-        texts: Mapping[str, Texts],
+        texts: Mapping[str, RatedTexts],
         notes: Sequence[str],
         consensus: bool = False,
     ) -> Ratings:
-        """The pairs that every rater counted completely; the others are left out, and said so.
+        """Return the pairs that every rater counted completely.
 
-        A missing line is no zero: the published files write their zeros.
+        The others are left out, and a note says so. A missing line does not mean zero, since the
+        published files write their zeros.
+
+        Args:
+            name: the data set.
+            card: its card.
+            texts: the texts of every pair.
+            notes: what the reader of the files noted.
+            consensus: whether the raters gave one count together.
         """
         raters = sorted({rater for _, rater, _, _ in self.counts}, key=lambda r: (len(r), r))
         shape = (len(raters), len(self.categories), 2)
@@ -117,7 +125,7 @@ class Tally:
 
 
 def check_columns(record: Record, needed: Sequence[str]) -> None:
-    """Raises ReportCardError naming the columns that the file lacks."""
+    """Raise ReportCardError with the columns that the file lacks."""
     missing = [name for name in needed if name not in record.row]
     if missing:
         raise ReportCardError(
@@ -127,15 +135,15 @@ def check_columns(record: Record, needed: Sequence[str]) -> None:
 
 
 def text_of(record: Record, column: str) -> str:
-    """A cell that must not be blank. Raises ReportCardError."""
+    """Return a cell's text. Raises ReportCardError where it is blank."""
     text = record.text(column).strip()
     if not text:
         raise ReportCardError(f"{record.where}: '{column}' is blank.")
     return text
 
 
-def whole(record: Record, column: str, blank: int | None = None) -> int:
-    """A whole number from 0 in a cell; `blank` is what an empty one means (None: an error)."""
+def whole_number(record: Record, column: str, blank: int | None = None) -> int:
+    """Return a cell's whole number ≥ 0; `blank` is what a blank cell means (None: an error)."""
     text = record.text(column).strip()
     if not text and blank is not None:
         return blank
@@ -144,5 +152,5 @@ def whole(record: Record, column: str, blank: int | None = None) -> int:
     except ValueError:
         value = -1.0
     if not value.is_integer() or value < 0:
-        raise ReportCardError(f"{record.where}: '{column}' must be a whole number from 0.")
+        raise ReportCardError(f"{record.where}: '{column}' must be a whole number ≥ 0.")
     return int(value)
