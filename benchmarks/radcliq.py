@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.bertscore import make_weights
 from benchmarks.data import texts
-from reportcard.annotate import Cache, attach
+from reportcard.annotate import Cache, attach_notes
 from reportcard.api import Pair
 from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.core.progress import quiet
@@ -59,7 +59,7 @@ def main() -> None:
             each = []
             for annotator in scorer.annotators:
                 began = time.process_time()
-                attach([annotator], pairs, cache, quiet)
+                attach_notes([annotator], pairs, cache, quiet)
                 each.append(time.process_time() - began)
             words = sum(len(c.split()) for c in candidates)
             print(f"a model's {n} candidates: {words:,} words", flush=True)

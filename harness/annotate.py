@@ -166,7 +166,7 @@ def needs_cache(annotators: Iterable[Annotator]) -> bool:
     return not all(isinstance(annotator, JudgedAnnotator) for annotator in annotators)
 
 
-def attach(
+def attach_notes(
     annotators: Sequence[Annotator],
     draws: Sequence[Sequence[Pair]],
     cache: Cache | None,
@@ -185,7 +185,7 @@ def attach(
         every = [pair for pairs in result for pair in pairs]
         notes: Mapping[Any, Json | None] = known.get(annotator.id, {})
         if any(item not in notes for item in items_of(annotator, every)):
-            notes = fill(annotator, every, cache, progress)
+            notes = annotate_pairs(annotator, every, cache, progress)
         for pairs in result:
             for i, pair in enumerate(pairs):
                 if annotator.scope == "text":
@@ -196,7 +196,7 @@ def attach(
     return result
 
 
-def fill(
+def annotate_pairs(
     annotator: Annotator,
     pairs: Iterable[Pair],
     cache: Cache | None,

@@ -23,7 +23,7 @@ from reportcard.predict.prediction_stage import predict
 from reportcard.predict.predictions_file import image_failures
 from reportcard.predict.shards import predict_shard
 from reportcard.predict.system import System, notes_of, open_model, problems
-from reportcard.score.references import References
+from reportcard.score.pairs import References
 from reportcard.score.scorer import Scorer, open_metrics
 from reportcard.score.scoring_stage import Scoring
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reportcard.annotate import CHUNK, Cache, attach, note_key
+from reportcard.annotate import CHUNK, Cache, attach_notes, note_key
 from reportcard.api import Json, Pair, ReportCardError
 from reportcard.core.progress import quiet
 
@@ -47,27 +47,29 @@ def cache(tmp_path: Path) -> Cache:
 
 def test_a_second_model_pays_for_its_own_new_texts_only(cache: Cache) -> None:
     first, second = Counter(), Counter()
-    noted = attach([first], pairs(("a", "ref 1"), ("b", "ref 2"), ("a", "ref 1")), cache, quiet)
+    noted = attach_notes(
+        [first], pairs(("a", "ref 1"), ("b", "ref 2"), ("a", "ref 1")), cache, quiet
+    )
     assert sorted(first.asked) == ["a", "b", "ref 1", "ref 2"]
     assert noted[0][0].notes["counter"] == ({"length": 1}, {"length": 5})
-    attach([second], pairs(("c", "ref 1"), ("a", "ref 2")), cache, quiet)
+    attach_notes([second], pairs(("c", "ref 1"), ("a", "ref 2")), cache, quiet)
     assert second.asked == ["c"]
     assert (first.closed, second.closed) == (1, 1)
 
 
 def test_other_weights_or_version_are_other_notes(cache: Cache) -> None:
-    attach([Counter()], pairs(("a", "b")), cache, quiet)
+    attach_notes([Counter()], pairs(("a", "b")), cache, quiet)
     for other in (Counter(version="2"), Counter(weights="b" * 64), Counter(weights=None)):
-        attach([other], pairs(("a", "b")), cache, quiet)
+        attach_notes([other], pairs(("a", "b")), cache, quiet)
         assert sorted(other.asked) == ["a", "b"]
     assert note_key(Counter(), "a") != note_key(Counter(), ("a",))  # type: ignore[arg-type]
 
 
 def test_an_unreadable_text_is_tried_again(cache: Cache) -> None:
     first, again = Counter(), Counter()
-    noted = attach([first], pairs(("unreadable", "b")), cache, quiet)
+    noted = attach_notes([first], pairs(("unreadable", "b")), cache, quiet)
     assert noted[0][0].notes["counter"] == (None, {"length": 1})
-    attach([again], pairs(("unreadable", "b")), cache, quiet)
+    attach_notes([again], pairs(("unreadable", "b")), cache, quiet)
     assert again.asked == ["unreadable"]
 
 
@@ -81,8 +83,8 @@ def test_a_crash_keeps_the_chunks_before_it(cache: Cache) -> None:
     texts = [(f"text {i:05}", "reference") for i in range(CHUNK + 50)]
     crashing, after = Crashing(), Counter()
     with pytest.raises(KeyboardInterrupt):
-        attach([crashing], pairs(*texts), cache, quiet)
-    attach([after], pairs(*texts), cache, quiet)
+        attach_notes([crashing], pairs(*texts), cache, quiet)
+    attach_notes([after], pairs(*texts), cache, quiet)
     assert len(crashing.asked) == CHUNK
     assert len(after.asked) == 51
     assert crashing.closed == 1
@@ -94,18 +96,18 @@ def test_a_note_too_few_is_an_error(cache: Cache) -> None:
             return super().annotate(items)[1:]
 
     with pytest.raises(ReportCardError, match="1 notes for 2 items"):
-        attach([Short()], pairs(("a", "b")), cache, quiet)
+        attach_notes([Short()], pairs(("a", "b")), cache, quiet)
 
 
 def test_damaged_notes_are_misses_and_a_damaged_file_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "notes.sqlite"
     cache = Cache(path)
-    attach([Counter()], pairs(("a", "b")), cache, quiet)
+    attach_notes([Counter()], pairs(("a", "b")), cache, quiet)
     cache.close()
     with sqlite3.connect(path) as db:
         db.execute("UPDATE notes SET note = x'00112233'")
     again = Counter()
-    attach([again], pairs(("a", "b")), Cache(path), quiet)
+    attach_notes([again], pairs(("a", "b")), Cache(path), quiet)
     assert sorted(again.asked) == ["a", "b"]
     path.write_bytes(b"<html>" * 1000)
     with pytest.raises(ReportCardError, match="It is a cache: delete it"):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reportcard.annotate import Cache, attach, needs_cache
+from reportcard.annotate import Cache, attach_notes, needs_cache
 from reportcard.api import (
     Custody,
     DataClass,
@@ -28,7 +28,7 @@ from reportcard.llm.custody import custody_of
 from reportcard.score.normalise import normaliser
 from reportcard.score.scorer import (
     Scorer,
-    Setting,
+    ScoringContext,
     not_run,
     open_metrics,
     rows_of,
@@ -94,10 +94,10 @@ def evaluate(
     annotators = config.load_annotators(overrides) if overrides else None
     scorers = open_metrics(config.load_metrics(wanted, named), annotators)
     records = by_id(_numbered(_records(pairs)))
-    setting = Setting(
+    context = ScoringContext(
         named, normaliser(named, _train_texts(train)), Stats(resamples, seed, confidence)
     )
-    pairs_ = [_pair(key, record, setting) for key, record in records.items()]
+    pairs_ = [_pair(key, record, context) for key, record in records.items()]
     kept = [pair for pair in pairs_ if pair.reference.strip()]
     if not kept:
         raise ReportCardError("Every reference is empty: nothing to score against.")
@@ -106,7 +106,7 @@ def evaluate(
     found: Json = {}
     unscored: Json = {}
     for scorer in scorers:
-        entries, reasons = _score(scorer, kept, patients, setting, custody)
+        entries, reasons = _score(scorer, kept, patients, context, custody)
         found |= entries
         unscored |= {scorer.label: reasons} if reasons else {}
     return {
@@ -126,18 +126,18 @@ def _score(
     scorer: Scorer,
     pairs: Sequence[Pair],
     patients: Sequence[str],
-    setting: Setting,
+    context: ScoringContext,
     custody: Custody,
 ) -> tuple[Json, dict[str, str]]:
     """Entries per key, and study_id → reason for each study without a score."""
     if scorer.not_run:
-        return not_run(scorer, scorer.not_run, patients, setting), {}
+        return not_run(scorer, scorer.not_run, patients, context), {}
     try:
-        pairs = noted(scorer, pairs, custody)
+        pairs = with_notes(scorer, pairs, custody)
     except ReportCardError as error:  # unusable weights or judge cost their own metric only
-        return not_run(scorer, str(error), patients, setting), {}
+        return not_run(scorer, str(error), patients, context), {}
     rows = rows_of(scorer, pairs)
-    return score(scorer, rows[None], patients, setting), unscored_reasons(pairs, rows)
+    return score(scorer, rows[None], patients, context), unscored_reasons(pairs, rows)
 
 
 def check_overrides(verb: str, overrides: Sequence[str]) -> None:
@@ -150,7 +150,7 @@ def check_overrides(verb: str, overrides: Sequence[str]) -> None:
         )
 
 
-def noted(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:
+def with_notes(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:
     """The pairs with every note that a metric reads; a judge is first told whose text it is.
 
     Raises ReportCardError for unusable weights, or where a judge may not see such text.
@@ -163,20 +163,20 @@ def noted(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]
     place = custody.cache_dir / "annotations.sqlite"
     cache = Cache(place) if needs_cache(scorer.annotators) else None
     try:
-        return attach(scorer.annotators, [pairs], cache, custody.progress)[0]
+        return attach_notes(scorer.annotators, [pairs], cache, custody.progress)[0]
     finally:
         if cache:
             cache.close()
 
 
-def _pair(key: str, record: Record, setting: Setting) -> Pair:
+def _pair(key: str, record: Record, context: ScoringContext) -> Pair:
     """A plain or a grounded pair; the text of a grounded report is its phrases, joined."""
     if not _grounded(record):
-        return setting.pair(key, record.text(*CANDIDATE), record.text(*REFERENCE))
+        return context.pair(key, record.text(*CANDIDATE), record.text(*REFERENCE))
     candidate, reference = (
         phrases_of(record.row.get(name), f"{record.where}: {name}") for name in (PREDICTION, TARGET)
     )
-    pair = setting.pair(key, _joined(candidate), _joined(reference))
+    pair = context.pair(key, _joined(candidate), _joined(reference))
     return replace(pair, candidate_phrases=candidate, reference_phrases=reference)
 
 

@@ -15,19 +15,89 @@ from typing import Any
 
 import numpy as np
 
-from reportcard.annotate import Cache, attach, fill, items_of
-from reportcard.api import Array, Json, JudgedAnnotator, Pair, Progress, Report, ReportCardError
+from reportcard.annotate import Cache, annotate_pairs, attach_notes, items_of
+from reportcard.api import (
+    Array,
+    Json,
+    JudgedAnnotator,
+    Pair,
+    Phrase,
+    Progress,
+    Report,
+    ReportCardError,
+    Study,
+)
+from reportcard.config.settings import Protocol
+from reportcard.data.cohort import Cohort
 from reportcard.predict.predictions_file import read_answers
-from reportcard.score.normalise import report_text
-from reportcard.score.references import References
+from reportcard.score.normalise import Normaliser, normaliser, report_text
 from reportcard.score.scorer import Scorer, rows_of, try_again, unscored_reasons
 
 Notes = Mapping[str, Mapping[Any, Json | None]]  # annotator id → item → note
 SLICE = 20_000  # studies
+GROUNDED = ("grounded_findings", "phrase_grounding")  # tasks whose answer is phrases with boxes
+
+
+@dataclass(frozen=True)
+class References:
+    """The studies that have a reference, in the cohort's order; normalised once for all runs.
+
+    phrases   the findings one by one where the task is GROUNDED; None: the report is its text
+    excluded  studies without a reference under this protocol
+    """
+
+    protocol: Protocol
+    text: Normaliser
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    phrases: tuple[tuple[Phrase, ...] | None, ...]
+    patients: tuple[str, ...]
+    excluded: int
+
+    @classmethod
+    def of(cls, cohort: Cohort, protocol: Protocol) -> References:
+        """Raises ReportCardError when no study has a reference."""
+
+        def raw(study: Study) -> str:
+            return report_text(protocol, study.reference, missing="None")
+
+        text = normaliser(protocol, [raw(study) for study in cohort.train])
+        kept = [study for study in cohort.test if raw(study).strip()]
+        if not kept:
+            sections = ", ".join(protocol.sections)
+            raise ReportCardError(f"{cohort.name}: every reference is empty in {sections}.")
+        return cls(
+            protocol,
+            text,
+            tuple(study.study_id for study in kept),
+            tuple(text.reference(raw(study)) for study in kept),
+            tuple(
+                study.reference.phrases if study.request.task in GROUNDED else None
+                for study in kept
+            ),
+            tuple(study.patient_id for study in kept),
+            len(cohort.test) - len(kept),
+        )
+
+    @property
+    def grounded(self) -> bool:
+        """Whether some reference comes in phrases."""
+        return any(phrases is not None for phrases in self.phrases)
+
+    def pair(self, index: int, report: Report, grounded: bool) -> Pair:
+        """A report beside the reference of a study. grounded: the run's answers come in phrases."""
+        phrases = self.phrases[index]
+        return Pair(
+            self.ids[index],
+            self.text.candidate(report_text(self.protocol, report)),
+            self.texts[index],
+            candidate_phrases=report.phrases if grounded and phrases is not None else None,
+            reference_phrases=phrases,
+        )
 
 
 @dataclass
-class Slices:
+class RunPairs:
     """The pairs of one run. folder: where its predictions.jsonl lies."""
 
     folder: Path
@@ -105,7 +175,7 @@ class Slices:
         unscored: dict[str, str] = {}
         again = False
         for draw, start, pairs in self(whole=scorer.metric.spec.whole_corpus):
-            (noted,) = attach(scorer.annotators, [pairs], cache, progress, known)
+            (noted,) = attach_notes(scorer.annotators, [pairs], cache, progress, known)
             part = rows_of(scorer, noted)
             if rows is None:
                 shape = (self.counts["draws"], len(self.references.ids), part.shape[1])
@@ -122,7 +192,7 @@ class Slices:
     def _judged(self, scorer: Scorer, known: Notes, progress: Progress) -> Notes:
         """Verdicts that are not known yet: a judge is asked for all of a run at once."""
         return {
-            judge.id: fill(judge, self.pairs(), None, progress)
+            judge.id: annotate_pairs(judge, self.pairs(), None, progress)
             for judge in scorer.annotators
             if isinstance(judge, JudgedAnnotator)
             and any(i not in known.get(judge.id, ()) for i in items_of(judge, self.pairs()))

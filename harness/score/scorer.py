@@ -119,7 +119,7 @@ def _metric_fingerprint(plugin: Plugin, metric: Metric) -> str:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ScoringContext:
     """What turns two texts into a number, apart from the metric: it goes into every signature."""
 
     protocol: Protocol
@@ -186,13 +186,13 @@ def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
     return rows
 
 
-def score(scorer: Scorer, rows: Array, patients: Sequence[str], setting: Setting) -> Json:
+def score(scorer: Scorer, rows: Array, patients: Sequence[str], context: ScoringContext) -> Json:
     """Rows (draws, n, k) → one entry per key (`<metric>.<key>`)."""
-    resampler = setting.resampler(scorer, patients)
-    centre = setting.protocol.interval_of(scorer.label).centre
-    found = numbers(scorer.metric, rows, resampler, setting.stats.confidence, centre)
+    resampler = context.resampler(scorer, patients)
+    centre = context.protocol.interval_of(scorer.label).centre
+    found = numbers(scorer.metric, rows, resampler, context.stats.confidence, centre)
     missing = int(np.isnan(rows).any(axis=(0, 2)).sum())
-    entries = _entries(scorer, rows.shape[1] - missing, missing, setting, resampler)
+    entries = _entries(scorer, rows.shape[1] - missing, missing, context, resampler)
     for name, entry in zip(scorer.metric.spec.keys, entries.values(), strict=True):
         entry |= found[name]
     return entries
@@ -264,16 +264,18 @@ def try_again(pairs: Iterable[Pair]) -> bool:
     return any(note is not None and note.get("again") for note in notes)
 
 
-def not_run(scorer: Scorer, reason: str, patients: Sequence[str], setting: Setting) -> Json:
+def not_run(scorer: Scorer, reason: str, patients: Sequence[str], context: ScoringContext) -> Json:
     """One entry per key of a metric that could not run: no value, every study unscored."""
-    resampler = setting.resampler(scorer, patients)
-    entries = _entries(scorer, 0, len(patients), setting, resampler)
+    resampler = context.resampler(scorer, patients)
+    entries = _entries(scorer, 0, len(patients), context, resampler)
     return {name: {**entry, "not_run": reason} for name, entry in entries.items()}
 
 
-def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler: Resampler) -> Json:
+def _entries(
+    scorer: Scorer, n: int, unscored: int, context: ScoringContext, resampler: Resampler
+) -> Json:
     """The part of a key's entry that does not depend on the texts."""
-    caveat = "; ".join(filter(None, (setting.caveat, scorer.caveat)))
+    caveat = "; ".join(filter(None, (context.caveat, scorer.caveat)))
     return {
         f"{scorer.label}.{name}": {
             "value": None,
@@ -284,7 +286,7 @@ def _entries(scorer: Scorer, n: int, unscored: int, setting: Setting, resampler:
             "direction": key.direction,
             "unit": key.unit,
             "range": [key.low, key.high],
-            "signature": setting.signature(scorer, name, n, resampler),
+            "signature": context.signature(scorer, name, n, resampler),
             **({"caveat": caveat} if caveat else {}),
         }
         for name, key in scorer.metric.spec.keys.items()

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reportcard.annotate import Cache, fill, needs_cache
+from reportcard.annotate import Cache, annotate_pairs, needs_cache
 from reportcard.api import (
     Array,
     Custody,
@@ -35,12 +35,11 @@ from reportcard.predict.engines.failures import explain
 from reportcard.predict.predictions_file import image_failures, is_done
 from reportcard.predict.system import System
 from reportcard.score.details import update as details
-from reportcard.score.pairs import SLICE, Slices
-from reportcard.score.references import References
+from reportcard.score.pairs import SLICE, References, RunPairs
 from reportcard.score.rows_file import npz
 from reportcard.score.scorer import (
     Scorer,
-    Setting,
+    ScoringContext,
     not_run,
     read_by,
     score,
@@ -74,7 +73,7 @@ class Scoring:
     def __post_init__(self) -> None:
         self.references = References.of(self.cohort, self.protocol)
         self.patients = self.references.patients
-        self.setting = Setting(
+        self.context = ScoringContext(
             self.protocol,
             self.references.text,
             self.stats,
@@ -116,9 +115,11 @@ class Scoring:
             try:
                 if wanted and isinstance(annotator, JudgedAnnotator):
                     # Kept: what a judge that is down left out is not waited for once per model.
-                    self._notes[annotator.id] = fill(annotator, pairs, None, self.progress)
+                    self._notes[annotator.id] = annotate_pairs(
+                        annotator, pairs, None, self.progress
+                    )
                 elif wanted:
-                    fill(annotator, pairs, self.cache, self.progress, self.engine)
+                    annotate_pairs(annotator, pairs, self.cache, self.progress, self.engine)
             except Exception as error:
                 self._unusable[annotator.id] = self._explain(error)
 
@@ -129,7 +130,7 @@ class Scoring:
             self._write(system, stale)
         source = predictions_dir(self.results_dir, self.cohort, system)
         folder = scores_dir(self.results_dir, self.cohort, system, self.protocol.name, "")
-        details.update(folder, source, self.cohort, self.references, self.setting, self.scorers)
+        details.update(folder, source, self.cohort, self.references, self.context, self.scorers)
         return len(stale)
 
     def _write(self, system: System, stale: Sequence[Scorer]) -> None:
@@ -168,7 +169,7 @@ class Scoring:
                 "inputs": self._inputs(system, scorer),
             }
             if reason is not None:
-                keys = not_run(scorer, reason, self.patients, self.setting)
+                keys = not_run(scorer, reason, self.patients, self.context)
                 write_json(folder / "scores.json", {**about, "not_run": reason, "keys": keys})
                 continue
             write_atomic(
@@ -179,11 +180,11 @@ class Scoring:
                 folder / "scores.json", {**about, "rows_sha256": digest_of_rows, "keys": keys}
             )
 
-    def _score(self, scorer: Scorer, slices: Slices) -> tuple[Array, Json, Json]:
+    def _score(self, scorer: Scorer, slices: RunPairs) -> tuple[Array, Json, Json]:
         """Rows, entries, and what is to be said of studies without a score."""
         cache = self.cache if needs_cache(scorer.annotators) else None
         rows, gaps = slices.rows(scorer, cache, self._notes, self.progress)
-        return rows, score(scorer, rows, self.patients, self.setting), gaps
+        return rows, score(scorer, rows, self.patients, self.context), gaps
 
     def _explain(self, error: Exception) -> str:
         """Why a metric or annotator failed. It costs its own scores and nothing else."""
@@ -191,7 +192,7 @@ class Scoring:
 
     def _stats(self, scorer: Scorer) -> Json:
         """The interval recipe of a metric, as numbers that repeat it."""
-        resampler = self.setting.resampler(scorer, self.patients)
+        resampler = self.context.resampler(scorer, self.patients)
         recipe = self.protocol.interval_of(scorer.label)
         return asdict(self.stats) | {
             "seed": resampler.seed,
@@ -258,11 +259,11 @@ class Scoring:
             "cohort": self.cohort.fingerprint,
             "predictions": self.predictions_sha256(system),
             "metric": scorer.fingerprint,
-            "text": self.setting.text.name,
+            "text": self.context.text.name,
             "train": self.cohort.train_fingerprint if self.protocol.normalise != "none" else "",
             "sections": [list(self.protocol.sections), dict(self.protocol.labels)],
             "stats": self._stats(scorer),
-            **({"caveat": self.setting.caveat} if self.setting.caveat else {}),
+            **({"caveat": self.context.caveat} if self.context.caveat else {}),
             # 3: a run with a text and without any phrase is narrative; phrase grounding has boxes
             **({"phrases": 3} if self.references.grounded else {}),
         }
@@ -282,9 +283,9 @@ class Scoring:
         """Annotators with version and whole weights digest: other readers, other numbers."""
         return [[a.id, read_by(a, whole=True)] for a in scorer.annotators]
 
-    def _slices(self, system: System) -> Slices:
+    def _slices(self, system: System) -> RunPairs:
         folder = predictions_dir(self.results_dir, self.cohort, system)
-        return Slices(folder, self.references, self.slice_size)
+        return RunPairs(folder, self.references, self.slice_size)
 
     def _image_failures(self, system: System) -> Json:
         failures = image_failures(predictions_dir(self.results_dir, self.cohort, system))

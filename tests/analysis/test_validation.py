@@ -35,7 +35,7 @@ from reportcard.api import (
 from reportcard.cli.main import main
 from reportcard.config import paths
 from reportcard.core.progress import quiet
-from reportcard.score.evaluation import noted
+from reportcard.score.evaluation import with_notes
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.resampling import clusters_of
 
@@ -394,7 +394,7 @@ def test_a_judge_that_may_not_see_the_text_costs_its_metric_only(tmp_path: Path)
     assert not_run == {"told": "physionet-rexval is not listed."}
     open_data = Custody(DatasetCard("x", "open"), tmp_path / "cache", quiet, print)
     with pytest.raises(AssertionError):
-        noted(scorer, pairs, open_data)
+        with_notes(scorer, pairs, open_data)
 
 
 def test_the_command_prints_and_writes_agreement(

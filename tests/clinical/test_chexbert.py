@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the clinical extra is not installed")
 pytest.importorskip("tokenizers", reason="the clinical extra is not installed")
 
-from reportcard.annotate import Cache, attach  # noqa: E402
+from reportcard.annotate import Cache, attach_notes  # noqa: E402
 from reportcard.api import Pair, ReportCardError, unpack_floats  # noqa: E402
 from reportcard.core.progress import quiet  # noqa: E402
 from reportcard.metrics.annotators.chexbert import Chexbert  # noqa: E402
@@ -285,7 +285,7 @@ def test_a_second_model_pays_for_its_own_new_texts_only(
 
     def run(candidates: list[str]) -> np.ndarray:
         pairs = [Pair(str(i), c, references[i]) for i, c in enumerate(candidates)]
-        (found,) = attach([annotator], [pairs], cache, quiet)
+        (found,) = attach_notes([annotator], [pairs], cache, quiet)
         return F1CheXbert().rows(found)
 
     assert np.isfinite(run(["Clear lungs.", "Normal.", ""])).all()

@@ -13,7 +13,7 @@ from reportcard.config import compose as config
 from reportcard.config.settings import Plugin
 from reportcard.core.imaging.read import READING
 from reportcard.data.cohort import Cohort, load_cohort, plural
-from reportcard.score.references import References
+from reportcard.score.pairs import References
 from tests.fixtures import make_fixtures
 
 FILES: dict[str, tuple[str, dict[str, Any]]] = {

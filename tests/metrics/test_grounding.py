@@ -17,8 +17,7 @@ from reportcard.core.files import jsonl
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.metrics.grounding import Grounding, iou, partners
 from reportcard.predict.predictions_file import to_json
-from reportcard.score.pairs import Slices
-from reportcard.score.references import References
+from reportcard.score.pairs import References, RunPairs
 from reportcard.score.scorer import open_metrics
 
 LEFT, RIGHT = Box(0.0, 0.0, 0.5, 1.0), Box(0.5, 0.0, 1.0, 1.0)
@@ -84,7 +83,7 @@ def of_a_run(folder: Path, references: References, reports: list[Report]) -> lis
     answers = zip(references.ids, reports, strict=True)
     lines = jsonl(to_json(Prediction(study_id, report)) for study_id, report in answers)
     (folder / "predictions.jsonl").write_bytes(lines)
-    return list(Slices(folder, references, size=3).pairs())
+    return list(RunPairs(folder, references, size=3).pairs())
 
 
 def test_a_run_without_any_phrase_is_read_as_text(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from reportcard.publish.page.write import tidy
 from reportcard.score.normalise import normaliser
 from reportcard.score.scorer import (
     Scorer,
-    Setting,
+    ScoringContext,
     not_run,
     rows_of,
     score,
@@ -54,7 +54,7 @@ from reportcard.score.scoring_stage import Scoring
 from reportcard.score.stats.resampling import Resampler
 
 PROTOCOL = Protocol()
-SETTING = Setting(PROTOCOL, normaliser(PROTOCOL, None), Stats(50))
+CONTEXT = ScoringContext(PROTOCOL, normaliser(PROTOCOL, None), Stats(50))
 
 
 class Counts:
@@ -123,17 +123,17 @@ def noted(*notes: Json | None) -> list[Pair]:
     return [Pair(f"s{i}", "c", "r", {"fake_judge": (note, None)}) for i, note in enumerate(notes)]
 
 
-def scored(judge: FakeJudge, setting: Setting, *draws: list[Pair]) -> Json:
+def scored(judge: FakeJudge, context: ScoringContext, *draws: list[Pair]) -> Json:
     scorer = scorer_of(judge)
     rows = np.stack([rows_of(scorer, pairs) for pairs in draws])
-    return score(scorer, rows, [pair.study_id for pair in draws[0]], setting)
+    return score(scorer, rows, [pair.study_id for pair in draws[0]], context)
 
 
 def test_unscored_pairs_have_a_reason_and_leave_bounds() -> None:
     pairs = noted({"errors": 3}, {"errors": 1}, {"unscored": "content filter"}, None)
     scorer = scorer_of(FakeJudge())
     rows = rows_of(scorer, pairs)
-    entries = score(scorer, rows[None], list("abcd"), SETTING)
+    entries = score(scorer, rows[None], list("abcd"), CONTEXT)
     entry = entries["counts.mean"]
     assert (entry["value"], entry["n"], entry["unscored"]) == (2.0, 2, 2)
     assert entry["bounds"] == [1.0, 2.5]  # (4 + 0) / 4 and (4 + 3 + 3) / 4
@@ -159,21 +159,21 @@ def test_the_datasets_caveat_and_the_judges_stand_together(
 ) -> None:
     fake = FakeJudge()
     fake.caveat = judge
-    setting = replace(SETTING, caveat=dataset)
-    entries = scored(fake, setting, noted({"errors": 3}))
+    context = replace(CONTEXT, caveat=dataset)
+    entries = scored(fake, context, noted({"errors": 3}))
     assert entries["counts.mean"].get("caveat") == said
-    gone = not_run(scorer_of(fake), "no weights", ["a"], setting)
+    gone = not_run(scorer_of(fake), "no weights", ["a"], context)
     assert gone["counts.mean"].get("caveat") == said
 
 
 def test_no_bounds_where_every_pair_is_scored() -> None:
-    entries = scored(FakeJudge(), SETTING, noted({"errors": 3}))
+    entries = scored(FakeJudge(), CONTEXT, noted({"errors": 3}))
     assert "bounds" not in entries["counts.mean"]
 
 
 def test_the_favourable_bound_is_over_all_draws() -> None:
     draws = [noted({"errors": 2}, {"errors": 2}), noted({"errors": 2}, {"unscored": "x"})]
-    entries = scored(FakeJudge(), SETTING, *draws)
+    entries = scored(FakeJudge(), CONTEXT, *draws)
     assert entries["counts.mean"]["bounds"] == [1.5, 2.0]  # mean of 2 and (2 + 0 … 2) / 2
 
 

@@ -44,7 +44,7 @@ from reportcard.analysis.validation.agreement import tau_b, with_interval
 from reportcard.api import Array, Custody, JudgedAnnotator, Pair, ReportCardError
 from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.llm.judge.contract import Judge, Question, Verdict
-from reportcard.score.evaluation import noted
+from reportcard.score.evaluation import with_notes
 from reportcard.score.scorer import Scorer, open_metrics, read_by, why_not
 from reportcard.score.stats.resampling import Estimate, Resampler, clusters_of, estimate
 
@@ -147,7 +147,7 @@ def audit_judges(
         for repeat in range(repeats):
             for judge in judges:
                 judge.repeat = repeat
-            times.append(noted(scorer, [edited.pair for edited in pairs], custody))
+            times.append(with_notes(scorer, [edited.pair for edited in pairs], custody))
         found[scorer.label] = JudgedMetric(
             judge="; ".join(judge.identity for judge in judges),
             prompts=sorted({prompt for judge in judges for prompt in judge.prompts}),

@@ -23,7 +23,7 @@ from reportcard.analysis.audit.audit_results import AuditedKey, EditRates, Metri
 from reportcard.analysis.audit.edited_pairs import KINDS, EditedPair, edited_pairs, pairs_id
 from reportcard.api import Array, Custody, MetricSpec, ReportCardError
 from reportcard.config.compose import load_annotators, load_metrics, load_protocol
-from reportcard.score.evaluation import noted
+from reportcard.score.evaluation import with_notes
 from reportcard.score.scorer import Scorer, open_metrics, read_by
 
 PROTOCOL = "reportcard"
@@ -59,7 +59,7 @@ def shown_keys(spec: MetricSpec) -> list[str]:
 
 
 def _keys(scorer: Scorer, pairs: Sequence[EditedPair], custody: Custody) -> dict[str, AuditedKey]:
-    rows = scorer.metric.rows(noted(scorer, [edited.pair for edited in pairs], custody))
+    rows = scorer.metric.rows(with_notes(scorer, [edited.pair for edited in pairs], custody))
     scores = scorer.metric.scores(rows)
     spec = scorer.metric.spec
     read = [f"{a.id}:{read_by(a)}" for a in scorer.annotators]

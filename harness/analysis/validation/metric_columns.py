@@ -12,7 +12,7 @@ import numpy as np
 
 from reportcard.api import Array, Custody, Key, Pair, ReportCardError
 from reportcard.predict.engines.failures import explain
-from reportcard.score.evaluation import noted
+from reportcard.score.evaluation import with_notes
 from reportcard.score.scorer import Scorer, read_by, unscored_reasons
 from reportcard.score.stats.resampling import mask_unscored
 
@@ -59,7 +59,7 @@ def columns_of(
             not_run[scorer.label] = scorer.not_run
             continue
         try:
-            columns += pair_values(scorer, noted(scorer, pairs, custody))
+            columns += pair_values(scorer, with_notes(scorer, pairs, custody))
         except Exception as error:  # a broken metric must not stop the others
             not_run[scorer.label] = explain(error, quote=custody.data.data_class == "open")
     return columns, not_run

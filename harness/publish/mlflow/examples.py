@@ -21,8 +21,7 @@ from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
 from reportcard.publish.mlflow.replay_judge import Exchange, Witness
-from reportcard.score.pairs import Slices
-from reportcard.score.references import References
+from reportcard.score.pairs import References, RunPairs
 from reportcard.score.scorer import open_metrics
 
 
@@ -73,7 +72,7 @@ class Evidence:
     def _sampled(self, system: System, most: int) -> list[tuple[int, Pair]]:
         """(position, pair) of the first draw, chosen by the digest of the study's id."""
         folder = predictions_dir(self.config.results_dir, self.cohort, system)
-        slices = Slices(folder, self.references)
+        slices = RunPairs(folder, self.references)
         pairs = [pair for draw, _, part in slices() if draw == 0 for pair in part]
         order = sorted(enumerate(pairs, 1), key=lambda p: digest(["shown", p[1].study_id]))
         return sorted(order[:most], key=lambda p: p[0])

@@ -19,10 +19,9 @@ from reportcard.data.cohort import Cohort
 from reportcard.score.details import breakdown
 from reportcard.score.details import prior_comparisons as priors
 from reportcard.score.details import report_texts as reports
-from reportcard.score.pairs import Slices
-from reportcard.score.references import References
+from reportcard.score.pairs import References, RunPairs
 from reportcard.score.rows_file import load_rows
-from reportcard.score.scorer import Scorer, Setting
+from reportcard.score.scorer import Scorer, ScoringContext
 from reportcard.score.stats.resampling import Resampler, clusters_of
 
 NAME = "details.json"
@@ -35,7 +34,7 @@ def update(
     source: Path,
     cohort: Cohort,
     references: References,
-    setting: Setting,
+    context: ScoringContext,
     scorers: Sequence[Scorer],
 ) -> None:
     """Write what is missing or stale of a scored run's details.
@@ -45,7 +44,7 @@ def update(
     old = _old(folder / NAME)
     new: Json = {
         "version": VERSION,
-        "reports": _reports(old.get("reports", {}), source, cohort, references, setting),
+        "reports": _reports(old.get("reports", {}), source, cohort, references, context),
         "metrics": dict(old.get("metrics", {})),
     }
     place = {study.study_id: i for i, study in enumerate(cohort.test)}
@@ -63,7 +62,7 @@ def update(
             new["metrics"][scorer.label] = {
                 "made_of": made_of,
                 "rows_sha256": saved["rows_sha256"],
-                **_metric(path.parent, scorer, groups, references, setting),
+                **_metric(path.parent, scorer, groups, references, context),
             }
     new["metrics"] = dict(sorted(new["metrics"].items()))
     if new != old:
@@ -81,14 +80,14 @@ def _old(path: Path) -> Json:
 
 
 def _reports(
-    old: Json, source: Path, cohort: Cohort, references: References, setting: Setting
+    old: Json, source: Path, cohort: Cohort, references: References, context: ScoringContext
 ) -> Json:
     predictions = read_json(source / "DONE")["predictions_sha256"]
-    stats = setting.stats
+    stats = context.stats
     made_of = digest(
         [
             *(VERSION, priors.VERSION, predictions, cohort.fingerprint),
-            *(setting.protocol.name, setting.text.name, list(setting.protocol.sections)),
+            *(context.protocol.name, context.text.name, list(context.protocol.sections)),
             *(stats.resamples, stats.seed, stats.confidence),
         ]
     )
@@ -98,7 +97,7 @@ def _reports(
         {name: line[name] for name in reports.FIELDS if name in line}
         for _, line in read_jsonl(source / "predictions.jsonl")
     ]
-    draws = [pairs for _, _, pairs in Slices(source, references)(whole=True)]
+    draws = [pairs for _, _, pairs in RunPairs(source, references)(whole=True)]
     given = {study.study_id: study.request.prior is not None for study in cohort.test}
     tells = reports.tells_what_it_used(read_json(source / "card.json"), lines)
     patients = clusters_of(references.patients)
@@ -124,12 +123,12 @@ def _metric(
     scorer: Scorer,
     groups: Mapping[str, Sequence[str]],
     references: References,
-    setting: Setting,
+    context: ScoringContext,
 ) -> Json:
     _, rows, _ = load_rows(folder)
-    resampler = setting.resampler(scorer, references.patients)
-    confidence = setting.stats.confidence
-    centre = setting.protocol.interval_of(scorer.label).centre
+    resampler = context.resampler(scorer, references.patients)
+    confidence = context.stats.confidence
+    centre = context.protocol.interval_of(scorer.label).centre
     part: Json = {
         "subgroups": breakdown.subgroups(rows, scorer, groups, resampler, confidence, centre)
     }
