@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from reportcard.metrics.label_f1 import counts, label_scores
+from reportcard.metrics._label_f1 import counts, label_scores
 from reportcard.publish.board.ranks import joint_scores, rank_intervals
 from reportcard.score.stats.resampling import Resampler
 

@@ -21,8 +21,8 @@ import yaml
 
 from reportcard.api import Array
 from reportcard.data.sources.openi import OpenI
+from reportcard.metrics._label_f1 import CLASSES, LABELS, counts, label_scores, present
 from reportcard.metrics.annotators.chexpert_rules import CheXpertRules
-from reportcard.metrics.label_f1 import CLASSES, LABELS, counts, label_scores, present
 from reportcard.score.stats.resampling import Estimate, Resampler, estimate
 
 TABLE = Path(__file__).with_name("mesh_to_chexpert.yaml")

@@ -23,7 +23,7 @@ from functools import lru_cache
 import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
-from reportcard.metrics.ngrams import Encoder, chunks, clipped_matches, ngram_totals
+from reportcard.metrics._ngrams import Encoder, chunks, clipped_matches, ngram_totals
 
 ORDERS = 4
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
-from reportcard.metrics.rating import PARTS, TYPES
+from reportcard.metrics._rating import PARTS, TYPES
 
 ANNOTATORS = {"chexprompt": "reportcard", "chexprompt_official": "official"}  # → prompts
 ERRORS = Key(direction="lower", low=0.0, high=None, unit="errors/report")

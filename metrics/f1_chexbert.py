@@ -1,6 +1,6 @@
 """F1-CheXbert: agreement of CheXbert's labels for candidate and reference.
 
-The formulas, the averages and the two policies for "uncertain" are those of metrics/label_f1.py;
+The formulas, the averages and the two policies for "uncertain" are those of metrics/_label_f1.py;
 this metric gives them the labels of the `chexbert` annotator.
 
     uncertain=neg   LLaVA-Rad's unsuffixed columns, MAIRA-2
@@ -11,10 +11,7 @@ The two are different numbers and must not share a column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from reportcard.api import Array, Pair
-from reportcard.metrics.label_f1 import LabelF1
+from reportcard.metrics._label_f1 import LabelF1
 
 
 class F1CheXbert(LabelF1):
@@ -31,8 +28,3 @@ class F1CheXbert(LabelF1):
 
     def __init__(self, uncertain: str = "neg") -> None:
         super().__init__("chexbert", uncertain)
-
-    # Stated here because a plugin file is found by its `def rows(`.
-    def rows(self, pairs: Sequence[Pair]) -> Array:
-        """(n, 61) additive counts; a NaN row where a text could not be labelled."""
-        return self.label_rows(pairs)

@@ -1,22 +1,19 @@
 """F1-CheXpert-rules: label agreement by our weight-free rules labeler.
 
 Not F1-CheXbert: the labels come from phrase rules (metrics/annotators/chexpert_rules.py), so the
-numbers are not comparable with papers. Averages and keys as in metrics/label_f1.py; how well the
+numbers are not comparable with papers. Averages and keys as in metrics/_label_f1.py; how well the
 labels hold against human tags is in docs/metrics/chexpert_rules.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from reportcard.api import Array, Pair
-from reportcard.metrics.label_f1 import LabelF1
+from reportcard.metrics._label_f1 import LabelF1
 
 
 class F1CheXpertRules(LabelF1):
     """F1 = 2 tp / (2 tp + fp + fn) over the rules labeler's 14 labels.
 
-    >>> blank = {"labels": [0] * 14}
+    >>> from reportcard.api import Pair
     >>> note = {"labels": [0, 1] + [0] * 12}
     >>> metric = F1CheXpertRules()
     >>> pairs = [Pair("a", "", "", {"chexpert_rules": (note, note)})]
@@ -26,6 +23,3 @@ class F1CheXpertRules(LabelF1):
 
     def __init__(self, uncertain: str = "neg") -> None:
         super().__init__("chexpert_rules", uncertain)
-
-    def rows(self, pairs: Sequence[Pair]) -> Array:
-        return self.label_rows(pairs)

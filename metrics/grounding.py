@@ -10,7 +10,7 @@ Boxes of all phrases of a report are one set; a box that stands at two phrases c
     box_precision_50  boxes of the candidates with a partner / boxes of the candidates
     box_recall_50     boxes of the references with a partner / boxes of the references
 
-Areas are cells of the 224 grid of `metrics/boxes.py`. Partners are found one to one, the pair with
+Areas are cells of the 224 grid of `metrics/_boxes.py`. Partners are found one to one, the pair with
 the highest IoU first, down to 0.5; there the boxes' own corners count, not the grid.
 
 Sources: IoU of unions of boxes as MS-CXR's authors score phrase grounding (Boecking et al., ECCV
@@ -30,7 +30,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reportcard.api import Array, Box, Key, MetricSpec, Pair, Phrase
-from reportcard.metrics.boxes import GRID, draw
+from reportcard.metrics._boxes import GRID, draw
 
 IOU = 0.5
 COLUMNS = (

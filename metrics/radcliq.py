@@ -16,7 +16,7 @@ An empty candidate has rg 0, bleu2 0, bs of a raw F of 0 (−5.55, as in bertsco
 bert-score package) and the cosine of the embedding that CheXbert gives an empty text.
 
 The BERTScore of RadCliQ is a fixed annotator without IDF: the single-reference IDF that turns the
-v1 of an identical pair into 9.37 (metrics/annotators/idf.py) cannot be asked for here.
+v1 of an identical pair into 9.37 (metrics/annotators/_idf.py) cannot be asked for here.
 
 >>> [round(float(v), 6) for v in radcliq(np.ones(4)).values()]
 [-0.242133, -1.44069]

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reportcard.api import Array, Box, Json, Key, MetricSpec, Pair, Phrase, ReportCardError
-from reportcard.metrics.boxes import GRID, THRESHOLD, check_rule, entailed
+from reportcard.metrics._boxes import GRID, THRESHOLD, check_rule, entailed
 
 POLICIES = ("reportcard", "upstream")
 # Counts of one side of a study, and each ratio as (numerator, denominator) among them.

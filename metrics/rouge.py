@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
-from reportcard.metrics.ngrams import (
+from reportcard.metrics._ngrams import (
     Encoder,
     Texts,
     chunks,

@@ -73,7 +73,7 @@ class Leaky:
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for kind in registry.KINDS:
-        monkeypatch.setattr(kind, "_files", {})
+        monkeypatch.setattr(kind, "_offered", {})
     files = {"closed": DATASET, "leaky": MODEL}
     for name, source in files.items():
         (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")

@@ -38,7 +38,7 @@ def toy_of_the_page() -> str:
 def test_the_toy_model_of_adding_a_model_passes_its_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry.models, "_files", {})
+    monkeypatch.setattr(registry.models, "_offered", {})
     (tmp_path / "shouting.py").write_text(toy_of_the_page(), encoding="utf-8")
     words = ["check", f"plugin={tmp_path / 'shouting.py'}", "model=shouting", "--studies", "2"]
     assert main([*words, f"results_dir={tmp_path / 'r'}"]) == 0
@@ -66,7 +66,7 @@ def test_the_toy_model_of_adding_a_model_runs(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry.models, "_files", {})
+    monkeypatch.setattr(registry.models, "_offered", {})
     (tmp_path / "shouting.py").write_text(toy_of_the_page(), encoding="utf-8")
     arguments = [
         *("run", f"plugin={tmp_path / 'shouting.py'}", "model=shouting", "+model.suffix=?"),

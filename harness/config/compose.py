@@ -47,7 +47,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
     base = [o for o in rest if not any(belongs(o, g) for g in ("model", "dataset", "annotator"))]
     node = _compose(base)
     for path in node["plugins"]:
-        registry.add_plugin_file(Path(path))
+        registry.offer(path)
     suite = node["suite"]
     protocol = _protocol(node["protocol"], _last_choice(rest, "protocol", "reportcard"))
     wanted = {

@@ -21,6 +21,7 @@ from reportcard.api import (
 from reportcard.config.settings import Marks, Plugin
 from reportcard.core import registry
 from reportcard.core.files import JsonlLog, digest
+from reportcard.core.fingerprint import source_digest
 from reportcard.core.layout import Results, VersionedName, cache_folder
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort
@@ -77,7 +78,7 @@ def open_model(
     fingerprint = digest(
         {
             "plugin": plugin.plugin,
-            "code": registry.source_digest(type(adapter)),
+            "code": source_digest(type(adapter)),
             "options": dict(getattr(adapter, "identity", plugin.options)),
             "weights": [card.weights, card.revision],
             "draws": card.draws,

@@ -15,8 +15,8 @@ from string import Formatter
 
 from reportcard.api import Json, ReportCardError
 from reportcard.llm.judge.contract import Message, prompt_id
-from reportcard.metrics.rating import PARTS, TYPES, rating_schema
-from reportcard.metrics.upstream import read_at
+from reportcard.metrics._rating import PARTS, TYPES, rating_schema
+from reportcard.metrics._upstream import read_at
 
 OURS = Path(__file__).parents[1] / "prompts" / "chexprompt.yaml"
 SOURCE = "src/chexprompt/evaluator.py"

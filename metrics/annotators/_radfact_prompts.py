@@ -23,8 +23,8 @@ import yaml
 
 from reportcard.api import Json, ReportCardError
 from reportcard.llm.judge.contract import Message, closed_object, loose_json, prompt_id
+from reportcard.metrics._upstream import read_at
 from reportcard.metrics.annotators._radfact_answers import STATUSES, parse_yaml
-from reportcard.metrics.upstream import read_at
 
 OWN = Path(__file__).parent.parent / "prompts"
 URL = "https://github.com/microsoft/RadFact"

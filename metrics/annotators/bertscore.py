@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reportcard.api import Json, ReportCardError
-from reportcard.metrics.annotators.encoder import Encoder, digest_of, find_folder
-from reportcard.metrics.annotators.idf import IdfCorpus
-from reportcard.metrics.annotators.token_store import TokenStore, cache_root
+from reportcard.metrics.annotators._encoder import Encoder, digest_of, find_folder
+from reportcard.metrics.annotators._idf import IdfCorpus
+from reportcard.metrics.annotators._token_store import TokenStore, cache_root
 
 NAMES = {
     "distilroberta-base": "bertscore_distilroberta",

@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 from reportcard.api import Json, ReportCardError, pack_floats
 from reportcard.core.weights import hub_cached, weights_missing, weights_path
-from reportcard.metrics.bert import ClsEncoder, Shape
-from reportcard.metrics.checkpoint import checkpoint_digest, load_checkpoint
+from reportcard.metrics._bert import ClsEncoder, Shape
+from reportcard.metrics._checkpoint import checkpoint_digest, load_checkpoint
 
 OBSERVATIONS = 14
 CODES = (4,) * 13 + (2,)  # classes per head; the last is No Finding

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reportcard.api import Json
+from reportcard.metrics._label_f1 import BLANK, LABELS, NEGATIVE, POSITIVE, UNCERTAIN
 from reportcard.metrics.annotators import _rules_text
 from reportcard.metrics.annotators._rules_text import clauses, expand, sentences, words
-from reportcard.metrics.label_f1 import BLANK, LABELS, NEGATIVE, POSITIVE, UNCERTAIN
 
 if TYPE_CHECKING:
     from spacy.matcher import PhraseMatcher

@@ -3,7 +3,7 @@
     note = {"significant": {"A": n, …, "F": n}, "insignificant": {"A": n, …, "F": n}}
          | {"unscored": reason, "again": bool}
 
-One chat call per different pair. Types and parser: metrics/rating.py; wordings:
+One chat call per different pair. Types and parser: metrics/_rating.py; wordings:
 _chexprompt_wording.py. The judge keeps the verdicts (harness/judge.py), so nothing is cached here.
 Upstream has no rule for an empty text and would send it; here such a pair is unscored and counted.
 """
@@ -17,12 +17,12 @@ from typing import Literal
 
 from reportcard.api import Custody, Json, ReportCardError
 from reportcard.llm.judge.contract import Judge, Question, Verdict
+from reportcard.metrics._rating import check_rating, parse_rating
 from reportcard.metrics.annotators._chexprompt_wording import (
     Wording,
     official_wording,
     reportcard_wording,
 )
-from reportcard.metrics.rating import check_rating, parse_rating
 
 VERSION = "1"
 PROMPTS = {"reportcard": "chexprompt", "official": "chexprompt_official"}  # → annotator id

@@ -299,7 +299,7 @@ def audit_of(
 ) -> Audit:
     """`reportcard audit judge` of a fake judge through the command line → its JSON."""
     for name in ("metrics", "annotators"):
-        monkeypatch.setattr(getattr(registry, name), "_files", {})
+        monkeypatch.setattr(getattr(registry, name), "_offered", {})
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "cache"))
     (tmp_path / "error_counter.py").write_text(ANNOTATOR, encoding="utf-8")
     (tmp_path / "error_counts.py").write_text(METRIC, encoding="utf-8")

@@ -477,7 +477,7 @@ class Honest:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(registry.models, "_files", {})
+    monkeypatch.setattr(registry.models, "_offered", {})
     (tmp_path / "honest.py").write_text(HONEST, encoding="utf-8")
     blind = HONEST.replace("frontal_of(request).pixels().mean()", "len(str(frontal_of(request)))")
     (tmp_path / "blind.py").write_text(blind.replace("Mean {mean:.3f}", "Clear"), encoding="utf-8")

@@ -46,7 +46,7 @@ class Private:
 
 @pytest.fixture(autouse=True)
 def own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.datasets, "_files", {})
+    monkeypatch.setattr(registry.datasets, "_offered", {})
 
 
 def judge_lines(mini_data: Path, tmp_path: Path, overrides: Sequence[str]) -> dict[str, list[str]]:

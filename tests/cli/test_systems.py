@@ -95,8 +95,8 @@ def test_a_model_that_needs_torch_says_how_to_get_it(
 def test_a_plugin_of_the_user_is_listed_beside_the_known_systems(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry.models, "_files", {})
-    registry.models.add_file(ROOT / "tests" / "toy_staged.py")
+    monkeypatch.setattr(registry.models, "_offered", {})
+    registry.offer(ROOT / "tests" / "toy_staged.py")
     (own,) = [row for row in rows() if row.status == "plugin"]
     assert (own.model, own.here) == ("toy_staged", "ready")
     assert own.line.startswith("`fits`: requests that the device has memory for")

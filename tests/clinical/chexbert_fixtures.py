@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from reportcard.api import Pair
+from reportcard.metrics._bert import ClsEncoder, Shape
+from reportcard.metrics._label_f1 import CLASSES
 from reportcard.metrics.annotators.chexbert import CODES, VOCAB_SIZE
-from reportcard.metrics.bert import ClsEncoder, Shape
-from reportcard.metrics.label_f1 import CLASSES
 
 SMALL = Shape(vocabulary=VOCAB_SIZE, hidden=64, positions=512, layers=2, inner=256)
 BASE = Shape(vocabulary=VOCAB_SIZE, hidden=768, positions=512, layers=12, inner=3072)

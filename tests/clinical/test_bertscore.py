@@ -7,8 +7,8 @@ import random
 import pytest
 
 from reportcard.api import ReportCardError
+from reportcard.metrics.annotators._idf import IdfCorpus
 from reportcard.metrics.annotators.bertscore import Bertscore
-from reportcard.metrics.annotators.idf import IdfCorpus
 from tests.clinical.bertscore_fixtures import (
     AWKWARD,
     SENTENCES,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
+from reportcard.metrics._label_f1 import CLASSES
 from reportcard.metrics.annotators.chexbert import Chexbert
-from reportcard.metrics.label_f1 import CLASSES
 
 OBVIOUS = (
     ("There is a large left pleural effusion.", "pleural_effusion", 1),

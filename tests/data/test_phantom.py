@@ -183,7 +183,7 @@ def test_the_heart_is_drawn_to_the_ratio_that_the_report_says() -> None:
 def test_the_rules_labeler_reads_what_was_drawn() -> None:
     pytest.importorskip("negspacy", reason="the rules extra is not installed")
     from reportcard.core import registry
-    from reportcard.metrics.label_f1 import LABELS as NAMES
+    from reportcard.metrics._label_f1 import LABELS as NAMES
 
     labeler = registry.annotators.get("chexpert_rules")()
     notes = labeler.annotate([study.reference.text() for _, study in pairs()])

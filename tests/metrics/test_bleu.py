@@ -172,7 +172,7 @@ def test_identical_three_words_score_as_metrics_md_says(variant: str, expected: 
 
 def test_chunks_do_not_change_rows(real_pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Bleu().rows(real_pairs)
-    monkeypatch.setattr("reportcard.metrics.ngrams.CHUNK", 100)
+    monkeypatch.setattr("reportcard.metrics._ngrams.CHUNK", 100)
     assert np.array_equal(Bleu().rows(real_pairs), whole)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from reportcard.api import Box, ReportCardError
-from reportcard.metrics.boxes import box_precision, check_rule, draw, entailed
+from reportcard.metrics._boxes import box_precision, check_rule, draw, entailed
 
 # tests/metric/test_radfact.py of RadFact at 72463ac: candidate and reference "The dog"
 DOG = [Box(0.3, 0.3, 0.4, 0.4), Box(0.5, 0.5, 0.6, 0.6)]

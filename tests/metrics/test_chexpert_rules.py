@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("negspacy")
 
+from reportcard.metrics._label_f1 import CLASSES
 from reportcard.metrics.annotators._rules_text import expand
 from reportcard.metrics.annotators.chexpert_rules import CheXpertRules
 from reportcard.metrics.f1_chexpert_rules import F1CheXpertRules
-from reportcard.metrics.label_f1 import CLASSES
 
 P, N, U = 1, 2, 3  # positive, negative, uncertain
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from reportcard.api import Array, BoundedMetric, Custody, JudgedAnnotator, Pair, ReportCardError
 from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict
+from reportcard.metrics._rating import check_rating, parse_rating, rating_schema
 from reportcard.metrics.annotators._chexprompt_wording import OURS
 from reportcard.metrics.annotators.chexprompt import Chexprompt as Annotator
 from reportcard.metrics.chexprompt import Chexprompt
-from reportcard.metrics.rating import check_rating, parse_rating, rating_schema
 from reportcard.score.evaluation import evaluate
 
 LETTERS = "ABCDEF"

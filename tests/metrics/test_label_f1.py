@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from reportcard.api import Pair, ReportCardError
-from reportcard.metrics.label_f1 import CLASSES, FIVE, LABELS, LabelF1, label_scores, present
+from reportcard.metrics._label_f1 import CLASSES, FIVE, LABELS, LabelF1, label_scores, present
 
 
 def pairs_of(candidate, reference, name="any"):

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("negspacy")
 
 from reportcard.data.sources.openi import OpenI
-from reportcard.metrics.label_f1 import LABELS
+from reportcard.metrics._label_f1 import LABELS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "validate_labeler.py"
 

@@ -383,7 +383,7 @@ def test_a_run_over_the_phantom_loses_only_the_study_that_crashes_the_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind in registry.KINDS:
-        monkeypatch.setattr(kind, "_files", {})
+        monkeypatch.setattr(kind, "_offered", {})
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "config.json").write_text("{}")
     source = Path(__file__).parents[1] / "isolated"

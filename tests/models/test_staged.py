@@ -232,8 +232,8 @@ def weights(folder: Path, letters: str = "abc") -> str:
 
 @pytest.fixture
 def toy_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.models, "_files", {})
-    registry.models.add_file(TOY)
+    monkeypatch.setattr(registry.models, "_offered", {})
+    registry.offer(TOY)
 
 
 def fingerprint(**options: object) -> str:

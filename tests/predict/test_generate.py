@@ -27,7 +27,7 @@ TOY = Path(__file__).parents[1] / "toy_staged.py"
 
 @pytest.fixture(autouse=True)
 def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.models, "_files", {})
+    monkeypatch.setattr(registry.models, "_offered", {})
 
 
 def picture(path: Path, grey: int) -> str:

@@ -255,9 +255,9 @@ def test_ten_kills_end_in_the_same_files(tmp_path: Path, mini_data: Path) -> Non
 
 
 def test_registry_sees_the_plugin_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.models, "_files", {})
+    monkeypatch.setattr(registry.models, "_offered", {})
     (tmp_path / "slow.py").write_text(SLOW_MODEL)
-    registry.add_plugin_file(tmp_path / "slow.py")
+    registry.offer(tmp_path / "slow.py")
     assert registry.models.get("slow")().card.draws == 2
 
 
@@ -308,7 +308,7 @@ def test_somebodys_broken_plugin_costs_its_own_row_only(
     from reportcard.cli.main import main
 
     for kind in registry.KINDS:
-        monkeypatch.setattr(kind, "_files", {})
+        monkeypatch.setattr(kind, "_offered", {})
     for name, source in BROKEN.items():
         (tmp_path / f"bad_{name}.py").write_text(source)
     files = ",".join(str(tmp_path / f"bad_{name}.py") for name in BROKEN)

@@ -309,7 +309,7 @@ def test_a_run_over_broken_images_goes_on_and_counts_them_by_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind in registry.KINDS:
-        monkeypatch.setattr(kind, "_files", {})
+        monkeypatch.setattr(kind, "_offered", {})
     write_images(tmp_path / "images")
     (tmp_path / "broken.py").write_text(DATASET)
     (tmp_path / "bright.py").write_text(MODEL)

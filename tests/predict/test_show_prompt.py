@@ -19,7 +19,7 @@ SMALL = ("dataset.test=3", "dataset.train=0", "dataset.size=64")
 
 @pytest.fixture(autouse=True)
 def _own_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry.models, "_files", {})
+    monkeypatch.setattr(registry.models, "_offered", {})
 
 
 def prompt(*words: str) -> int:

@@ -99,7 +99,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, li
     root = tmp_path_factory.mktemp("made") / PLACE
     with pytest.MonkeyPatch.context() as patch:
         for kind in registry.KINDS:
-            patch.setattr(kind, "_files", {})
+            patch.setattr(kind, "_offered", {})
         patch.setenv("REPORTCARD_CACHE", str(root / "cache"))
         write_mini_openi(root / "data" / "openi")
         for name, source in {"closed": CLOSED, "leaky": MODEL, "odd": METRIC}.items():
@@ -185,7 +185,7 @@ def test_a_release_verifies_without_data_and_names_the_metric_it_lacks(
     assert file_digest(exported[1] / "MANIFEST.json") in out
     with pytest.MonkeyPatch.context() as patch:
         for kind in registry.KINDS:
-            patch.setattr(kind, "_files", {})
+            patch.setattr(kind, "_offered", {})
         assert main(words) == 2
     assert "odd cannot be verified: Unknown metric 'odd'" in capsys.readouterr().out
     assert main(["leaderboard", "verify", str(results[0])]) == 2

@@ -80,7 +80,7 @@ def _options_of_annotators(overrides: Sequence[str]) -> list[str]:
     left = []
     for override in overrides:
         if override.startswith("plugin="):
-            registry.add_plugin_file(Path(override.removeprefix("plugin=")))
+            registry.offer(override.removeprefix("plugin="))
         elif is_of_annotators(override):
             left.append(override)
         else:

@@ -28,7 +28,8 @@ from reportcard.api import (
     ReportCardError,
     Request,
 )
-from reportcard.core.files import digest, file_digest
+from reportcard.core.files import digest, file_digest, read_text
+from reportcard.core.python_source import code_digest
 from reportcard.models.checkpoints import Checkpoint, locate
 from reportcard.models.isolated import worker_main
 from reportcard.models.isolated.environments import environment, interpreter
@@ -144,8 +145,8 @@ class IsolatedAdapter(ABC):
     def identity(self) -> Mapping[str, Any]:
         """What decides the answers, as far as it is known without a start of the worker."""
         return {
-            "worker": [file_digest(self.worker), file_digest(Path(worker_main.__file__))],
-            "requirements": file_digest(self.requirements),
+            "worker": [code_digest(self.worker), code_digest(Path(worker_main.__file__))],
+            "requirements": _requirements(self.requirements),
             "env": self.env,
             "weights": self.weights_identity,
             "max_new_tokens": self.max_new_tokens,
@@ -267,6 +268,12 @@ class IsolatedAdapter(ABC):
             tokens_out=counts[1],
             draw=request.draw,
         )
+
+
+def _requirements(path: Path) -> str:
+    """The digest of what a requirements file asks for, without its comments and blank lines."""
+    lines = (line.partition(" #")[0].strip() for line in read_text(path).splitlines())
+    return digest([line for line in lines if line and not line.startswith("#")])
 
 
 def _finished(answer: Json) -> bool:

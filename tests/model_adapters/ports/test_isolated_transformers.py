@@ -24,7 +24,7 @@ def test_a_checkpoint_with_its_own_code_runs_on_another_transformers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kind in registry.KINDS:
-        monkeypatch.setattr(kind, "_files", {})
+        monkeypatch.setattr(kind, "_offered", {})
     plugin = write_plugin(tmp_path / "plugin", REQUIREMENTS)
     weights = write_checkpoint(tmp_path / "weights")
     results = tmp_path / "r"

@@ -156,7 +156,7 @@ class LabelF1:
             annotators=(annotator,),
         )
 
-    def label_rows(self, pairs: Sequence[Pair]) -> Array:
+    def rows(self, pairs: Sequence[Pair]) -> Array:
         """tp/fp/fn/tn per class and what the means need; NaN where a text has no labels."""
         found = np.full((len(pairs), _COLUMNS), np.nan)
         notes = [pair.notes.get(self.annotator, (None, None)) for pair in pairs]
@@ -167,10 +167,6 @@ class LabelF1:
             ]
             found[scored] = counts(*sides)
         return found
-
-    # An alias, not a def: the registry takes a file that defines rows() for a plugin, and this
-    # base is none. A plugin file defines rows() and calls label_rows().
-    rows = label_rows
 
     def scores(self, total: Array) -> dict[str, Array]:
         return label_scores(total)
