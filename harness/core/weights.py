@@ -1,13 +1,13 @@
-"""`reportcard fetch weights [chexbert radgraph bertscore]`: published weights, pinned and verified.
+"""Downloads published weights at fixed commits and verifies them (`reportcard fetch weights`).
 
-Files come from the Hugging Face hub (or the mirror that HF_ENDPOINT names) at a fixed commit and go
-to `$REPORTCARD_CACHE/weights` (else `~/.cache/reportcard/weights`), where the annotators look.
+Files come from the Hugging Face hub, or the mirror that HF_ENDPOINT names. They are stored in
+`$REPORTCARD_CACHE/weights` (default `~/.cache/reportcard/weights`), where the annotators find them.
 
-Two grades of verification, and the output says which one a file had:
-- a sha256 in the table below is compared with what arrived. These are not from a download of ours
-  but from public projects that pin the same file: many for chexbert.pth, one for each XL archive.
-- for a file without one, the digest of the first download is written to `weights.lock.json` and
-  every later look is compared with that. This detects change, not a wrong first copy.
+A file is verified in one of two ways, and the output says which:
+- Its sha256 is compared with the table below. These digests are not from our own download but from
+  public projects that pin the same file: many for chexbert.pth, one for each XL archive.
+- A file without a digest in the table is compared with the digest of the first download, which is
+  stored in `weights.lock.json`. This detects changes, not a wrong first copy.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ CONNECT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One file on the hub and its place under the weights folder, `<set>/<to>`."""
+    """One file on the hub, and its path `<set>/<to>` in the weights folder."""
 
     repo: str
     revision: str
     name: str
     to: str
     sha256: str | None = None
-    optional: bool = False  # not every repository holds it
+    optional: bool = False  # not every repository has it
 
     @property
     def source(self) -> str:
@@ -47,7 +47,7 @@ class WeightFile:
 
 
 _SCORERS = "StanfordAIMI/RRG_scorers"
-# The commit for which the digests below are on public record.
+# The commit to which the published digests below belong.
 _SCORERS_NOW = "6646433b3ad83a10f6e141db76d0ece44312b236"
 # The commit that LLaVA-Rad's rrg_eval pins for the original RadGraph (f1radgraph.py).
 _SCORERS_LLAVA_RAD = "d97745aa136e5beb927da7e768e99de6ae807902"
@@ -131,25 +131,25 @@ SETS: dict[str, tuple[WeightFile, ...]] = {
 
 
 def weights_dir() -> Path:
-    """Where fetched weights live."""
+    """Return the folder of downloaded weights."""
     cache = os.environ.get("REPORTCARD_CACHE") or "~/.cache/reportcard"
     return Path(cache).expanduser() / "weights"
 
 
 def weights_path(group: str, name: str) -> Path:
-    """Where `fetch weights <group>` puts a file, whether it is there or not."""
+    """Return the path to which `fetch weights <group>` writes a file."""
     return weights_dir() / group / name
 
 
 def weights_missing(group: str, path: Path) -> str:
-    """The sentence for Annotator.missing(), when there is nothing at `path`."""
+    """Return the sentence for Annotator.missing() when there is no file at `path`."""
     hint = f"weights missing, run: reportcard fetch weights {group} (or weights.{group}=/path)"
     given = path != weights_path(group, path.name)
     return f"{hint}; there is no file at {path}" if given else hint
 
 
 def hub_cached(name: str) -> Path | None:
-    """A file of bert-base-uncased in the Hugging Face cache of this machine; no network."""
+    """Return a file of bert-base-uncased from this machine's Hugging Face cache, or None."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
@@ -165,10 +165,16 @@ def hub_cached(name: str) -> Path | None:
 def fetch_weights(
     names: Sequence[str], cache_dir: Path, say: Callable[[str], None], endpoint: str | None = None
 ) -> list[Path]:
-    """Put the verified files of the named sets (all without names) under `cache_dir`.
+    """Download the files of weight sets and verify them.
 
-    Files in place are verified and not fetched again. Raises ReportCardError for an unknown set, a
-    hub that cannot be reached, and a file that is not what it should be.
+    Args:
+        names: the sets; empty for all of SETS.
+        cache_dir: the weights folder.
+        say: prints one line to the user.
+        endpoint: the hub; default HF_ENDPOINT or huggingface.co.
+
+    Files that are there are verified and not downloaded again. Returns the paths.
+    Raises ReportCardError for an unknown set, a hub that cannot be reached, and a wrong digest.
     """
     for name in names:
         if name not in SETS:
@@ -207,7 +213,7 @@ def fetch_weights(
 
 
 class _Lock:
-    """Digests: the table's where it has one, else the first download's."""
+    """Verifies digests: those of the table, or else those of the first download."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -236,14 +242,14 @@ class _Lock:
 
 
 class _Hub:
-    """One file at a time from a hub, with errors that say what, where and what to do."""
+    """Downloads single files from a hub, with errors that say what to do."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._reached = False
 
     def download(self, file: WeightFile, target: Path, incoming: Path) -> Path | None:
-        """The file in `incoming`, where an interrupted download goes on; None: optional, absent."""
+        """Download to `incoming`, resuming an interrupted download; None: optional and absent."""
         try:
             from huggingface_hub import hf_hub_download
             from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -261,21 +267,21 @@ class _Hub:
                 local_dir=folder,
                 endpoint=self.endpoint,
             )
-        except Exception as error:  # the hub's client raises its HTTP library's errors too
+        except Exception as error:  # includes errors of the client's HTTP library
             absent = isinstance(error, EntryNotFoundError)
             if file.optional and absent and not isinstance(error, LocalEntryNotFoundError):
                 return None
             cause = error.__cause__ or error
             reason = " ".join(str(cause).split())[:200] or type(cause).__name__
             raise ReportCardError(
-                f"Could not fetch {file.source} from {self.endpoint}: {reason}. Try again (what"
-                " arrived is kept), name a mirror with HF_ENDPOINT=…, or copy the file by hand to"
+                f"Could not fetch {file.source} from {self.endpoint}: {reason}. Try again (the"
+                " download resumes), name a mirror with HF_ENDPOINT=…, or copy the file by hand to"
                 f" {target}."
             ) from None
         return Path(found)
 
     def _reach(self) -> None:
-        """Fail at once where the hub's client would try again for half a minute."""
+        """Connect once, since the hub's client would retry for half a minute."""
         if self._reached or urllib.request.getproxies():
             return
         parts = urlsplit(self.endpoint)

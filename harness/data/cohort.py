@@ -1,7 +1,7 @@
-"""Dataset + selection policy → an ordered cohort with attrition, overlap and a fingerprint.
+"""Selects an ordered cohort of studies from a dataset, with attrition, overlap and a fingerprint.
 
-The fingerprint is a digest of what the cohort *is* (ids, views, inputs, references, in order), not
-of where it lies: two machines that hold the same studies get the same eight characters.
+The fingerprint is a digest of the studies in order (ids, views, inputs, references), not of their
+files' paths, so two machines with the same studies compute the same fingerprint.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ from reportcard.data.subgroups import groups_of
 
 @dataclass(frozen=True)
 class Cohort:
-    """Test studies in a fixed order, with the train part that fitted baselines may read."""
+    """Test studies in a fixed order, and the train part that fitted baselines may read.
+
+    attrition   how many studies each filter kept
+    notes       what a user should know about this selection
+    unit        what one of `test` is: "study", "image-report pair", "phrase"
+    """
 
     name: str
     card: DatasetCard
@@ -40,15 +45,16 @@ class Cohort:
     train: tuple[Study, ...]
     attrition: tuple[Step, ...]
     notes: tuple[str, ...] = ()
-    unit: str = "study"  # what one of `test` is
+    unit: str = "study"
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) over the ordered test studies."""
+        """The sha256 (hex) of the ordered test studies."""
         return digest([study_digest(study) for study in self.test])
 
     @cached_property
     def train_fingerprint(self) -> str:
+        """The sha256 (hex) of the ordered train studies."""
         return digest([study_digest(study) for study in self.train])
 
     @property
@@ -58,11 +64,12 @@ class Cohort:
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
+        """Subgroup → the value of each test study, in order."""
         return groups_of(self.test)
 
     @cached_property
     def overlap(self) -> Json:
-        """Test studies whose patient, or whose findings word for word, are in the train part."""
+        """Counts of test studies whose patient or whose exact findings are in the train part."""
         patients = {study.patient_id for study in self.train}
         texts = {study.reference.text() for study in self.train}
         return {
@@ -73,20 +80,22 @@ class Cohort:
 
     @property
     def size(self) -> str:
-        """'2,461 image-report pairs'"""
+        """The number of test units in words, such as '2,461 image-report pairs'."""
         return f"{len(self.test):,} {plural(self.unit)}"
 
     @property
     def has_images(self) -> bool:
+        """Whether any image of a test study can be read on this machine."""
         return any(image.available for study in self.test for image in study.request.images)
 
     def n_images(self, view: str | None = None) -> int:
+        """Return the number of images in test studies, of one view or of all."""
         return sum(
             view in (None, image.view) for study in self.test for image in study.request.images
         )
 
     def summary(self) -> Json:
-        """What `cohorts/<name>@<fp8>.json` holds: no report text, and no path of this machine."""
+        """Return the content of cohorts/<name>@<fp8>.json, without report text and local paths."""
         views = Counter(image.view for study in self.test for image in study.request.images)
         return {
             "cohort": self.name,
@@ -112,18 +121,19 @@ class Cohort:
         }
 
     def save(self, results_dir: Path) -> Path:
+        """Write the summary into the results folder and return its path."""
         path = Results(results_dir).cohort(self.folder)
         write_json(path, self.summary(), 0o644 if self.card.data_class == "open" else 0o600)
         return path
 
 
 def plural(unit: str) -> str:
-    """study → studies, phrase → phrases"""
+    """Return "studies" for "study", "phrases" for "phrase"."""
     return f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
 
 
 def study_digest(study: Study) -> str:
-    """sha256 (hex) of everything that a model or a metric could read of a study."""
+    """Return the sha256 (hex) of everything that a model or a metric can read of a study."""
     request = study.request
     prior = request.prior
     return digest(
@@ -159,7 +169,7 @@ def _image_ids(images: Sequence[Image]) -> list[list[str]]:
 
 
 def open_dataset(plugin: Plugin) -> Dataset:
-    """Construct a dataset; an option that it does not take is an error that names it."""
+    """Construct a dataset. Raises ReportCardError naming an option that it does not have."""
     dataset: Dataset = registry.datasets.build(plugin.plugin, plugin.options, plugin.label)
     return dataset
 
@@ -167,7 +177,7 @@ def open_dataset(plugin: Plugin) -> Dataset:
 def load_cohort(plugin: Plugin, limit: int | None = None) -> Cohort:
     """Select a cohort. Raises ReportCardError when data is missing or an id occurs twice.
 
-    limit: keep the first so many test studies; the cohort is then named `<name>-first<limit>`.
+    limit: keep only so many test studies, the first; the cohort is then `<name>-first<limit>`.
     """
     dataset = open_dataset(plugin)
     selection: Selection = dataset.select()
@@ -185,7 +195,7 @@ def load_cohort(plugin: Plugin, limit: int | None = None) -> Cohort:
 
 
 def attrition_text(steps: Sequence[Step]) -> str:
-    """'reports in the collection 3,955 → findings not empty 3,425 (−530) → …'"""
+    """Return 'reports in the collection 3,955 → findings not empty 3,425 (−530) → …'."""
     return " → ".join(
         f"{s.rule} {s.after:,}" + (f" (−{s.dropped:,})" if s.dropped else "") for s in steps
     )

@@ -1,9 +1,9 @@
-"""Ten studies of a cohort on one picture: a user sees at a glance that it is read right.
+"""Draws ten studies of a cohort on one picture, to show whether they are read correctly.
 
-Per study: what is given to the model and what is held back, in counts and lengths, and its images
-with the reference's boxes, numbered as the phrases are; boxes of a second reader are dashed blue.
-Report text is never drawn. Data that is not open gets numbers for ids, and a file of mode 0600.
-An image that cannot be read is a tile that says what kind of failure it was.
+Each study is shown with counts and lengths of its inputs and reference, and with its images. Boxes
+of the reference are drawn with the number of their phrase; boxes of a second reader are dashed
+blue. Report text is never drawn. For data that is not open, ids are replaced by numbers and the
+file has mode 0600. For an image that cannot be read, a tile names the kind of failure.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FIRST, SECOND, FAILED = (230, 120, 0), (40, 110, 230), (130, 20, 20)
 
 
 def write_contact_sheet(cohort: Cohort, path: Path, seed: int = 0) -> Counter[str]:
-    """Draw `STUDIES` studies, chosen with the seed and in cohort order, to a PNG at `path`.
+    """Draw STUDIES randomly chosen studies, in cohort order, and write a PNG to `path`.
 
-    Returns how many images were drawn ("read"), and how many could not be, by kind of failure;
-    "constant" counts those among the read that hold one value only.
+    Returns how many images were read ("read"), how many of them have a single grey value
+    ("constant"), and how many could not be read, by kind of failure.
     """
     import PIL.Image
     import PIL.ImageDraw
@@ -70,7 +70,7 @@ def write_contact_sheet(cohort: Cohort, path: Path, seed: int = 0) -> Counter[st
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    """Readable by its owner only, from its first byte on and whatever stood there before."""
+    """Write a file that only its owner can read at any time, replacing an existing one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
@@ -88,7 +88,7 @@ def _title(cohort: Cohort, shown: int, seed: int) -> list[str]:
 
 
 def caption(name: str, study: Study) -> list[str]:
-    """What is known of a study, in counts and lengths."""
+    """Return the lines about a study: counts and lengths."""
     request, reference = study.request, study.reference
     views = ", ".join(image.view or "view unknown" for image in request.images)
     boxes = [len(phrase.boxes) for phrase in reference.phrases]
@@ -118,9 +118,9 @@ def _words(text: str | None) -> str:
 
 
 def _shown(study: Study) -> list[tuple[str, Image, Sequence[Phrase]]]:
-    """(label, image, what is drawn on it): the study's own images, then those of its prior.
+    """Return (label, image, phrases to draw): the study's own images, then those of its prior.
 
-    Boxes are on the first view that is not a lateral one, which is where datasets draw them.
+    Boxes are drawn on the first view that is not lateral, to which the datasets' boxes refer.
     """
     images = study.request.images
     prior = study.request.prior.images if study.request.prior else ()
@@ -134,7 +134,7 @@ def _shown(study: Study) -> list[tuple[str, Image, Sequence[Phrase]]]:
 
 
 def _tile(image: Image, phrases: Sequence[Phrase], seen: Counter[str]) -> tuple[Picture, str]:
-    """A square picture of an image with its boxes, and what is to be said of it."""
+    """Return a square picture of an image with its boxes, and a note on its size."""
     import PIL.Image
     import PIL.ImageDraw
     import PIL.ImageOps
@@ -145,7 +145,7 @@ def _tile(image: Image, phrases: Sequence[Phrase], seen: Counter[str]) -> tuple[
     draw = PIL.ImageDraw.Draw(square)
     try:
         reading = decode(image)
-    except Exception as error:  # a renderer is somebody's code; the sheet shows that it failed
+    except Exception as error:  # a renderer may raise anything; the sheet shows that it failed
         kind = error.kind if isinstance(error, ImageError) else type(error).__name__
         seen[kind] += 1
         draw.rectangle((0, 0, TILE, TILE), fill=FAILED)
@@ -169,7 +169,7 @@ def _tile(image: Image, phrases: Sequence[Phrase], seen: Counter[str]) -> tuple[
 
 
 def _corners(box: Box, picture: Picture, corner: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A box in pixels of the tile; at least one pixel wide and high."""
+    """Return a box in pixels of the tile, at least one pixel wide and high."""
     (left, top), (w, h) = corner, (picture.width - 1, picture.height - 1)
     x, y = left + round(box.x_min * w), top + round(box.y_min * h)
     return x, y, max(x + 1, left + round(box.x_max * w)), max(y + 1, top + round(box.y_max * h))
@@ -191,7 +191,14 @@ def _write(
     lines: Iterable[str],
     ink: tuple[int, int, int] = INK,
 ) -> None:
-    """Lines one below the other, each in the one font that Pillow carries."""
+    """Write lines of text below each other, in Pillow's built-in font.
+
+    Args:
+        draw: the picture.
+        place: left and top of the first line, in pixels.
+        lines: the text.
+        ink: the colour.
+    """
     import PIL.ImageFont
 
     font = PIL.ImageFont.load_default(12)

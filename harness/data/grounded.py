@@ -1,4 +1,4 @@
-"""Grounded reports as users write them: a list of {text, boxes} in RadFact's example format."""
+"""Reads grounded reports of users: a list of {text, boxes}, as in RadFact's example format."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ CORNERS = ("x_min", "y_min", "x_max", "y_max")
 
 
 def phrases_of(value: Any, where: str) -> tuple[Phrase, ...]:
-    """Phrases of a grounded report. Boxes are fractions of the image, [0, 1].
+    """Return the phrases of a grounded report. Boxes are fractions of the image, [0, 1].
 
-    `boxes` is null for a finding that is not localised; an empty list is refused, as RadFact does.
+    `boxes` is null for a finding that is not localised. An empty list is an error, as in RadFact.
     Raises ReportCardError naming the place.
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -22,18 +22,17 @@ def phrases_of(value: Any, where: str) -> tuple[Phrase, ...]:
 
 
 def _phrase(item: Any, where: str) -> Phrase:
-    if not isinstance(item, dict) or not isinstance(item.get("text"), str):
+    text = item.get("text") if isinstance(item, dict) else None
+    if not isinstance(text, str):
         raise ReportCardError(f"{where} must be an object with a text.")
-    if not item["text"].strip():
+    if not text.strip():
         raise ReportCardError(f"{where} has an empty text; leave the phrase out.")
     boxes = item.get("boxes")
     if boxes is None:
-        return Phrase(item["text"])
+        return Phrase(text)
     if not isinstance(boxes, Sequence) or isinstance(boxes, str) or not boxes:
         raise ReportCardError(f"{where}: boxes is null or a list of at least one box.")
-    return Phrase(
-        item["text"], tuple(_box(box, f"{where}: box {i}") for i, box in enumerate(boxes))
-    )
+    return Phrase(text, tuple(_box(box, f"{where}: box {i}") for i, box in enumerate(boxes)))
 
 
 def _box(value: Any, where: str) -> Box:

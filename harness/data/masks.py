@@ -1,13 +1,14 @@
-"""Set of marks: a user's segmentation masks shown to any model that sees pixels.
+"""Draws a user's segmentation masks on the images of a cohort (set-of-mark prompting).
 
-    folder/<image id>/<structure>.png     a mask of the image's size; what is not 0 is inside
+    folder/<image id>/<structure>.png     a mask of the image's size; 0 is outside
 
 overlay   numbered outlines on the image (Yang et al., "Set-of-Mark prompting", arXiv:2310.11441)
-append    a picture of the masks, one grey per structure, as one more image after the image it is of
+append    a picture of the masks, one grey value per structure, as an extra image after the image
 
-MAIRA-Seg (Sharma et al., PMLR 259) gives masks to a model that was trained with them; this shows
-them to one that was not. Which number is which structure is told in Request.marks. An image without
-masks stays as it is, and is counted. Off by default; what is shown is in the model's fingerprint.
+MAIRA-Seg (Sharma et al., PMLR 259) gives masks to a model that was trained with them. This module
+shows them to models that were not. Request.marks says which number is which structure. An image
+without masks is not changed, and is counted. Marks are off by default, and the model's fingerprint
+covers what is shown.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from reportcard.core.files import digest, file_digest
 from reportcard.core.imaging.pixels import Pixels
 from reportcard.core.imaging.read import read_file, resolve_under
 
-VERSION = "1"  # goes up whenever a marked picture would change
-VIEW = MASKS_VIEW  # no radiograph: a model that picks views leaves it alone
+VERSION = "1"  # raised whenever a marked picture changes
+VIEW = MASKS_VIEW  # not a radiograph, so models that choose by view ignore it
 NAME_LENGTH = 60
 Mask = npt.NDArray[np.bool_]
-# Our own figures, three cells wide and five high: a font file would differ between machines.
+# Digits of three by five cells; a font would differ between machines.
 FIGURES = (
     *("xxxx.xx.xx.xxxx", ".x.xx..x..x.xxx", "xxx..xxxxx..xxx", "xxx..xxxx..xxxx"),
     *("x.xx.xxxx..x..x", "xxxx..xxx..xxxx", "xxxx..xxxx.xxxx", "xxx..x.x..x..x."),
@@ -46,7 +47,7 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class Marking:
-    """The masks of some requests' images. `images`: how many different images were looked up."""
+    """The masks of the images of some requests. images: how many images were looked up."""
 
     settings: Marks
     masks: Mapping[str, tuple[MaskFile, ...]]
@@ -54,7 +55,7 @@ class Marking:
 
     @classmethod
     def of(cls, settings: Marks, requests: Iterable[Request]) -> Marking:
-        """Look up the masks of every image, present and prior.
+        """Find the masks of every image of the requests, including those of priors.
 
         Raises ReportCardError when the folder is absent, or a name or link leads out of it.
         """
@@ -66,7 +67,7 @@ class Marking:
 
     @property
     def identity(self) -> Json:
-        """What decides the marked pictures: for the model's fingerprint and its run card."""
+        """What determines the marked pictures, for the model's fingerprint and the run card."""
         return {
             **self._options,
             "images": self.images,
@@ -81,14 +82,14 @@ class Marking:
 
     @property
     def note(self) -> str:
-        """'marks: 12 of 150 images have masks (left lung, right lung)'"""
+        """A note such as 'marks: 12 of 150 images have masks (left lung, right lung)'."""
         names = sorted({f.structure for files in self.masks.values() for f in files})
         return f"marks: {len(self.masks):,} of {self.images:,} images have masks" + (
             f" ({', '.join(names)})" if names else ""
         )
 
     def missing(self) -> str | None:
-        """Why there is nothing to mark, or None."""
+        """Return why nothing can be marked, or None."""
         if self.masks:
             return None
         return (
@@ -97,7 +98,7 @@ class Marking:
         )
 
     def request(self, request: Request) -> Request:
-        """The request with marked images, and `marks` that say which number is what."""
+        """Return the request with marked images and with `marks`, which name the numbers."""
         images = [image for image in _images(request) if image.available]
         names = sorted({f.structure for i in images for f in self.masks.get(i.image_id, ())})
         if not names:
@@ -112,7 +113,7 @@ class Marking:
         )
 
     def studies(self, studies: Sequence[Study]) -> tuple[Study, ...]:
-        """A train part as a model is fitted on it."""
+        """Return studies whose requests have marked images."""
         return tuple(replace(study, request=self.request(study.request)) for study in studies)
 
     def _marked(self, images: Sequence[Image], number: Mapping[str, int]) -> tuple[Image, ...]:
@@ -128,7 +129,7 @@ class Marking:
             if self.settings.mode == "append":
                 picture = MaskPicture(image, numbered, len(number), self.settings)
                 marked += [image, Image(name, VIEW, read=picture)]
-            else:  # without the path, so that nobody reads the plain file by mistake
+            else:  # without the path, so that nobody reads the unmarked file by mistake
                 overlay = Overlay(image, numbered, self.settings)
                 marked.append(Image(name, image.view, read=overlay))
         return tuple(marked)
@@ -136,7 +137,7 @@ class Marking:
 
 @dataclass(frozen=True)
 class Overlay:
-    """Draws the outlines when it is called; it can be pickled."""
+    """Draws the outlines on an image when it is called. It can be pickled."""
 
     image: Image
     masks: tuple[tuple[int, Path], ...]
@@ -148,7 +149,7 @@ class Overlay:
         found = [(n, _read(path, self.image, pixels.shape)) for n, path in self.masks]
         for _, mask in found:
             pixels[mask & ~_eroded(mask, width)] = 255
-        if self.settings.numbers:  # last, so that no outline crosses one
+        if self.settings.numbers:  # last, so that no outline crosses a number
             for n, mask in found:
                 _write(pixels, mask, n, ink=255, paper=0)
         return pixels
@@ -156,7 +157,7 @@ class Overlay:
 
 @dataclass(frozen=True)
 class MaskPicture:
-    """The masks of an image alone, on black; of two that overlap the later one is seen."""
+    """Draws the masks of an image on black when it is called. Later masks cover earlier ones."""
 
     image: Image
     masks: tuple[tuple[int, Path], ...]
@@ -185,7 +186,7 @@ def _named(file: MaskFile) -> list[str]:
 
 
 def _files(folder: Path, image_id: str) -> Iterator[MaskFile]:
-    """The masks of one image, by name. Its id is from a data set and may be anything."""
+    """Yield the masks of one image, by name. Its id comes from a dataset and may be anything."""
     try:
         place = resolve_under(folder, image_id)
         names = sorted(path.name for path in place.glob("*.png")) if place.is_dir() else []
@@ -203,7 +204,7 @@ def _files(folder: Path, image_id: str) -> Iterator[MaskFile]:
 
 
 def _read(path: Path, image: Image, shape: tuple[int, ...]) -> Mask:
-    """Raises ImageError naming the mask's file; it costs the study, as an unreadable image does."""
+    """Read a mask. Raises ImageError naming its file, which fails its study."""
     try:
         mask: Mask = read_file(path).pixels != 0
     except ImageError as error:
@@ -217,7 +218,7 @@ def _read(path: Path, image: Image, shape: tuple[int, ...]) -> Mask:
 
 
 def _eroded(mask: Mask, width: int) -> Mask:
-    """What is left when `width` pixels are taken off its rim; outside the picture is rim."""
+    """Return the mask without its outer `width` pixels; the edge of the picture counts as outer."""
     for _ in range(width):
         framed = np.pad(mask, 1)
         mask = mask & framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
@@ -225,7 +226,15 @@ def _eroded(mask: Mask, width: int) -> Mask:
 
 
 def _write(pixels: Pixels, mask: Mask, number: int, ink: int, paper: int) -> None:
-    """The number at the pixel of the mask that is nearest to its middle."""
+    """Write the number at the pixel of the mask that is nearest to its centre.
+
+    Args:
+        pixels: the picture, changed in place.
+        mask: the structure.
+        number: what to write.
+        ink: grey value of the digits.
+        paper: grey value of the background.
+    """
     rows, columns = np.nonzero(mask)
     if not len(rows):
         return

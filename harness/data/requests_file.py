@@ -1,11 +1,11 @@
-"""A user's requests, one study per line, read strictly: every problem of the file in one error.
+"""Reads a user's requests, one study per line, and reports all problems of the file in one error.
 
     {"study_id": "1", "images": [{"path": "1.png", "view": "PA"}], "indication": "Cough.",
      "prior": {"images": [{"path": "0.png", "view": "PA"}], "report": "Lungs are clear."}}
 
-Also `technique`, `comparison`, `age`, `sex`, `task` and `phrase`. Paths start at the file's folder.
-A line has nothing of the answer: a key like `findings` is refused, because a model that were given
-it would be asked to copy.
+A line may also have `technique`, `comparison`, `age`, `sex`, `task` and `phrase`. Paths are relative
+to the file's folder. A key of the answer, such as `findings`, is an error: a model that got it would
+only have to copy it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from reportcard.core.user_files import Record, read_records
 TEXTS = ("indication", "technique", "comparison", "sex", "phrase")
 KEYS = ("study_id", "images", *TEXTS, "prior", "age", "task")
 ANSWER = ("reference", "findings", "impression", "report", "phrases", "target", "candidate")
-# Spelling by lower case; of two that differ in case alone the first wins ("Lateral").
+# Lower case → spelling. Of two that differ only in case, the first is used ("Lateral").
 VIEWS = {view.lower(): view for view in reversed((*FRONTAL_VIEWS, *LATERAL_VIEWS, "Unknown"))}
 SHOWN = 5
 
 
 def read_requests(path: Path) -> list[Request]:
-    """The requests of a .jsonl or .json file, in its order. Nothing is decoded.
+    """Read the requests of a .jsonl or .json file, in its order, without decoding images.
 
     Raises ReportCardError with the first problems, each with its line and study: unknown keys,
     wrong types, ids that occur twice, image files that are not there.
@@ -66,8 +66,10 @@ KEYS_IN_WORDS = ", ".join(KEYS)
 
 
 def digest_of(requests: Sequence[Request]) -> str:
-    """sha256 (hex) of everything a model may see, images by their bytes: moving the folder leaves
-    it as it is, another picture under the same name does not."""
+    """Return the sha256 (hex) of everything that a model may see, with images by their bytes.
+
+    It stays the same when the folder is moved, and changes when an image is replaced.
+    """
     return digest([list(_content(request)) for request in requests])
 
 
@@ -88,12 +90,12 @@ def _pictures(images: Sequence[Image]) -> list[list[str]]:
 
 @dataclass
 class _Reader:
-    """One pass over the lines; what is wrong is collected, and the reading goes on."""
+    """Reads all lines and collects the problems."""
 
     folder: Path
     problems: list[str] = field(default_factory=list)
     where: str = ""
-    first: dict[str, str] = field(default_factory=dict)  # study → where it stands
+    first: dict[str, str] = field(default_factory=dict)  # study → place of its line
 
     def request(self, record: Record) -> Request:
         row = record.row
@@ -101,23 +103,23 @@ class _Reader:
         name = self._study_id(row.get("study_id"))
         self.where = f"{record.where}: study {name}"
         if name in self.first:
-            self._wrong(f"the id stands in {self.first[name]} already")
+            self._wrong(f"the id occurs in {self.first[name]} already")
         self.first.setdefault(name, record.where)
         self._keys(row, KEYS, "")
         if not _writable(row):
             self._wrong("a text has half a character in it (a lone surrogate such as \\ud800)")
-        texts = {key: self._text(row, key) for key in TEXTS}
+        indication, technique, comparison, sex, phrase = (self._text(row, key) for key in TEXTS)
         return Request(
             study_id=name,
             images=self._images(row.get("images"), "images"),
             prior=self._prior(row.get("prior")),
             age=self._age(row.get("age")),
-            task=self._task(row.get("task", "findings"), texts["phrase"]),
-            indication=texts["indication"],
-            technique=texts["technique"],
-            comparison=texts["comparison"],
-            sex=texts["sex"],
-            phrase=texts["phrase"],
+            task=self._task(row.get("task", "findings"), phrase),
+            indication=indication,
+            technique=technique,
+            comparison=comparison,
+            sex=sex,
+            phrase=phrase,
         )
 
     def _wrong(self, problem: str) -> None:
@@ -136,7 +138,7 @@ class _Reader:
             if key in known:
                 continue
             if not within and key in ANSWER:
-                self._wrong(f"'{key}': a request holds nothing of the answer; leave it out")
+                self._wrong(f"'{key}': a request contains no part of the answer; leave it out")
             else:
                 there = f" ({', '.join(known)})" if not did_you_mean(key, known) else ""
                 self._wrong(f"unknown key '{within}{key}'.{did_you_mean(key, known)}{there}")
@@ -222,7 +224,7 @@ class _Reader:
 
 
 def _writable(row: Json) -> bool:
-    """Whether it can be written as UTF-8: \\ud800 alone is valid JSON and no character."""
+    """Return whether it can be written as UTF-8: \\ud800 alone is valid JSON but no character."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -231,7 +233,7 @@ def _writable(row: Json) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value of a hostile file in few letters; texts are not quoted, they may be a patient's."""
+    """Return a short form of a value. Long texts are not quoted: they may be about a patient."""
     if isinstance(value, bool | int | float):
         return str(value)[:20]
     if isinstance(value, str):

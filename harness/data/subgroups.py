@@ -1,8 +1,8 @@
-"""The subgroups that a study belongs to: labels alone, never text.
+"""Assigns studies to subgroups, by labels only.
 
-What a dataset tells of a study (`Study.groups`) comes first; view, sex, age, prior and the length
-of the reference are read off the study where it does not. A group in which all studies are alike,
-or that has more than a dozen values (a hospital per row), divides nothing and is left out.
+`Study.groups`, which a dataset fills, takes precedence. View, sex, age, prior and the length of the
+reference are computed from the study otherwise. A group is left out if all studies have one value
+or if there are more than twelve values (a hospital per row, for instance).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AGES = ((45, "under 45"), (65, "45 to 64"), (float("inf"), "65 up"))
 
 
 def groups_of(studies: Sequence[Study]) -> dict[str, list[str]]:
-    """Group → the value of each study, in their order.
+    """Return group → the value of each study, in their order.
 
     >>> from reportcard.api import Report, Request
     >>> women = [Study(Request(i, sex="F"), Report("Clear."), i) for i in "ab"]
@@ -43,7 +43,7 @@ def groups_of(studies: Sequence[Study]) -> dict[str, list[str]]:
 
 
 def in_order(group: str, values: Mapping[str, object]) -> list[str]:
-    """The values of a group as a table lists them: unknown last, lengths and ages rising."""
+    """Return the values of a group in the order for tables: ages and lengths rise, unknown last."""
     rising = ("short", "medium", "long", *(name for _, name in AGES))
 
     def place(value: str) -> tuple[bool, int, str]:
@@ -72,7 +72,7 @@ def _words(study: Study) -> int:
 
 
 def _lengths(words: Sequence[int]) -> list[str]:
-    """Tertiles of the references' words; equals stay together, so the thirds may be unequal."""
+    """Return the tertile of each reference's length; equal lengths are in one tertile."""
     ordered = sorted(words)
     low, high = (ordered[k * (len(ordered) - 1) // 3] for k in (1, 2)) if ordered else (0, 0)
     names = (

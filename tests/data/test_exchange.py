@@ -201,12 +201,12 @@ def test_the_mimic_shape_has_patients_and_one_image_a_row(tmp_path: Path) -> Non
     assert len(selection.test) == 3
     assert {s.patient_id for s in selection.test} == {subject(3)}
     assert all(len(s.request.images) == 1 for s in selection.test)
-    assert not any("stand in train and in test" in note for note in selection.notes)
+    assert not any("are in train and in test" in note for note in selection.notes)
     value = json.loads((tmp_path / "annotation_mimic.json").read_text())
     value["train"][0]["subject_id"] = int(subject(3))
     (tmp_path / "annotation_mimic.json").write_text(json.dumps(value))
     again = R2GenJson(str(tmp_path), table="annotation_mimic.json").select()
-    assert "1 subjects stand in train and in test" in again.notes
+    assert "1 subjects are in train and in test" in again.notes
 
 
 def test_the_order_of_r2gen_rows_does_not_matter(tmp_path: Path) -> None:

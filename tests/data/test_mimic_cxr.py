@@ -22,7 +22,7 @@ from reportcard.data.sources._mimic import index as _mimic_index
 from reportcard.data.sources._mimic.index import Exam, Radiograph
 from reportcard.data.sources._mimic.mimic_tables import seconds_of_day, study_date
 from reportcard.data.sources._mimic.select import PriorPolicy, pick_lateral
-from reportcard.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
+from reportcard.data.sources._mimic.studies import Example, ImageFiles, Studies, StudyTexts
 from reportcard.data.sources.mimic_cxr import MimicCXR
 from tests.fixtures import reserved
 from tests.fixtures.mimic_cxr import (
@@ -487,7 +487,7 @@ def test_a_patient_in_two_splits_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("../../etc,59999001,19999001,test", r"csv\.gz:2: an id has not the form"),
+        ("../../etc,59999001,19999001,test", r"csv\.gz:2: an id does not have the form"),
         (f"{reserved.dicom(1)},59999001,19999001,val", r"csv\.gz:2: the split is train, validate"),
         (f"{reserved.dicom(1)},59999001,test", r"csv\.gz:2: 3 fields where the header has 4"),
     ],
@@ -600,7 +600,7 @@ def test_the_images_of_a_prior_follow_frontal_select(policy: str, views: list[st
 
     studies = Studies(
         {after.subject: [before, after]},
-        Texts(OneText(), "findings"),  # type: ignore[arg-type]
+        StudyTexts(OneText(), "findings"),  # type: ignore[arg-type]
         ImageFiles(None, ".jpg"),
         PriorPolicy("previous"),
         {"unit": "study", "frontal_select": policy, "lateral_select": "none"},

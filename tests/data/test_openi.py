@@ -112,7 +112,7 @@ def test_images_do_not_change_the_fingerprint(mini_data: Path, mini_cohort: Coho
 def test_damaged_files_are_named_counted_and_not_fatal(name: str, data: bytes, reason: str) -> None:
     good = report_xml(*STUDIES[0]).encode()
     records, damaged = parse_reports([("1.xml", good), (f"{name}.xml", data)])
-    assert [record["id"] for record in records] == ["CXR1"]
+    assert [record.id for record in records] == ["CXR1"]
     assert len(damaged) == 1
     assert damaged[0].startswith(f"{name}.xml")
     assert reason in damaged[0]

@@ -1,11 +1,11 @@
-"""DICOM → grey uint8: modality LUT → VOI → 0..255 → inverted once where white means low.
+"""Reads DICOM files as grey uint8: modality LUT, VOI, scaling to 0..255, then inversion.
 
-VOI: the VOI LUT sequence's first table, else the first window, else the range of the values that
-are not PixelPaddingValue. A window that is missing, not a number or under one wide is not guessed
-at: the range is used and the rules say so. PS3.3 C.11.2.1 gives the window functions.
+VOI is the first table of the VOI LUT sequence, else the first window, else the range of the values
+that are not PixelPaddingValue. The range is also used when a window is missing, is no number or is
+narrower than one; the rules record it. The window functions are those of PS3.3 C.11.2.1.
 
-MONOCHROME1 and PresentationLUTShape INVERSE say the same thing; an image with both is inverted
-once. A multi-frame file gives its first frame. Presentation LUT sequences and overlays are ignored.
+MONOCHROME1 and PresentationLUTShape INVERSE mean the same, so an image with both is inverted once.
+Of a multi-frame file, the first frame is read. Presentation LUT sequences and overlays are ignored.
 JPEG 2000 and JPEG-LS need the extra: pip install 'cxr-reportcard[dicom]'.
 """
 
@@ -32,14 +32,14 @@ INSTALL = "pip install 'cxr-reportcard[dicom]'"
 
 
 def read_dicom(path: Path) -> tuple[Pixels, tuple[str, ...]]:
-    """Decode a DICOM file. Raises ImageError; its message quotes no value of the header."""
+    """Decode a DICOM file. Raises ImageError, whose message quotes no value of the header."""
     try:
         import pydicom
     except ImportError:
         raise ImageError("unreadable", f"DICOM needs {INSTALL}") from None
     from reportcard.core.imaging.pixels import check_size
 
-    # They name files and quote headers, from whichever thread decodes.
+    # Its warnings name files and quote headers.
     warnings.filterwarnings("ignore", module="pydicom")
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
@@ -55,12 +55,15 @@ def read_dicom(path: Path) -> tuple[Pixels, tuple[str, ...]]:
         return _grey(dataset)
     except ImageError:
         raise
-    except Exception as error:  # pydicom and its decoders raise whatever broken bytes lead them to
+    except Exception as error:  # broken bytes make pydicom raise any exception
         raise _explained(error) from error
 
 
 def _check_codestream(data: bytes, columns: int, rows: int) -> None:
-    """JPEG 2000 data has a size of its own, which is what its decoder makes room for."""
+    """Raise ImageError when JPEG 2000 data has another size than the header.
+
+    Its decoder allocates memory for the size in the data.
+    """
     start = data[:4096].find(b"\xff\x4f\xff\x51")  # SOC, SIZ: length, profile, width, height
     if start < 0:
         return
@@ -70,7 +73,7 @@ def _check_codestream(data: bytes, columns: int, rows: int) -> None:
 
 
 def _explained(error: Exception) -> ImageError:
-    """Which kind of failure it was; pydicom's own sentence may quote a header and is dropped."""
+    """Return the ImageError for a failure, without pydicom's message, which may quote a header."""
     text = str(error).lower()
     if "missing dependencies" in text or ("plugin" in text and "missing" in text):
         return ImageError("unreadable", f"no decoder for its transfer syntax; {INSTALL}")
@@ -107,7 +110,7 @@ def _windowed(
     values: Values,
     inside: npt.NDArray[np.bool_] | None,
 ) -> tuple[Values, str]:
-    """Values → 0..1, and by which rule."""
+    """Scale values to 0..1; return the rule, too."""
     if dataset.get("VOILUTSequence"):
         return _looked_up(dataset, values), "voi lut"
     window = _first_window(dataset)
@@ -122,7 +125,7 @@ def _windowed(
 
 
 def _looked_up(dataset: Dataset, values: Values) -> Values:
-    """The first VOI LUT. Not pydicom's apply_voi, whose index into an 8-bit table wraps at 256."""
+    """Apply the first VOI LUT. pydicom's apply_voi wraps at 256 for an 8-bit table."""
     table = dataset.VOILUTSequence[0]
     count, first, depth = (int(number) for number in table.LUTDescriptor)
     count = count or 2**16
@@ -144,7 +147,7 @@ def _looked_up(dataset: Dataset, values: Values) -> Values:
 
 
 def _first_window(dataset: Dataset) -> tuple[float, float, int] | None:
-    """(centre, width, how many), or None when there is no usable one."""
+    """Return (centre, width, number of windows), or None when no window is usable."""
     try:
         centres, widths = (_numbers(dataset.get(k)) for k in ("WindowCenter", "WindowWidth"))
     except (TypeError, ValueError):
@@ -164,7 +167,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _apply(values: Values, centre: float, width: float, function: str) -> Values:
-    """PS3.3 C.11.2.1.2 (LINEAR, and width 1 is a threshold) and C.11.2.1.3."""
+    """Apply a window function: PS3.3 C.11.2.1.2 (LINEAR; width 1 is a threshold), C.11.2.1.3."""
     if function == "SIGMOID":
         bent: Values = (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
         return bent
@@ -176,7 +179,7 @@ def _apply(values: Values, centre: float, width: float, function: str) -> Values
 
 
 def _not_padding(dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Where the stored values are not PixelPaddingValue (or in its range); None: no padding."""
+    """Return where stored values are not PixelPaddingValue or in its range; None: no padding."""
     if dataset.get("PixelPaddingValue") is None:
         return None
     first = int(dataset.PixelPaddingValue)
@@ -186,7 +189,7 @@ def _not_padding(dataset: Dataset, stored: npt.NDArray[Any]) -> npt.NDArray[np.b
 
 
 def _colour(dataset: Dataset, stored: npt.NDArray[Any]) -> Pixels:
-    """RGB, YBR (pydicom converts it) or a palette → luma."""
+    """Convert RGB, YBR (which pydicom converts) or a palette to grey."""
     from pydicom.pixels.processing import apply_color_lut
 
     from reportcard.core.imaging.pixels import luma

@@ -1,4 +1,4 @@
-"""Grey pixels: how large, and how colour becomes grey."""
+"""Limits the size of images, and converts colour to grey."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import numpy.typing as npt
 
 from reportcard.core.errors import ImageError
 
-Pixels = npt.NDArray[np.uint8]
-
+Pixels = npt.NDArray[np.uint8]  # (height, width), 0 black to 255 white
 
 MAX_PIXELS = 100_000_000
-
-
 MIN_SIDE = 2
 
 
 def check_size(width: int, height: int) -> None:
-    """What a header says, before anything is decoded. Raises ImageError (bomb, empty_frame)."""
+    """Check the size in a header before decoding. Raises ImageError (bomb, empty_frame)."""
     if width * height > MAX_PIXELS:
         raise ImageError("bomb", f"{width} × {height} pixels, over {MAX_PIXELS:,}")
     if min(width, height) < MIN_SIDE:
@@ -25,7 +22,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def luma(colour: npt.NDArray[np.uint8]) -> Pixels:
-    """(height, width, 3) RGB → grey by ITU-R 601, in Pillow's own arithmetic."""
+    """Convert RGB, shape (height, width, 3), to grey by ITU-R 601, as Pillow does."""
     import PIL.Image
 
     return np.array(PIL.Image.fromarray(colour, "RGB").convert("L"))

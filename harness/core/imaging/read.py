@@ -1,16 +1,16 @@
-"""Radiograph files → grey uint8 arrays. Tool shared by the datasets.
+"""Reads image files as grey arrays: (height, width) uint8, 0 black to 255 white.
 
-PNG and JPEG here, DICOM in `_dicom.py`; the kind of file is told by its bytes and not by its name.
-What comes out is (height, width) uint8, 0 black to 255 white, and what was done is a list of rules.
-Anything that is no radiograph is an ImageError of one kind, which costs its own study:
+PNG and JPEG are read here, DICOM in dicom.py. The bytes of a file decide its kind, not its name.
+Every result comes with the rules that were applied. An image that cannot be read raises an
+ImageError, which fails only its own study. Its `kind` is one of:
 
     missing      no such file, or only the reports are on this machine
     outside      its path leaves the data root
     empty        a file of zero bytes
-    truncated    the file ends before its picture does
+    truncated    the file ends before the image does
     bomb         over 100 megapixels by its header; nothing was decoded
     empty_frame  a side under two pixels
-    unreadable   the rest: no such format, damaged data, a decoder that is not installed
+    unreadable   everything else: unknown format, damaged data, a decoder that is not installed
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from reportcard.core.errors import ImageError
 from reportcard.core.imaging.pixels import MAX_PIXELS, Pixels, check_size
 
 
-class Image(Protocol):
-    """What this module needs to know of reportcard.api.Image."""
+class ImageSource(Protocol):
+    """The part of reportcard.api.Image that this module needs."""
 
     @property
     def image_id(self) -> str: ...
@@ -41,26 +41,26 @@ class Image(Protocol):
     def read(self) -> Callable[[], Pixels] | None: ...
 
 
-PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # how a PNG and a JPEG begin
-# For request.provenance: {"reading": READING}. A change here changes what a model sees.
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # the first bytes of a PNG and a JPEG
+# Recorded in Request.provenance["reading"]. Change it when a change here changes what models see.
 READING = "grey8;png16:round(x/257);colour:luma601;alpha:on_black;dicom:lut|window1|minmax"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A decoded image and the rules that made it grey: ("dicom", "window 1 of 2", "inverted")."""
+    """A decoded image, and the rules that were applied: ("dicom", "window 1 of 2", "inverted")."""
 
     pixels: Pixels
     rules: tuple[str, ...]
 
 
 def resolve_under(root: Path, relative: str) -> Path:
-    """The real path of `relative`, a path out of a CSV or JSON, under `root`; it need not exist.
+    """Return the real path of `relative`, a path from a CSV or JSON, under `root`.
 
-    Raises ImageError("outside") for an absolute path, for any `..`, and for a link that leaves
-    root. What the data calls a file is quoted, since it is all there is to find the row by.
+    The file need not exist. Raises ImageError("outside") for an absolute path, for any `..`, and
+    for a link that leaves root. The error quotes the path, which is needed to find its row.
     """
-    # Strings, not pathlib: a cohort asks for 370,000 of these.
+    # Strings are faster than pathlib, and a cohort calls this up to 370,000 times.
     if relative.startswith("/") or ".." in relative.split("/") or "\0" in relative:
         raise ImageError("outside", f"{relative!r} leaves the data root {root}")
     top = os.path.abspath(root)
@@ -71,7 +71,7 @@ def resolve_under(root: Path, relative: str) -> Path:
 
 
 def _real(path: str) -> str:
-    """os.path.realpath with the folders remembered."""
+    """Return os.path.realpath, with the results for folders cached."""
     folder, name = os.path.split(path)
     if not name:
         return path
@@ -84,8 +84,8 @@ def _real_folder(path: str) -> str:
     return _real(path)
 
 
-def read_grey(image: Image) -> Pixels:
-    """The pixels of an image: those that were decoded ahead, else decoded now.
+def read_grey(image: ImageSource) -> Pixels:
+    """Return the pixels of an image: prefetched ones if there are any, else decoded now.
 
     Raises ImageError naming the image and its file.
     """
@@ -96,11 +96,12 @@ def read_grey(image: Image) -> Pixels:
     return decode(image).pixels
 
 
-# Who decodes ahead in this process (predict/engines/prefetch.py); an Image never holds one.
+# The prefetchers of this process (predict/engines/prefetch.py). They are kept here and not in an
+# Image, which must stay picklable.
 LOOKUPS: list[Callable[[Any], Pixels | None]] = []
 
 
-def decode(image: Image) -> Reading:
+def decode(image: ImageSource) -> Reading:
     """Read an image from its file or its renderer. Raises ImageError naming image and file."""
     if image.read is not None:
         return _checked(image.read(), ("rendered",))
@@ -136,7 +137,7 @@ def read_file(path: Path) -> Reading:
 
 
 def _checked(pixels: Pixels, rules: tuple[str, ...]) -> Reading:
-    """The frame check again on what was decoded; a picture of one value is read and noted."""
+    """Check the size of the decoded array; add the rule "constant" if all pixels are equal."""
     check_size(*pixels.shape[::-1])
     first = pixels[0, 0]
     if (pixels[::16, ::16] == first).all() and (pixels == first).all():
@@ -145,11 +146,11 @@ def _checked(pixels: Pixels, rules: tuple[str, ...]) -> Reading:
 
 
 def _read_picture(path: Path) -> tuple[Pixels, tuple[str, ...]]:
-    """PNG or JPEG. `verify` is not enough: it passes a truncated JPEG, so the whole is decoded."""
+    """Decode a PNG or JPEG. PIL's `verify` is not used: it accepts a truncated JPEG."""
     import PIL.Image
     import PIL.ImageFile
 
-    # Some model code sets this for the whole process; it fills what is missing with flat grey.
+    # Some model code sets this for the whole process; it fills missing parts with flat grey.
     PIL.ImageFile.LOAD_TRUNCATED_IMAGES = False
     bombs = (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning)
     try:
@@ -162,14 +163,14 @@ def _read_picture(path: Path) -> tuple[Pixels, tuple[str, ...]]:
         raise ImageError("bomb", f"over {MAX_PIXELS:,} pixels") from None
     except PIL.UnidentifiedImageError:
         raise ImageError("unreadable", "neither PNG, JPEG nor DICOM") from None
-    except Exception as error:  # Pillow raises whatever broken bytes lead it to
+    except Exception as error:  # broken bytes make Pillow raise any exception
         short = "truncated" in str(error).lower() or isinstance(error, EOFError)
         said = str(error) or type(error).__name__
         raise ImageError("truncated" if short else "unreadable", said) from error
 
 
 def _grey(file: object) -> tuple[Pixels, tuple[str, ...]]:
-    """An opened picture in any mode → grey, and the rule for its mode."""
+    """Convert an opened picture of any mode to grey; return the rule for its mode, too."""
     import PIL.Image
 
     assert isinstance(file, PIL.Image.Image)

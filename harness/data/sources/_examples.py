@@ -1,15 +1,15 @@
-"""From studies with a view per image to examples: which images one has, and what filters leave.
+"""Turns studies into examples: chooses their images, and filters them with an attrition table.
 
 unit             study       one example per study
                  pair        one example per frontal image, with its report (LLaVA-Rad)
 frontal_select   all         every frontal image, PA before AP, then by id
-                 first       the one of the smallest id
-                 prefer_pa   one: PA, else AP, else another frontal, of the smallest id
-lateral_select   all         every other image, those of unknown view too
-                 first       of the lateral ones the smallest id
+                 first       the one with the smallest id
+                 prefer_pa   one: PA before AP before other frontal views, then the smallest id
+lateral_select   all         every other image, including images of unknown view
+                 first       the lateral image with the smallest id
                  none        no other image
 
-A pair has its one image and no lateral. The unit decides every n, and stands in the provenance.
+A pair has one image and no lateral. Every n counts units; the unit is recorded in the provenance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAIR = "image-report pair"
 
 
 def one_of(value: str, choices: Sequence[str], option: str) -> str:
-    """An option's value. Raises ReportCardError naming the choices."""
+    """Return the value of an option. Raises ReportCardError naming the choices."""
     if value not in choices:
         raise ReportCardError(f"{option} is one of {', '.join(choices)}, not {value!r}.")
     return value
@@ -47,7 +47,7 @@ HAS_FRONTAL: Rule = ("frontal view", has_frontal)
 
 @dataclass(frozen=True)
 class Examples:
-    """What an example of a cohort is: options of a dataset, checked."""
+    """The options of a dataset that say what an example is."""
 
     unit: str = "study"
     frontal_select: str = "all"
@@ -79,8 +79,11 @@ class Examples:
         return "study" if self.unit == "study" else PAIR
 
     def of(self, studies: Iterable[Study]) -> list[Study]:
-        """Studies with all their images → examples in id order; in a pair's unit, those of lateral
-        images too: the filter on frontal ones counts them."""
+        """Turn studies with all their images into examples, in id order.
+
+        With unit=pair, lateral images become examples, too, so that the filter on frontal views
+        can count them.
+        """
         found: list[Study] = []
         for study in studies:
             if self.unit == "study":
@@ -117,7 +120,15 @@ def _with(study: Study, images: tuple[Image, ...], study_id: str) -> Study:
 def filtered(
     examples: Sequence[Study], first: str, rules: Sequence[Rule]
 ) -> tuple[tuple[Study, ...], tuple[Step, ...]]:
-    """What passes every rule, and the attrition: what each rule was given and what it kept."""
+    """Apply the rules one after another.
+
+    Args:
+        examples: what to filter.
+        first: what the first line of the attrition table counts.
+        rules: (name, test) of each rule.
+
+    Returns the examples that pass all, and the attrition table.
+    """
     kept = list(examples)
     steps = [Step(first, len(kept), len(kept))]
     for name, wanted in rules:
@@ -131,15 +142,16 @@ Expected = Mapping[str, Mapping[str, int]]  # unit → who prints it → n
 
 
 def expectations(expected: Mapping[str, int] | None, n: int) -> tuple[str, ...]:
-    """A published n beside ours: for the reader to compare, never asserted."""
+    """Return notes with published numbers beside ours; they are never enforced."""
     return tuple(f"{who} prints {k:,}; here {n:,}" for who, k in (expected or {}).items())
 
 
 def text_only(test: Sequence[Study], root: Path) -> tuple[str, ...]:
+    """Return a note when there are no images under root."""
     images = (image for study in test for image in study.request.images)
     if any(image.available and not is_refused(image) for image in images):
         return ()
-    return (f"text only: no images under {root} (models that need pixels refuse)",)
+    return (f"text only: no images under {root} (models that need pixels cannot run)",)
 
 
 # Units of an age per year, as DICOM writes ages: 072Y, 018M.
@@ -147,6 +159,6 @@ PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 
 
 def sex_of(cell: str) -> str | None:
-    """ "Female", "F" → "F"; anything but the two is None."""
+    """Return "F" for "Female" or "F", "M" likewise, and None for anything else."""
     letter = cell.strip()[:1].upper()
     return letter if letter in ("F", "M") else None

@@ -1,4 +1,4 @@
-"""What datasets that come as one table share: cells, images below a root, filters, notes."""
+"""Shared by datasets that are one table: reading cells, filtering, notes on images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ TABLES = (".csv", ".tsv", ".jsonl", ".json")
 
 
 def table_in(root: Path, table: str | None, endings: Sequence[str] = TABLES) -> Path | str:
-    """The table's path, or a sentence saying why there is none: named, or the only one in root."""
+    """Return the path of the table, or a sentence saying why there is none.
+
+    Args:
+        root: the data root.
+        table: its name in root; None: the only table there.
+        endings: what a table's name may end in.
+    """
     if table is not None:
         path = root / table
         return path if path.is_file() else f"expected {path.resolve()}"
@@ -25,11 +31,13 @@ def table_in(root: Path, table: str | None, endings: Sequence[str] = TABLES) -> 
         return found[0]
     if not found:
         return f"expected one file {' or '.join('*' + e for e in endings)} in {root.resolve()}"
-    return f"{root.resolve()} holds {listed([p.name for p in found])}: say which, dataset.table=…"
+    return (
+        f"{root.resolve()} holds {listed([p.name for p in found])}: choose one with dataset.table=…"
+    )
 
 
 def cell(record: Record, column: str) -> str | None:
-    """A row's text; None where the column or its value is absent. Numbers become text."""
+    """Return a row's text, None if the column or its value is absent. Numbers become text."""
     value = record.row.get(column)
     if value is None or isinstance(value, str):
         return value
@@ -42,7 +50,7 @@ def cell(record: Record, column: str) -> str | None:
 
 
 def cells(record: Record, column: str) -> list[str]:
-    """A list of texts; one text counts as a list of one, and absent or blank as none."""
+    """Return a list of texts. A single text is a list of one; absent or blank is an empty list."""
     value = record.row.get(column)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return [item.strip() for item in value]
@@ -53,13 +61,13 @@ def cells(record: Record, column: str) -> list[str]:
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts s2 before s10, whatever the order of rows."""
+    """Return a sort key that puts s2 before s10."""
     parts = re.findall(r"\d+|\D+", text)
     return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts]
 
 
 class Sieve:
-    """Filters one after the other and keeps the account: kept + dropped = total at every step."""
+    """Applies filters one after the other and records the attrition of each."""
 
     def __init__(self, what: str, items: Sequence[T]) -> None:
         self.steps = [Step(what, len(items), len(items))]
@@ -71,32 +79,34 @@ class Sieve:
 
 
 def has_text(study: Study, section: str) -> bool:
-    """section: findings, impression, or any of the two."""
+    """Return whether the reference has a text. section: findings, impression, or any."""
     names = ("findings", "impression") if section == "any" else (section,)
     return any((getattr(study.reference, name) or "").strip() for name in names)
 
 
 def image_notes(studies: Sequence[Study], root: Path) -> list[str]:
-    """What a reader must know of the images: none here, some missing, some refused."""
+    """Return notes on the images: none on this machine, some missing, some refused."""
     images = [image for study in studies for image in study.request.images]
     refused = sum(map(is_refused, images))
     there = sum(image.path is not None for image in images)
     notes = []
     if not any(image.available for image in images):
-        return [f"text only: no images under {root} (models that need pixels refuse)"]
+        return [f"text only: no images under {root} (models that need pixels cannot run)"]
     if refused:
         notes.append(f"{refused:,} of {len(images):,} image paths leave the root: refused")
     absent = len(images) - there - refused
-    if absent:  # "text only" marks what is so on this machine and stays out of the cohort's file
+    if (
+        absent
+    ):  # notes that begin with "text only" depend on the machine and are not in the cohort's file
         notes.append(f"text only for {absent:,} of {len(images):,} images: no such file")
     return notes
 
 
 def counted(counts: Json) -> list[str]:
-    """One note per count that is not zero: {"{n} rows without a view": 3}."""
+    """Return one note per count that is not zero, from {"{n} rows without a view": 3}."""
     return [text.format(n=f"{n:,}") for text, n in counts.items() if n]
 
 
 def patient(request: Request, record: Record, *columns: str) -> str:
-    """The first of the columns that is filled; without one a study is its own patient."""
+    """Return the first of the columns that is filled; without one, the study's own id."""
     return next((v for c in columns if (v := (cell(record, c) or "").strip())), request.study_id)

@@ -1,4 +1,4 @@
-"""Image files that a CSV or JSON names: looked up below a root, and nowhere else."""
+"""Finds image files that a CSV or JSON names, below a data root only."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from reportcard.core.imaging.read import resolve_under
 
 
 def image_at(root: Path, image_id: str, view: str, *candidates: str) -> Image:
-    """The first candidate, a path below root, that is a file; without a path when none is.
+    """Return the image at the first candidate that is a file; without a path when there is none.
 
-    A path that leaves the root (`..`, absolute, a link) makes an image that raises ImageError
-    when it is read: it costs its own study and no other.
+    Args:
+        root: the data root.
+        image_id: the id of the image.
+        view: its view.
+        candidates: paths below root.
+
+    A path that leaves the root (`..`, absolute, or a link) gives an image that raises ImageError
+    when it is read, so that only its own study fails.
     """
     for candidate in candidates:
         try:
@@ -30,11 +36,12 @@ def image_at(root: Path, image_id: str, view: str, *candidates: str) -> Image:
 
 
 def is_refused(image: Image) -> bool:
+    """Return whether the path of an image leaves the data root."""
     return isinstance(image.read, partial) and image.read.func is _refuse
 
 
 class Inside:
-    """image_at for one root; `refused` counts the paths that would leave it."""
+    """Calls `image_at` for one root. `refused` counts the paths that leave it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -1,4 +1,4 @@
-"""Cells of the PadChest table that hold lists: Python reprs, and NumPy reprs without commas."""
+"""Parses cells of the PadChest table that contain lists, as Python or NumPy prints them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ CUI = re.compile(r"C\d+")
 
 
 def list_of(cell: str) -> list[Any]:
-    """ "['loc  cardiac', ['a', 'b']]" → the list, blanks squeezed; [] for an empty cell.
+    """Parse a cell such as "['loc  cardiac', ['a', 'b']]"; an empty cell gives [].
 
-    Raises ValueError when it is no list of strings; never evaluates code.
+    Spaces are made single. No code is evaluated. Raises ValueError when it is no list of strings.
     """
     if cell.strip() in ("", "nan"):
         return []
@@ -34,5 +34,5 @@ def _clean(item: Any) -> Any:
 
 
 def cuis_of(cell: str) -> list[str]:
-    """ "['C1' 'C2']" → ["C1", "C2"]; literal_eval would answer ["C1C2"]."""
+    """Parse "['C1' 'C2']" as ["C1", "C2"]; literal_eval would return ["C1C2"]."""
     return CUI.findall(cell)

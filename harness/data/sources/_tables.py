@@ -1,6 +1,7 @@
-"""CSV and JSON of a data root: columns by name, every cell a str, errors that name file and line.
+"""Reads CSV and JSON files of a dataset. Columns are found by name and every cell is a str.
 
-No error quotes a cell: the tables of closed data hold report text.
+Errors name file and line. They never quote a cell, because tables of closed data contain report
+text.
 """
 
 from __future__ import annotations
@@ -22,31 +23,31 @@ Row = dict[str, str]
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    """(line of its end, {column: cell}) of a .csv or .csv.gz, for the columns asked for.
+    """Yield (number of its last line, {column: cell}) for each row of a .csv or .csv.gz.
 
-    Cells are never turned into numbers: 39-digit ids stay themselves, "None" and "" too.
-    Raises ReportCardError naming the missing columns, or the line that is not whole.
+    Only the given columns are read. Cells stay text, so ids of 39 digits, "None" and "" are kept.
+    Raises ReportCardError naming the missing columns, or the line that is incomplete.
     """
     for line, cells in rows_of(path, columns):
         yield line, dict(zip(columns, cells, strict=True))
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """read_table with the cells as a list, in the order of `columns`."""
+    """Yield what `read_table` yields, with the cells as a list in the order of `columns`."""
     with _open_text(path) as handle:
         yield from _rows(handle, str(path), columns)
 
 
 def read_rows(handle: IO[str], name: str, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    """read_table of an open file that is called `name`."""
+    """Yield what `read_table` yields, from an open file; errors call it `name`."""
     for line, cells in _rows(handle, name, columns):
         yield line, dict(zip(columns, cells, strict=True))
 
 
 def one_per(name: str, rows: Sequence[Row]) -> list[Row]:
-    """Rows ordered by their whole content, `name` first, and of each `name` only the first.
+    """Sort rows by the column `name` and then by all columns; keep the first row of each `name`.
 
-    So neither the order of a file nor a row that it repeats, alike or not, changes a study.
+    A study therefore does not depend on the order of a file's rows or on repeated rows.
     """
     found: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: (row[name], *row.values())):
@@ -55,16 +56,16 @@ def one_per(name: str, rows: Sequence[Row]) -> list[Row]:
 
 
 def header_of(path: Path) -> list[str]:
-    """The column names of a table."""
+    """Return the column names of a table."""
     with _open_text(path) as handle:
         reader = csv.reader(handle)
-        with _told(str(path), reader):
+        with _as_sentence(str(path), reader):
             return _header(reader)
 
 
 def _rows(handle: IO[str], name: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(handle)
-    with _told(name, reader):
+    with _as_sentence(name, reader):
         header = _header(reader)
         absent = [column for column in columns if column not in header]
         if absent:
@@ -85,8 +86,8 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _told(name: str, reader: Any) -> Iterator[None]:
-    """What goes wrong in a csv.reader, as a sentence with file and line."""
+def _as_sentence(name: str, reader: Any) -> Iterator[None]:
+    """Raise errors of a csv.reader as ReportCardError with file and line."""
     try:
         yield
     except csv.Error as error:
@@ -111,19 +112,19 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def load_json(path: Path) -> Any:
-    """What a JSON file holds. Raises ReportCardError naming file and, where known, line."""
+    """Read a JSON file. Raises ReportCardError naming the file and, if known, the line."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ReportCardError(f"{path}:{error.lineno}: not JSON: {error.msg}.") from None
     except RecursionError:
         raise ReportCardError(f"{path}: nested too deep to be read.") from None
-    except ValueError:  # more digits than Python turns into an int
+    except ValueError:  # more digits than Python accepts for an int
         raise ReportCardError(f"{path}: a number in it is too long to be read.") from None
 
 
 def read_json_file(path: Path, kind: type[list[Any]] | type[Json]) -> Any:
-    """load_json of a file whose top level is a `kind`."""
+    """Read a JSON file whose top level is a `kind`. Raises ReportCardError for any other."""
     value = load_json(path)
     if not isinstance(value, kind):
         raise ReportCardError(

@@ -1,8 +1,7 @@
-"""Images inside a zip that was cut into parts (`.zip.001`, `.002`, …), read where they lie.
+"""Reads images from a zip that was cut into parts (`.zip.001`, `.002`, …), without unpacking it.
 
-The parts are one zip cut by bytes, 37 of them for PadChest-GR: they are seen as one seekable
-stream, and a member is decompressed when its image is asked for. Nothing is unpacked but that one
-image, into a private temporary folder for the decoder.
+The parts are one zip cut by bytes (37 parts for PadChest-GR). They are read as one seekable stream,
+and a member is decompressed when its image is needed, into a private temporary folder.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ MAX_MEMBER_BYTES = 256 * 1024**2  # a 16-bit PNG of 100 megapixels, stored
 
 
 class Parts(io.RawIOBase):
-    """Files one after the other as one read-only, seekable stream."""
+    """Several files as one read-only, seekable stream."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__()
@@ -70,7 +69,7 @@ class Parts(io.RawIOBase):
 
 
 def parts_of(folder: Path) -> tuple[Path, ...]:
-    """The parts of the one split zip (or the one plain .zip) of a folder, in order; () if none.
+    """Return the parts of the one split zip (or the one .zip) in a folder, in order; () if none.
 
     Raises ReportCardError when a number is missing, or when there are two archives.
     """
@@ -93,9 +92,10 @@ def parts_of(folder: Path) -> tuple[Path, ...]:
 
 
 def members_of(parts: tuple[Path, ...]) -> tuple[dict[str, str], int]:
-    """File name → PNG member, and how many members were refused (`..`, links, too large, twice).
+    """Return file name → PNG member, and how many members were refused.
 
-    Raises ReportCardError when the parts make no zip: one is cut short, or the last is missing.
+    Members are refused for `..`, links, their size, or a repeated name.
+    Raises ReportCardError when the parts are no zip: one is too short, or the last is missing.
     """
     found: dict[str, str] = {}
     refused = 0
@@ -115,7 +115,16 @@ def members_of(parts: tuple[Path, ...]) -> tuple[dict[str, str], int]:
 def read_member(
     parts: tuple[Path, ...], member: str, image_id: str, view: str
 ) -> npt.NDArray[np.uint8]:
-    """Grey values of one member. Raises ImageError when it is damaged."""
+    """Return the grey values of one member, shape (height, width).
+
+    Args:
+        parts: the parts of the zip.
+        member: the name in the zip.
+        image_id: the id of the image, for errors.
+        view: its view.
+
+    Raises ImageError when it is damaged.
+    """
     try:
         data = _archive(parts, os.getpid()).read(member)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
@@ -133,11 +142,11 @@ def read_member(
 
 @lru_cache(maxsize=8)
 def _archive(parts: tuple[Path, ...], process: int) -> zipfile.ZipFile:
-    """The open archive, one per process: a forked worker must not share its file offsets."""
+    """Open the archive once per process: a forked worker must not share its file offsets."""
     try:
         return zipfile.ZipFile(io.BufferedReader(Parts(parts)))
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ReportCardError(
             f"{parts[0].parent}: its {len(parts)} parts are no zip ({error}). Is the last part"
-            " there, and is each whole?"
+            " there, and is each complete?"
         ) from None

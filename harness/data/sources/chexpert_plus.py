@@ -1,12 +1,13 @@
-"""CheXpert Plus (Stanford AIMI): chest radiographs with sectioned reports, one CSV row per image.
+"""Reads CheXpert Plus (Stanford AIMI): one CSV row per image, reports in sections.
 
-A study is the first three parts of `path_to_image`. The CSV names .jpg, the files are .png below
-PNG/ (or PNG/PNG/, as the archive unpacks). Findings exist for about a quarter of the rows; a blank
-cell and a literal backslash-n both mean that the section is absent. Texts stay as they are written,
-capitals and "1.2." numbering included: normalising is the metric's business.
+The first three parts of `path_to_image` identify a study. The CSV names .jpg files; the files are
+.png below PNG/ (or PNG/PNG/, as the archive unpacks). About a quarter of the rows have findings; a
+blank cell and a literal backslash-n both mean that a section is absent. Texts are kept as written,
+with capitals and "1.2." numbering, because normalising is left to the metrics.
 
-Cohort: one split (`valid`, the published evaluation split), findings present; the train part is the
-train split with findings. `unit` and its like: see (harness/datasets/_examples.py).
+The cohort is one split (`valid`, the published evaluation split) where findings are present. The
+train part is the train split with findings. `unit`, `frontal_select` and `lateral_select` are
+explained in _examples.py.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from reportcard.data.sources._inside import Inside
 from reportcard.data.sources._tables import Row, one_per, read_table
 
 TABLE = "df_chexpert_plus_240401.csv"
-ROOTS = ("PNG", "PNG/PNG", "")  # where <split>/<patient>/<study>/<view>.png has been seen
+ROOTS = ("PNG", "PNG/PNG", "")  # folders in which <split>/<patient>/<study>/<view>.png was found
 SPLITS = ("train", "valid")
 COLUMNS = (
     *("path_to_image", "frontal_lateral", "ap_pa", "deid_patient_id"),
@@ -49,7 +50,7 @@ REPORT = tuple(name for name in COLUMNS if name.startswith("section_"))
 
 
 class ChexpertPlus:
-    """CheXpert Plus with one of its splits as the test part."""
+    """The dataset plugin, with one of the splits as the test part."""
 
     def __init__(
         self,
@@ -109,9 +110,9 @@ class ChexpertPlus:
         return Selection(test, train, steps, notes, self.examples.example)
 
     def labels(self, section: str = "findings") -> dict[str, dict[str, float | None]]:
-        """Study → CheXbert labels of a section, from chexbert_labels/<section>_fixed.json.
+        """Return study → CheXbert labels of a section, from chexbert_labels/<section>_fixed.json.
 
-        The file is JSON lines keyed by path_to_image; images of a study carry the same labels.
+        The file has one JSON line per path_to_image. The images of a study have the same labels.
         """
         path = self.root / "chexbert_labels" / f"{section}_fixed.json"
         found: dict[str, dict[str, float | None]] = {}
@@ -126,7 +127,7 @@ class ChexpertPlus:
         return self.root / TABLE
 
     def _studies(self) -> tuple[list[Study], dict[str, str], tuple[str, ...]]:
-        """Studies with all their images, study → split, and what there is to say of the table."""
+        """Return the studies with all images, study → split, and notes on the table."""
         by_study: dict[str, list[Row]] = defaultdict(list)
         splits: dict[str, str] = {}
         for line, row in read_table(self._table(), COLUMNS):
@@ -189,7 +190,7 @@ class ChexpertPlus:
 
 
 def _study_key(path: str) -> str:
-    """valid/patient1/study1/view1_frontal.jpg → valid/patient1/study1"""
+    """Return valid/patient1/study1 for valid/patient1/study1/view1_frontal.jpg."""
     return "/".join(path.split("/")[:3])
 
 
@@ -203,5 +204,5 @@ def _image(row: Row, inside: Inside, folders: list[str]) -> Image:
 
 
 def _section(cell: str) -> str | None:
-    """A section as written; None where it is blank or a literal backslash-n."""
+    """Return a section as written, None if it is blank or a literal backslash-n."""
     return None if cell.strip() in ("", "\\n") else cell

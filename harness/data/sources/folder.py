@@ -1,15 +1,15 @@
-"""A table and a folder of images: your own data, with no Python (docs/datasets/folder.md).
+"""Reads your own data from a table and a folder of images (docs/datasets/folder.md).
 
-One row per study, or several that share a study_id. Columns, of which only study_id and one of
-findings and impression must be there:
+The table has one row per study, or several rows with the same study_id. Only study_id and one of
+findings and impression are required. The columns are:
 
     study_id findings impression indication technique comparison patient_id age sex split
     image, image_1, image_2, …   paths below root/images; in JSONL also `images`, a list
     view, view_1, view_2, …      beside image, image_1, …; in JSONL also `views`
     group_<name>                 a subgroup that tables are broken down by: group_ward, group_device
 
-CSV, TSV, JSONL or JSON, UTF-8. A file name that holds no such image costs its study when a model
-asks for it, not the cohort.
+The file is CSV, TSV, JSONL or JSON in UTF-8. When an image file does not exist, only its own study
+fails, at the time when a model reads it.
 """
 
 from __future__ import annotations
@@ -59,15 +59,16 @@ AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)(?:([YMWD])|)", re.IGNORECASE)
 
 
 class Folder:
-    """A cohort out of a user's table.
+    """The dataset plugin for a user's table.
 
     table           the file in root; null: the only table there
     images          the folder that image paths start from, relative to root
     split           the rows that are tested, where there is a split column; "train" rows are the
                     train part that fitted baselines read
     reference       findings | impression | any: what a study must have to be tested
-    data_class      open | registered | credentialed; a judge elsewhere may read open only
-    dua_id          the agreement that conf/egress.yaml knows the data by
+    data_class      open | registered | credentialed; only open data may be sent to a judge on
+                    another machine
+    dua_id          the name of the data use agreement in conf/egress.yaml
     """
 
     def __init__(
@@ -127,13 +128,15 @@ class Folder:
         return Selection(tuple(studies), tuple(train), tuple(sieve.steps), tuple(notes))
 
     def _study(self, name: str, rows: Sequence[Record]) -> Study:
-        texts = {column: _one(rows, column) for column in TEXTS}
+        findings, impression, indication, technique, comparison = (
+            _one(rows, column) for column in TEXTS
+        )
         request = Request(
             study_id=name,
             images=self._images(rows),
-            indication=texts["indication"] or None,
-            technique=texts["technique"] or None,
-            comparison=texts["comparison"] or None,
+            indication=indication or None,
+            technique=technique or None,
+            comparison=comparison or None,
             age=_age(rows),
             sex=_sex(rows),
             provenance=PROVENANCE,
@@ -141,13 +144,13 @@ class Folder:
         groups = {c for row in rows for c in row.row if c.startswith("group_")}
         return Study(
             request=request,
-            reference=Report(texts["findings"], texts["impression"]),
+            reference=Report(findings, impression),
             patient_id=_one(rows, "patient_id") or name,
             groups={c.removeprefix("group_"): _one(rows, c) or "absent" for c in sorted(groups)},
         )
 
     def _images(self, rows: Sequence[Record]) -> tuple[Image, ...]:
-        """A row's images in the order of its columns; rows in the order of their first image."""
+        """Return the images in the order of columns; rows are ordered by their first image."""
         found = [named for row in rows if (named := _named_images(row))]
         pairs = [pair for named in sorted(found, key=lambda n: natural(n[0][0])) for pair in named]
         twice = [path for path, n in Counter(path for path, _ in pairs).items() if n > 1]
@@ -158,7 +161,7 @@ class Folder:
 
 
 def _check(path: Path, columns: Sequence[str]) -> list[str]:
-    """What is wrong with the header, as an error; what is not read, as a note."""
+    """Raise ReportCardError for a wrong header; return notes on columns that are not read."""
     known = ("study_id", *SINGLE)
     where = f"{path}:1" if path.suffix.lower() in (".csv", ".tsv") else f"{path}"
     if "study_id" not in columns:
@@ -186,9 +189,9 @@ def _study_id(record: Record) -> str:
 
 
 def _one(rows: Sequence[Record], column: str) -> str | None:
-    """What the rows of a study say in a column: blanks aside, they must agree.
+    """Return the value of a column in the rows of one study; blanks are ignored.
 
-    None where none of them has the column, "" where all are blank.
+    None if no row has the column, "" if all are blank. Raises ReportCardError when rows differ.
     """
     said: dict[str, str] = {}
     present = False
@@ -211,7 +214,7 @@ def _number(record: Record, column: str) -> str | None:
 
 
 def _age(rows: Sequence[Record]) -> float | None:
-    """Years: "72", "72.5", or DICOM's "072Y", "018M", "003W", "010D"."""
+    """Return the age in years, from "72", "72.5", or DICOM's "072Y", "018M", "003W", "010D"."""
     text = _one(rows, "age")
     if not text:
         return None
@@ -230,7 +233,7 @@ def _sex(rows: Sequence[Record]) -> str | None:
 
 
 def _named_images(record: Record) -> list[tuple[str, str]]:
-    """(path, view) of a row, in the order of image, image_1, image_2, …, images."""
+    """Return (path, view) of each image, in the order of image, image_1, image_2, …, images."""
     paths: list[tuple[str, str]] = []
     numbers = [(int(m[1] or 0), c) for c in record.row if (m := IMAGE.fullmatch(c))]
     for _, column in sorted(numbers):
@@ -248,6 +251,6 @@ def _named_images(record: Record) -> list[tuple[str, str]]:
 
 
 def _view(text: str) -> str:
-    """The field's own spelling; an unknown word stays as it is, a blank is "Unknown"."""
+    """Return the standard name of a view; keep an unknown word; a blank is "Unknown"."""
     word = text.strip()
     return VIEWS.get(word.lower().replace(" ", "").replace("-", ""), word) or "Unknown"

@@ -1,15 +1,16 @@
-"""MIMIC-CXR 2.1.0 reports with MIMIC-CXR-JPG images (or MIMIC-CXR's DICOM), credentialed.
+"""Reads MIMIC-CXR 2.1.0 with the images of MIMIC-CXR-JPG or MIMIC-CXR (credentialed).
 
-The official tree under one root is mimic-cxr/2.1.0 beside mimic-cxr-jpg/2.1.0 (_mimic_tree.py).
-Findings come from (`annotations`)
-    parser      the reports: the last FINDINGS section of the official parser (sections.py), whose
-                54 hand-cut studies have none; or `parser: findings`, our variant
+The official tree has mimic-cxr/2.1.0 beside mimic-cxr-jpg/2.1.0 under one root (_mimic/tree.py).
+`annotations` says where findings come from:
+    parser      the reports: the last FINDINGS section of the official parser
+                (report_sections.py), which has none for 54 studies that the authors cut by hand;
+                `parser: findings` selects our variant of the parser
     llava_rad   the rule-based rows of LLaVA-Rad's annotation JSON
     r2gen       R2Gen's annotation.json
 
-What an example is (`unit`): a study with all its chosen images, or a pair of one image and its
-report: 2,461 counts pairs. Policies of choice and priors: _mimic_select.py. MIMIC-CXR says nothing
-of age and sex.
+`unit` says what an example is: a study with all its chosen images, or a pair of one image and its
+report. The published 2,461 counts pairs. Which images and priors are chosen: _mimic/select.py.
+MIMIC-CXR contains no age and sex.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from reportcard.data.sources._mimic.annotations import (
     read_r2gen,
 )
 from reportcard.data.sources._mimic.index import Exam, Index, Radiograph, Sources, open_index
-from reportcard.data.sources._mimic.reports import FolderReports, Reports, ZipReports
+from reportcard.data.sources._mimic.reports import FolderReports, ReportTexts, ZipReports
 from reportcard.data.sources._mimic.select import (
     FRONTAL,
     PriorPolicy,
@@ -36,7 +37,7 @@ from reportcard.data.sources._mimic.select import (
     pick,
     pick_frontals,
 )
-from reportcard.data.sources._mimic.studies import Example, ImageFiles, Studies, Texts
+from reportcard.data.sources._mimic.studies import Example, ImageFiles, Studies, StudyTexts
 from reportcard.data.sources._mimic.tree import Tree
 
 FILES = {
@@ -46,7 +47,7 @@ FILES = {
 
 
 class MimicCXR:
-    """MIMIC-CXR with one test cohort. Every option is a policy, and named in provenance."""
+    """The dataset plugin, with one test cohort. Requests record every option in `provenance`."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class MimicCXR:
         assert tree.split is not None
         assert tree.metadata is not None
         index = open_index(Sources(tree.split, tree.metadata, tree.reports_zip))
-        texts = Texts(self._reports(index), self.parser)
+        texts = StudyTexts(self._reports(index), self.parser)
         patients = index.patients("test")
         chosen, notes = self._chosen(index, patients, texts, "test")
         files = ImageFiles(tree.images(self.images), ".dcm" if self.images == "dicom" else ".jpg")
@@ -153,7 +154,7 @@ class MimicCXR:
         }
 
     def labels(self) -> dict[str, dict[str, str]]:
-        """Study id → the radiologist's labels of the 2.1.0 test set (Tree.labels)."""
+        """Return study id → the radiologist's labels of the 2.1.0 test set (Tree.labels)."""
         return self.tree.labels()
 
     @property
@@ -161,12 +162,12 @@ class MimicCXR:
         parsed = self.annotations == "parser" or self.prior.select != "none"
         return parsed or (self.annotations == "llava_rad" and self.train_part != "none")
 
-    def _reports(self, index: Index) -> Reports:
+    def _reports(self, index: Index) -> ReportTexts:
         if self.tree.reports_zip is not None:
             return ZipReports(self.tree.reports_zip, index.reports())
         return FolderReports(self.tree.reports_folder or self.tree.root)
 
-    def _train(self, index: Index, texts: Texts) -> tuple[Study, ...]:
+    def _train(self, index: Index, texts: StudyTexts) -> tuple[Study, ...]:
         patients = index.patients(self.train_part)
         chosen, _ = self._chosen(index, patients, texts, self.train_part)
         files = ImageFiles(
@@ -176,9 +177,18 @@ class MimicCXR:
         return tuple(map(studies.study, chosen.items))
 
     def _chosen(
-        self, index: Index, patients: dict[int, list[Exam]], texts: Texts, split: str
+        self, index: Index, patients: dict[int, list[Exam]], texts: StudyTexts, split: str
     ) -> tuple[Funnel, list[str]]:
-        """The examples of one split with the filters they passed, and notes on their number."""
+        """Choose the examples of one split.
+
+        Args:
+            index: the index of the tables.
+            patients: subject → exams.
+            texts: parsed reports.
+            split: test, validate or train.
+
+        Returns the examples with the attrition of each filter, and notes on their number.
+        """
         if self.annotations == "r2gen":
             part = "val" if split == "validate" else split
             rows, steps = read_r2gen(self._annotations_file, part)
@@ -200,14 +210,14 @@ class MimicCXR:
         return funnel, [note]
 
     def _parsed(
-        self, index: Index, patients: dict[int, list[Exam]], texts: Texts, split: str
+        self, index: Index, patients: dict[int, list[Exam]], texts: StudyTexts, split: str
     ) -> Funnel:
         exams = [e for patient in patients.values() for e in patient if e.split == split]
         if self.unit == "study":
-            total = index.head["studies"]
+            total = index.head.studies
             items = [Example(exam, pick_frontals(exam, self.frontal_select)) for exam in exams]
         else:
-            total = index.head["images"]
+            total = index.head.images
             items = [
                 Example(exam, (image,))
                 for exam in exams
@@ -241,7 +251,14 @@ class MimicCXR:
         patients: dict[int, list[Exam]],
         split: str,
     ) -> Funnel:
-        """Rows of an annotation file, joined to the tables by subject, study and dicom_id."""
+        """Join the rows of an annotation file to the tables by subject, study and dicom_id.
+
+        Args:
+            rows: what the annotation file lists.
+            steps: the attrition so far.
+            patients: subject → exams.
+            split: the official split to which the images must belong.
+        """
         exams = {(e.subject, e.study): e for patient in patients.values() for e in patient}
         funnel = Funnel([_of_row(row, exams, split) for row in rows], steps)
         funnel.keep(f"images in the official {split} split", lambda e: e is not None)
@@ -260,7 +277,7 @@ class MimicCXR:
         )
 
 
-def _with_texts(example: Example, texts: Texts) -> Example:
+def _with_texts(example: Example, texts: StudyTexts) -> Example:
     parsed = texts.of(example.exam)
     assert parsed is not None
     return replace(
@@ -279,7 +296,7 @@ def _of_row(row: Annotation, exams: dict[tuple[int, int], Exam], split: str) -> 
     if exam is None or not all(dicom in known for dicom in row.dicoms):
         return None
     images = tuple(known[dicom] for dicom in row.dicoms)
-    if row.view is not None:  # the annotation's own view decides, as it did in its filter
+    if row.view is not None:  # the annotation's view counts, as in its own filter
         images = tuple(replace(image, view=row.view) for image in images)
     return Example(exam, images, row.findings, indication=row.reason or "")
 
@@ -296,10 +313,13 @@ def _counts(index: Index, patients: dict[int, list[Exam]]) -> list[str]:
         "official test split: the authors count 5,159 images, 3,269 studies, 293 patients;"
         f" here {images:,}, {len(exams):,}, {len({e.subject for e in exams}):,}"
     ]
-    for key, what in (
-        ("split_without_metadata", "images with a split row and no metadata row"),
-        ("metadata_without_split", "images with a metadata row and no split row (never used)"),
+    for n, what in (
+        (index.head.split_without_metadata, "images with a split row and no metadata row"),
+        (
+            index.head.metadata_without_split,
+            "images with a metadata row and no split row (never used)",
+        ),
     ):
-        if index.head[key]:
-            notes.append(f"{what}: {index.head[key]:,}")
+        if n:
+            notes.append(f"{what}: {n:,}")
     return notes

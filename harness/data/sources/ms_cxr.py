@@ -1,11 +1,11 @@
-"""MS-CXR: phrases of MIMIC-CXR reports with boxes, for phrase grounding (PhysioNet, credentialed).
+"""Reads MS-CXR: phrases of MIMIC-CXR reports with boxes (PhysioNet, credentialed).
 
 <root>/ms-cxr/1.1.0/MS_CXR_Local_Alignment_v1.1.0.csv     (v1.0.0 of release 0.1 has no split)
 <root>/mimic-cxr-jpg/2.1.0/files/…                        the images, from MIMIC-CXR-JPG
 
-One row is one box; a study here is one (dicom_id, category_name, label_text) with all its boxes,
-of which the paper counts 1,162. Boxes are pixels of an image of image_width × image_height, which
-is not the size of every file: they become fractions, and hold for whichever file is loaded.
+One row is one box. A study here is one (dicom_id, category_name, label_text) with all its boxes;
+the paper counts 1,162 of them. Boxes are given in pixels of an image of image_width × image_height,
+which is not the size of every file. They are converted to fractions, which hold for any file size.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Key = tuple[int, int, str, str, str]  # subject, study, dicom_id, category, phra
 
 
 class MsCXR:
-    """Phrases with boxes; every phrase is a study of its own."""
+    """The dataset plugin. Every phrase is a study of its own."""
 
     def __init__(
         self,
@@ -104,13 +104,13 @@ class MsCXR:
         notes = [
             "the unit is a phrase on an image; the paper prints 1,162,"
             f" here {len(test):,} on {len({key[2] for key in keys}):,} images",
-            *([f"boxes that stand twice, counted once: {twice:,}"] if twice else []),
+            *([f"boxes that occur twice, counted once: {twice:,}"] if twice else []),
             *files.notes(),
         ]
         return Selection(test, (), tuple(steps), tuple(notes), "phrase")
 
     def _phrases(self) -> tuple[dict[Key, set[Box]], dict[Key, str], int, int]:
-        """Boxes and split of each phrase, the repeated boxes, and the phrases refused."""
+        """Return boxes and split of each phrase, and counts of repeated boxes and bad paths."""
         has_split = "split" in header_of(self._table)
         if self.split != "all" and not has_split:
             raise ReportCardError(f"{self._table}:1: no column split; use dataset.split=all.")
@@ -168,7 +168,7 @@ class MsCXR:
                 phrase=text,
                 provenance={"unit": "phrase", "images": self.images, "reading": READING},
             ),
-            # The text stands there because a study with no reference text is not scored.
+            # A study without reference text is not scored.
             reference=Report(findings=text, phrases=(Phrase(text, tuple(ordered)),)),
             patient_id=f"p{subject}",
             groups={"category": category, "boxes": "1" if len(boxes) == 1 else "2+"},

@@ -1,14 +1,15 @@
-"""Open-I: the Indiana University chest X-ray collection (3,955 reports, CC BY-NC-ND 4.0).
+"""Reads Open-I, the Indiana University chest X-ray collection (3,955 reports, CC BY-NC-ND 4.0).
 
 Reports come from NLMCXR_reports.tgz (`reportcard fetch openi`) or from a folder of its XML files.
-The view of each image comes from data/openi_views.csv (frontal or lateral per image, derived from
-the public Kaggle `indiana_projections.csv`): the DICOM tag View Position is wrong for a third.
+The view of each image comes from data/openi_views.csv, which says frontal or lateral per image and
+is derived from the public Kaggle file `indiana_projections.csv`. The DICOM tag View Position is not
+used because it is wrong for a third of the images.
 
 Cohorts
     findings     findings and at least one frontal view: 3,199 studies, 3,307 frontal images.
                  Train part: the 226 other studies with findings (no frontal view, or no image).
     r2gen_test   R2Gen's split of the 2,955 studies with findings and at least two images:
-                 590 test, 2,069 train; the 296 validation studies stay out of both.
+                 590 test, 2,069 train; the 296 validation studies are in neither.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -44,8 +46,26 @@ SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # becomes part of a path
 MAX_XML_BYTES = 1_000_000  # the largest of the 3,955 has under 20 kB
 
 
+@dataclass(frozen=True, slots=True)
+class OpenIRecord:
+    """One parsed report. An absent section is "". `mesh`: tags of its human indexers."""
+
+    id: str
+    findings: str
+    impression: str
+    indication: str
+    comparison: str
+    mesh: tuple[str, ...]
+    images: tuple[str, ...]
+
+    @classmethod
+    def of_json(cls, row: Json) -> OpenIRecord:
+        """Read a line of the parsed reports. Raises KeyError or TypeError for anything else."""
+        return cls(**{**row, "mesh": tuple(row["mesh"]), "images": tuple(row["images"])})
+
+
 class OpenI:
-    """The Open-I source with one of its named cohorts selected."""
+    """The dataset plugin, with one of its named cohorts selected."""
 
     def __init__(self, root: str, cohort: Literal["findings", "r2gen_test"] = "findings") -> None:
         self.root = Path(root)
@@ -72,7 +92,7 @@ class OpenI:
         )
 
     def fetch(self, say: Callable[[str], None]) -> None:
-        """Get the reports (no images), verified by hash."""
+        """Download the reports (no images) and verify their hash."""
         fetch_openi(self.root, say)
 
     def select(self) -> Selection:
@@ -99,21 +119,23 @@ class OpenI:
             train = [s for s in pairs if split.get(s.study_id) == "train"]
             steps.append(Step("R2Gen test split", len(pairs), len(test)))
         if not any(image.path for s in test for image in s.request.images):
-            notes.append(f"text only: no images under {self.root} (models that need pixels refuse)")
+            notes.append(
+                f"text only: no images under {self.root} (models that need pixels cannot run)"
+            )
         return Selection(tuple(test), tuple(train), tuple(steps), tuple(notes))
 
     def mesh_tags(self) -> dict[str, tuple[str, ...]]:
-        """Study id → the human MeSH tags of its report, as "Term/qualifier/…"; all studies.
+        """Return, for all studies, study id → the indexers' MeSH tags, as "Term/qualifier/…".
 
         Raises ReportCardError when the reports are not in place.
         """
-        return {record["id"]: tuple(record["mesh"]) for record in self._all()}
+        return {record.id: record.mesh for record in self._all()}
 
     def reports(self) -> dict[str, Report]:
-        """Study id → report, for every report of the collection, whatever the cohort."""
-        return {r["id"]: Report(r["findings"], r["impression"]) for r in self._all()}
+        """Return study id → report for every report of the collection, whatever the cohort."""
+        return {r.id: Report(r.findings, r.impression) for r in self._all()}
 
-    def _all(self) -> list[Json]:
+    def _all(self) -> list[OpenIRecord]:
         problem = self.missing()
         if problem:
             raise ReportCardError(problem)
@@ -125,11 +147,11 @@ class OpenI:
     def _folder(self) -> Path:
         return self.root / FOLDER
 
-    def _records(self) -> tuple[list[Json], list[str]]:
-        """Parsed reports in id order, and the names of damaged files.
+    def _records(self) -> tuple[list[OpenIRecord], list[str]]:
+        """Return the parsed reports in id order, and the names of damaged files.
 
-        Parsing 20 MB of XML takes two seconds, so the result is kept beside the archive, keyed by
-        the archive's digest.
+        Parsing 20 MB of XML takes two seconds, so the result is stored beside the archive under a
+        name with the archive's digest.
         """
         if self._archive().is_file():
             source = self._archive()
@@ -138,55 +160,57 @@ class OpenI:
             if known is not None:
                 return known
             records, damaged = parse_reports(_archive_members(source))
-            head = {"damaged": damaged, "records_sha256": digest(records)}
-            lines = [canonical(row) for row in (head, *records)]
-            # A read-only data root only costs the next run its two seconds.
+            rows = [asdict(record) for record in records]
+            head = {"damaged": damaged, "records_sha256": digest(rows)}
+            lines = [canonical(row) for row in (head, *rows)]
+            # In a read-only data root, the next run parses again.
             with contextlib.suppress(OSError):
                 write_atomic(index, "\n".join(lines) + "\n")
             return records, damaged
         files = sorted(self._folder().glob("*.xml"))
         return parse_reports((path.name, path.read_bytes()) for path in files)
 
-    def _study(self, record: Json) -> Study:
+    def _study(self, record: OpenIRecord) -> Study:
         views, files = _views(), _image_files(self.root)
         images = tuple(
             Image(name, views.get(name, "Unknown"), files.get(name))
-            for name in sorted(record["images"])
+            for name in sorted(record.images)
         )
         frontal = sum(image.view == "Frontal" for image in images)
-        normal = [term.lower() for term in record["mesh"]] == ["normal"]
+        normal = [term.lower() for term in record.mesh] == ["normal"]
         return Study(
             request=Request(
-                study_id=record["id"],
+                study_id=record.id,
                 images=images,
-                indication=record["indication"] or None,
-                comparison=record["comparison"] or None,
-                # No provenance: the fingerprints that are published (c9fa24e6) are older than it.
+                indication=record.indication or None,
+                comparison=record.comparison or None,
+                # No provenance, because published fingerprints (c9fa24e6) were made without it.
             ),
-            reference=Report(record["findings"], record["impression"]),
+            reference=Report(record.findings, record.impression),
             # Open-I publishes one report per study and no patient key.
-            patient_id=record["id"],
+            patient_id=record.id,
             groups={
                 "normal": "normal" if normal else "abnormal",
                 "frontal_images": str(frontal),
-                "indication": "given" if record["indication"] else "absent",
+                "indication": "given" if record.indication else "absent",
             },
         )
 
 
-def _read_index(path: Path) -> tuple[list[Json], list[str]] | None:
-    """The parsed reports of an earlier run; None when there are none or they are not whole."""
+def _read_index(path: Path) -> tuple[list[OpenIRecord], list[str]] | None:
+    """Return the parsed reports of an earlier run; None when the file is absent or incomplete."""
     try:
-        rows = [row for _, row in read_jsonl(path)]
-        whole = digest(rows[1:]) == rows[0]["records_sha256"]
-        return (rows[1:], rows[0]["damaged"]) if whole else None
-    except (ReportCardError, IndexError, KeyError):
+        (_, head), *rows = read_jsonl(path)
+        if digest([row for _, row in rows]) != head["records_sha256"]:
+            return None
+        return [OpenIRecord.of_json(row) for _, row in rows], head["damaged"]
+    except (ReportCardError, ValueError, KeyError, TypeError):
         return None
 
 
 @cache
 def _image_files(root: Path) -> dict[str, Path]:
-    """Image id → file, for PNGs under root (flat, or one folder down as the tgz unpacks)."""
+    """Return image id → file for the PNGs in root or in a folder below it, as the tgz unpacks."""
     return {path.stem: path for pattern in ("*.png", "*/*.png") for path in root.glob(pattern)}
 
 
@@ -210,7 +234,7 @@ def _archive_members(path: Path) -> Iterator[tuple[str, bytes]]:
                 if member.isfile() and member.name.endswith(".xml"):
                     handle = archive.extractfile(member)
                     assert handle is not None
-                    # One byte past the limit is enough to know that a member is too large.
+                    # One byte over the limit shows that a member is too large.
                     yield member.name, handle.read(MAX_XML_BYTES + 1)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ReportCardError(
@@ -218,12 +242,13 @@ def _archive_members(path: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
-def parse_reports(files: Iterable[tuple[str, bytes]]) -> tuple[list[Json], list[str]]:
-    """(name, bytes) of XML reports → records in numeric id order, and damaged files by name.
+def parse_reports(files: Iterable[tuple[str, bytes]]) -> tuple[list[OpenIRecord], list[str]]:
+    """Parse XML reports, given as (name, bytes).
 
-    Raises ReportCardError when two files carry one study id.
+    Returns the records in numeric order of their ids, and the names of damaged files.
+    Raises ReportCardError when two files have the same study id.
     """
-    records: dict[str, Json] = {}
+    records: dict[str, OpenIRecord] = {}
     where: dict[str, str] = {}
     damaged = []
     for name, data in files:
@@ -232,7 +257,7 @@ def parse_reports(files: Iterable[tuple[str, bytes]]) -> tuple[list[Json], list[
         except ValueError as error:
             damaged.append(f"{name} ({error})")
             continue
-        study_id = record["id"]
+        study_id = record.id
         if study_id in records:
             raise ReportCardError(f"Study id {study_id} is in two files: {where[study_id]}, {name}")
         records[study_id], where[study_id] = record, name
@@ -244,8 +269,8 @@ def _numeric(study_id: str) -> tuple[int, str]:
     return (int(digits), study_id) if digits.isdecimal() else (2**62, study_id)
 
 
-def _parse_report(data: bytes) -> Json:
-    """One <eCitation>. Raises ValueError saying what is wrong with it."""
+def _parse_report(data: bytes) -> OpenIRecord:
+    """Parse one <eCitation>. Raises ValueError saying what is wrong with it."""
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
@@ -271,9 +296,12 @@ def _parse_report(data: bytes) -> Json:
     for name in (study_id, *images):
         if not SAFE_ID.fullmatch(name):
             raise ValueError(f"id {name[:80]!r} could leave the data root")
-    return {
-        "id": study_id,
-        **{k: sections.get(k, "") for k in ("findings", "impression", "indication", "comparison")},
-        "mesh": [(node.text or "").strip() for node in root.iterfind("MeSH/major")],
-        "images": images,
-    }
+    return OpenIRecord(
+        id=study_id,
+        findings=sections.get("findings", ""),
+        impression=sections.get("impression", ""),
+        indication=sections.get("indication", ""),
+        comparison=sections.get("comparison", ""),
+        mesh=tuple((node.text or "").strip() for node in root.iterfind("MeSH/major")),
+        images=tuple(images),
+    )

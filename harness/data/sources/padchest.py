@@ -1,13 +1,14 @@
-"""PadChest (BIMCV, Alicante): 160,861 images of 67,625 patients with Spanish reports.
+"""Reads PadChest (BIMCV, Alicante): 160,861 images of 67,625 patients with Spanish reports.
 
-The published reports are *stemmed* Spanish, not fluent text, so the card's caveat goes beside
-every score against them. A translation or the original reports, if you have them, come as a file
-(`translation`, ReportID → text), whose digest is part of every request's provenance and so of the
-cohort's fingerprint.
+The published reports are *stemmed* Spanish, not fluent text, so the card's caveat is shown beside
+every score against them. `translation` names a file (ReportID → text) with a translation or the
+original reports. Its digest is part of every request's provenance, and so of the cohort's
+fingerprint.
 
-`Projection` decides the view; `ViewPosition_DICOM` is blank for 43 % and is not read. There is no
-official split: ours takes a hash of the PatientID, so it needs no list and moves no patient when
-the table grows. `test_split` names it; another name is another split.
+`Projection` gives the view; `ViewPosition_DICOM` is blank for 43 % of the images and is not read.
+PadChest has no official split. Ours is computed from a hash of the PatientID, so it needs no list
+and no patient changes parts when the table grows. `test_split` names the split; another name gives
+another split.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ TRANSLATED = "references are the translations of dataset.translation, not the ra
 
 
 class PadChest:
-    """PadChest with a hash split by patient."""
+    """The dataset plugin, with a split by patient that is computed from a hash."""
 
     def __init__(
         self,
@@ -131,9 +132,10 @@ class PadChest:
         return Selection(test, train, steps, notes, self.examples.example)
 
     def labels(self) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-        """(image id, lists by column) of every row. Raises ReportCardError naming file and line.
+        """Yield (image id, lists by column) for every row.
 
-        "normal" and "exclude" inside LabelsLocalizationsBySentence speak of a sentence only.
+        "normal" and "exclude" inside LabelsLocalizationsBySentence refer to one sentence only.
+        Raises ReportCardError naming file and line.
         """
         table = self._existing()
         for line, row in read_table(table, COLUMNS):
@@ -162,7 +164,7 @@ class PadChest:
         return int(hashlib.sha256(key).hexdigest()[:12], 16) % 100 < self.test_percent
 
     def _studies(self, texts: Mapping[str, str] | None) -> tuple[list[Study], tuple[str, ...]]:
-        """Studies with all their images, and what there is to say of the table."""
+        """Return the studies with all their images, and notes on the table."""
         by_study: dict[str, list[Row]] = defaultdict(list)
         texts_of: dict[str, set[str]] = defaultdict(set)
         for line, row in read_table(self._existing(), COLUMNS):
@@ -247,7 +249,7 @@ class PadChest:
         )
 
     def _excluded(self, studies: list[Study]) -> frozenset[str]:
-        """Patients of the studies that `exclude_studies` lists, PadChest-GR's table for one."""
+        """Return the patients of the studies in `exclude_studies` (PadChest-GR's table, say)."""
         if self.exclude_studies is None:
             return frozenset()
         listed = {row["StudyID"] for _, row in read_table(self.exclude_studies, ("StudyID",))}
@@ -255,7 +257,7 @@ class PadChest:
 
 
 def read_translation(path: Path) -> dict[str, str]:
-    """ReportID → text, of a CSV (columns ReportID, text) or of JSON lines with those keys.
+    """Read ReportID → text from a CSV (columns ReportID, text) or JSON lines with these keys.
 
     Raises ReportCardError naming file and line when an id occurs twice or is no string.
     """
@@ -272,12 +274,12 @@ def read_translation(path: Path) -> dict[str, str]:
 
 
 def _listed(path: Path) -> frozenset[str]:
-    """One id a line; `#` begins a comment."""
+    """Read one id per line; `#` begins a comment."""
     lines = (line.partition("#")[0].strip() for line in read_text(path).splitlines())
     return frozenset(line for line in lines if line)
 
 
 def _age(study_date: str, birth: str) -> float | None:
-    """Whole years between the calendar years, which is all that the table has of a birth."""
+    """Return the difference of the calendar years; the table has no more of a date of birth."""
     year, born = study_date[:4], birth.partition(".")[0]
     return float(int(year) - int(born)) if year.isdecimal() and born.isdecimal() else None

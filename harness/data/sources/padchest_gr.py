@@ -1,13 +1,15 @@
-"""PadChest-GR (BIMCV): 4,555 frontal radiographs with findings sentence by sentence and boxes.
+"""Reads PadChest-GR (BIMCV): 4,555 frontal radiographs with one sentence and boxes per finding.
 
-A finding has the boxes of its first reader (`boxes`) and, for some, those of a second
-(`extra_boxes`). They are two opinions and are kept apart: Phrase.boxes and Phrase.second_reader.
-A box that is inverted or leaves [0, 1] is an error that names file and finding: a silent repair
-would move a reference. The split, patient and sex come from master_table.csv, a row per label.
+A finding has the boxes of a first reader (`boxes`) and sometimes those of a second
+(`extra_boxes`). They are two opinions and are kept apart, as Phrase.boxes and
+Phrase.second_reader. A box that is inverted or leaves [0, 1] is an error that names file and
+finding, because a silent repair would move a reference. The split, patient and sex come from
+master_table.csv, which has one row per label.
 
-Images are read out of the split zip as it was downloaded, or from an unpacked folder. Priors are
-the image that the file names for a study (`PreviousImageID`); their reports are not part of it.
-Views are given as Frontal: the file has no view column. Unit: study, which has one image.
+Images are read from the split zip as it was downloaded, or from an unpacked folder. A prior is the
+image that the file names for a study (`PreviousImageID`); the data set has no reports of priors.
+Every view is given as Frontal, because the file has no view column. The unit is a study, which has
+one image.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ MAX_TABLE_BYTES = 256 * 1024**2
 
 
 class PadChestGR:
-    """PadChest-GR with one part of its official split as the test part."""
+    """The dataset plugin, with one part of its official split as the test part."""
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class PadChestGR:
         return Selection(test, train, steps, tuple(notes))
 
     def _table(self) -> dict[str, Row]:
-        """StudyID → its row. Raises ReportCardError when rows of a study disagree on a column."""
+        """Return StudyID → its row. Raises ReportCardError when rows of a study disagree."""
         path = self.root / TABLE
         rows = read_table(path, COLUMNS) if path.is_file() else _zipped(self.root / f"{TABLE}.zip")
         found: dict[str, Row] = {}
@@ -154,7 +156,7 @@ class PadChestGR:
         previous = named if self.prior_select == "given" else None
         before = priors(previous) if previous else None
         if previous and before and not before.available:
-            before = images(previous)  # a prior may itself be one of the 4,555
+            before = images(previous)  # a prior may be one of the 4,555 images itself
         abnormal = any(finding.get("abnormal") for finding in item["findings"])
         age, sex = row.get("PatientAge", "").strip().rstrip("Y"), row.get("PatientSex_DICOM", "")
         return Study(
@@ -183,7 +185,7 @@ class PadChestGR:
         )
 
     def _phrase(self, finding: Any, where: str) -> Phrase:
-        """Findings that are not localised, negatives above all, may lack the keys of boxes."""
+        """Read one finding. One that is not localised, such as a negative, may have no box keys."""
         if not isinstance(finding, dict):
             raise ReportCardError(f"{where} must be an object.")
         text = finding.get(f"sentence_{self.language}") or ""
@@ -200,7 +202,13 @@ Finder = Callable[[str], Image]
 
 
 def _finder(root: Path, folders: tuple[str, ...], notes: list[str]) -> Finder:
-    """ImageID → image, from the folders: the split zip where there is one, else their PNGs."""
+    """Return a function that finds the image of an ImageID.
+
+    Args:
+        root: the data root.
+        folders: folders in root that may contain the images, as a split zip or as PNGs.
+        notes: gets a note when members of an archive are refused.
+    """
     here = [root / name for name in folders if (root / name).is_dir()]
     for folder in here:
         parts = parts_of(folder)
@@ -228,7 +236,7 @@ def _from_zip(parts: tuple[Path, ...], members: Mapping[str, str], image_id: str
 
 
 def _zipped(path: Path) -> Iterator[tuple[int, Row]]:
-    """The rows of the one CSV in a zip."""
+    """Yield the rows of the one CSV in a zip."""
     try:
         with zipfile.ZipFile(path) as archive:
             tables = [

@@ -1,10 +1,12 @@
-"""Phantom: drawn chest radiographs with reports, priors and boxes; no account, nothing on disk.
+"""Draws artificial chest radiographs with reports, priors and boxes; needs no account or download.
 
-Patients are invented, their pictures drawn in NumPy (`_phantom_*.py`) when a model asks for them,
-their reports written by our own templates, so that what needs pixels, priors or boxes runs
-anywhere. It says whether a pipeline works. It says nothing about how well a model reads patients.
+Patients are invented. Their images are drawn with NumPy (_phantom/) when a model reads them, and
+their reports are written from templates, so that everything that needs pixels, priors or boxes runs
+on any machine. The phantom shows whether a pipeline works. It does not show how well a model reads
+radiographs of patients.
 
-Drawing is byte-stable; `VERSION` goes up whenever a picture, a report or a box would change.
+Drawing gives the same bytes everywhere. `VERSION` is raised whenever an image, a report or a box
+changes.
 """
 
 from __future__ import annotations
@@ -60,9 +62,12 @@ class Drawing:
 
 
 class Phantom:
-    """`test` and `train` studies of patients that follow from `seed`; pictures of `size` pixels.
+    """The dataset plugin.
 
-    task: grounded_findings asks for boxes on the frontal image, findings for text alone.
+    test, train   numbers of studies
+    size          width and height of the images in pixels; even
+    seed          other seeds give other patients
+    task          grounded_findings asks for boxes on the frontal image, findings for text only
     """
 
     def __init__(
@@ -100,11 +105,11 @@ class Phantom:
         test, train = self._part("test"), self._part("train")
         drawn = len(test) + len(train)
         steps = (Step("studies drawn", drawn, drawn), Step("test part", drawn, len(test)))
-        notes = ("drawn, not taken: scores say that a pipeline works, not how well a model reads",)
+        notes = ("images are drawn: scores show that a pipeline works, not how well a model reads",)
         return Selection(test, train, steps, notes)
 
     def cases(self, part: str) -> list[Case]:
-        """The truth behind the studies of a part ("test" or "train"), in order."""
+        """Return what the studies of a part ("test" or "train") show, in order."""
         cases: list[Case] = []
         while len(cases) < self.parts[part]:
             number = len({case.patient_id for case in cases})

@@ -1,15 +1,15 @@
-"""R2Gen's annotation.json: {"train": […], "val": […], "test": […]}, a report and images per row.
+"""Reads R2Gen's annotation.json: {"train": […], "val": […], "test": […]}, one report per row.
 
     {"id": "…", "report": "…", "image_path": ["…/0.png", "…/1.png"], "split": "test"}
 
-The MIMIC file has `study_id` and `subject_id` too and one row per image, so its unit is the image
-and its n counts images; `subject_id` is the patient that intervals resample.
+The MIMIC file also has `study_id` and `subject_id`, and one row per image, so its unit and its n
+are images. `subject_id` is the patient, by which confidence intervals resample.
 
-The list that a row stands in decides its split. A copy of the file that goes round spells "test" as
-four blanks: such a list is taken for test where there is no other, such a row counts where it
-stands, and both are said. There are no views (0.png is not always frontal): all are "Unknown".
+The list that contains a row gives its split. A widespread copy of the file spells "test" as four
+spaces: such a list is read as test if there is no other, rows with such a split stay in their list,
+and notes report both. The file has no views (0.png is not always frontal), so all are "Unknown".
 
-R2Gen scores cleaned and cut references (`protocol=r2gen`); what is read here is the raw report.
+R2Gen scores cleaned and shortened references (`protocol=r2gen`). This module reads the raw reports.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SPLITS = ("train", "val", "test")
 
 
 def read_annotations(path: Path) -> tuple[dict[str, list[Record]], list[str]]:
-    """Split → rows in file order, and notes on odd spellings.
+    """Return split → rows in file order, and notes on unusual spellings.
 
     Raises ReportCardError naming the file and the row (`file: test[3]`) when it has another shape.
     """
@@ -75,14 +75,14 @@ def _row(path: Path, split: str, number: int, row: object, counts: Counter[str])
     record = Record(where, row)
     own = cell(record, "split")
     if own is not None and not own.strip():
-        counts["{n} rows spell their split as blanks; the list they stand in decides"] += 1
+        counts["{n} rows spell their split as blanks; the list that contains them decides"] += 1
     elif own is not None and own.strip().lower() != split:
-        counts["{n} rows name another split than the list they stand in, which decides"] += 1
+        counts["{n} rows name another split than the list that contains them, which decides"] += 1
     return record
 
 
 class R2GenJson:
-    """A cohort in R2Gen's exchange format.
+    """The dataset plugin for R2Gen's exchange format.
 
     table    the annotation file in root
     images   the folder that image paths start from, relative to root
@@ -149,9 +149,9 @@ class R2GenJson:
 
 
 def _shared(lists: Mapping[str, Sequence[Record]]) -> list[str]:
-    """A note when one patient stands in train and test: no official split has that."""
+    """Return a note when a patient is in train and test, which no official split has."""
     train, test = (
         {(cell(row, "subject_id") or "") for row in lists.get(name, ())} - {""}
         for name in ("train", "test")
     )
-    return [f"{len(train & test):,} subjects stand in train and in test"] if train & test else []
+    return [f"{len(train & test):,} subjects are in train and in test"] if train & test else []

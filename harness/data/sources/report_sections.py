@@ -1,21 +1,21 @@
-"""A radiology report → its sections: the official MIMIC-CXR parser's behaviour, and a variant.
+"""Splits a radiology report into sections, like the official MIMIC-CXR parser or in a variant.
 
-`sections` agrees with MIT-LCP's section_parser.py text for text (mimic-cxr `txt/`, mimic-code
-`mimic-iv-cxr/txt/`; MIT). It was written to find the *conclusion* of a report, so as a source of
-findings it has consequences worth knowing:
+`sections` gives exactly the results of MIT-LCP's section_parser.py (mimic-cxr `txt/`, mimic-code
+`mimic-iv-cxr/txt/`; MIT licence). That parser was written to find the *conclusion* of a report,
+which has consequences when it is used to find findings:
 
-- a header is a newline, one space, capitals and a colon; a report's first byte cannot begin one,
-  and a header directly below a line that ends in "HEADER:" is swallowed;
-- FINDINGS AND IMPRESSION is an impression, a view ("CHEST, TWO VIEWS") is findings, and the last
-  section of a name is the one that counts;
-- with neither impression nor findings, the last section is cut at its first blank line that holds
-  one space; what follows is `last_paragraph`.
+- A header is a newline, one space, capitals and a colon. A report cannot begin with a header, and
+  a header directly below a line that ends in "HEADER:" is not recognised.
+- FINDINGS AND IMPRESSION is an impression. A view ("CHEST, TWO VIEWS") is findings. Of several
+  sections with one name, the last counts.
+- If there is neither impression nor findings, the last section is cut at its first line that
+  contains one space only; the text after it is `last_paragraph`.
 
-`findings_sections` is what findings generation reads (see there). `special` knows the 54 studies
-that the authors cut by hand and that are absent from mimic_cxr_sectioned.csv; ids, offsets and
-names are in data/mimic_special_sections.csv, from the same source under the same licence.
+`findings_sections` is the variant for findings generation. `special` knows the 54 studies that the
+authors cut by hand and that are absent from mimic_cxr_sectioned.csv. Their ids, offsets and names
+are in data/mimic_special_sections.csv, from the same source under the same licence.
 
-Line ends must be "\\n", as Python's text mode gives them: with CRLF no paragraph is found.
+Line ends must be "\\n", as Python's text mode gives them; with CRLF no paragraph is found.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SPELLINGS = {
     "impression": (
         *("conclusion", "impresson", "imprression", "imoression", "impressoin", "imprssion"),
         *("impresion", "imperssion", "mpression", "impession"),
-        "ndication",  # the authors' choice for the one study that has it
+        "ndication",  # the authors' decision for the only study that has it
     ),
     "findings": (
         "finding",
@@ -80,7 +80,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Special:
-    """How the authors cut one study: the last section of this name, or text[start:end]."""
+    """How the authors cut one study: the last section with this name, or text[start:end]."""
 
     section: str | None
     start: int = 0
@@ -88,7 +88,7 @@ class Special:
 
 
 def sections(text: str, version: Version = NEWEST) -> list[Section]:
-    """The sections of a report as the official parser gives them, in order of the text.
+    """Return the sections of a report as the official parser gives them, in order of the text.
 
     >>> [(s.name, s.text) for s in sections("\\n INDICATION: Cough.\\n FINDINGS: Clear.")]
     [('preamble', '\\n '), ('indication', 'Cough.'), ('findings', 'Clear.')]
@@ -99,15 +99,16 @@ def sections(text: str, version: Version = NEWEST) -> list[Section]:
 
 
 def findings_sections(text: str) -> dict[str, str]:
-    """Name → text for findings generation, white space made single; absent names are left out.
+    """Return name → text for findings generation, with single spaces and without empty sections.
 
-    What differs from the official rows, and what does not (variant FINDINGS_VARIANT):
-    - indication, technique and history are given too. A header that contains "indication" or
-      "technique" has that name (as in Libra), even where it also names a view;
-    - of several sections of a name the last that is not empty counts;
-    - a combined FINDINGS AND IMPRESSION stays an impression: no findings are made of it;
-    - `last_paragraph` stands under its own name; to take it for findings is the caller's policy;
-    - the 54 special studies get no hand cuts, which are of conclusions: ask `special` first.
+    The variant is called FINDINGS_VARIANT. Compared with the official rows:
+    - Indication, technique and history are included. A header that contains "indication" or
+      "technique" has that name (as in Libra), even if it also names a view.
+    - Of several sections with one name, the last that is not empty counts.
+    - A combined FINDINGS AND IMPRESSION is an impression, as in the official parser.
+    - `last_paragraph` is returned under that name; the caller decides whether to use it.
+    - The hand cuts of the 54 special studies are not used, since they are conclusions. Call
+      `special` to find out whether a study is one of them.
     """
     found = _sections(text, (*CONTAINED, "indication", "technique"), len(BLANK_LINE))
     texts = ((section.name, " ".join(section.text.split())) for section in found)
@@ -115,7 +116,7 @@ def findings_sections(text: str) -> dict[str, str]:
 
 
 def section_row(text: str, study_id: str) -> dict[str, str | None] | None:
-    """A study's row of mimic_cxr_sectioned.csv: ROW → text or None. None: it has no row."""
+    """Return a study's row of mimic_cxr_sectioned.csv (ROW → text or None), or None."""
     if special(study_id) is not None:
         return None
     found = sections(text)
@@ -123,9 +124,10 @@ def section_row(text: str, study_id: str) -> dict[str, str | None] | None:
 
 
 def conclusion(text: str, study_id: str | None = None) -> str:
-    """What the authors gave to the labelers: the hand cut, or else the first of ROW that is there.
+    """Return the text that the authors gave to the labelers.
 
-    "" when there is none. Raises ReportCardError when a special study lacks its section.
+    It is the hand cut, or else the first section of ROW that exists; "" when there is none.
+    Raises ReportCardError when a special study lacks its section.
     """
     cut = special(study_id) if study_id else None
     if cut is not None and cut.section is None:
@@ -144,12 +146,12 @@ def conclusion(text: str, study_id: str | None = None) -> str:
 
 
 def special(study_id: str) -> Special | None:
-    """The hand cut of one of the 54 special studies ("s5…" or "5…"), else None."""
+    """Return the hand cut of one of the 54 special studies ("s5…" or "5…"), else None."""
     return _specials().get(study_id.removeprefix("s"))
 
 
 def read_sections(files: Iterable[Path], version: Version = NEWEST) -> list[Json]:
-    """One JSON object per file: its sections with offsets, and the variant's texts."""
+    """Return one JSON object per file: its sections with offsets, and the variant's texts."""
     rows = []
     for path in files:
         text = read_text(path)
@@ -186,7 +188,8 @@ def _split(text: str, contained: Sequence[str]) -> list[Section]:
     found = [Section("preamble", text[: header.start(1)], 0)]
     while header is not None:
         start, name = header.end(), _name(header[1], contained)
-        # Behind the header's own white space: where that is the line end, the next header is lost.
+        # The search starts after the header's white space; if that is a line end, the next header
+        # is missed, as in the official parser.
         header = HEADER.search(text, start)
         found.append(Section(name, text[start : header.start() if header else None], start))
     return found

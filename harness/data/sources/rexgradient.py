@@ -1,11 +1,11 @@
-"""ReXGradient-160K (Gradient Health, Harvard): public splits of 160,000 studies.
+"""Reads ReXGradient-160K (Gradient Health, Harvard): public splits of 160,000 studies.
 
-`metadata/<split>_metadata_view_position.json` maps an id to texts, image paths and views, and is
-what we read; `<split>_metadata.csv` beside it is only counted against. Paths begin with
-`../deid_png/`, which lies under the root here. A list of views may be shorter than the list of
-paths: which image lacks one is unknown, so the images past its end are `Unknown`, and counted.
+We read `metadata/<split>_metadata_view_position.json`, which maps an id to texts, image paths and
+views. `<split>_metadata.csv` beside it is used only to compare the number of studies. Paths begin
+with `../deid_png/`, which lies in the root here. A list of views may be shorter than the list of
+paths; the images after its end get the view `Unknown` and are counted.
 
-The test set of the ReXrank website is another, private one. Unit: study.
+The test set of the ReXrank website is a different, private one. The unit is a study.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VIEWS = {
 
 
 class ReXGradient:
-    """ReXGradient-160K with one of its public splits as the test part."""
+    """The dataset plugin, with one of the public splits as the test part."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class ReXGradient:
         return self.root / "metadata" / f"{split}_metadata_view_position.json"
 
     def _entries(self, split: str) -> dict[str, tuple[int, Any]]:
-        """Id → its number in the file, from 0, which errors name instead of it, and its entry."""
+        """Return id → (position in the file, entry). Errors name the position, not the id."""
         items = read_json_file(self._metadata(split), dict).items()
         return {key: (n, item) for n, (key, item) in enumerate(items)}
 
@@ -136,7 +136,7 @@ class ReXGradient:
         odd["lists of views shorter than the list of images"] += len(views) < len(paths)
         odd["lists of views longer than the list of images"] += len(views) > len(paths)
         images = []
-        # A path that is listed twice is one image, with the first view given for it.
+        # A path that is listed twice is one image, with the first view that is given for it.
         spelled: dict[str, str | None] = {}
         for path, spelling in zip(paths, views + [None] * len(paths), strict=False):
             spelled[path] = spelled.get(path) or spelling
@@ -179,7 +179,7 @@ class ReXGradient:
 
 
 def _strings(item: Json, name: str, where: str) -> list[Any]:
-    """A list of str and None; a lone string is a list of one, null an empty list."""
+    """Return a list of str and None; a single string becomes a list of one, null an empty list."""
     value = item.get(name)
     values = [value] if isinstance(value, str) else value or []
     allowed = (str, type(None)) if name == "ImageViewPosition" else str
@@ -196,6 +196,6 @@ def _text(item: Json, name: str, where: str) -> str | None:
 
 
 def years(age: str) -> float | None:
-    """A DICOM age string in years: "072Y" → 72.0, "006M" → 0.5; None when it is not one."""
+    """Return a DICOM age string in years: "072Y" is 72.0, "006M" is 0.5; None if it is none."""
     found = re.fullmatch(r"(\d{3})([YMWD])", age.strip())
     return None if found is None else int(found[1]) / PER_YEAR[found[2]]

@@ -1,15 +1,15 @@
-"""ReXrank's JSON: one object, study id → sections, image paths, views, split and context.
+"""Reads ReXrank's JSON: one object, study id → sections, image paths, views, split and context.
 
     {"<id>": {"key_image_path", "image_path": […], "report", "section_findings",
               "section_impression", "split", "frontal_lateral": […], "context"}}
 
-`frontal_lateral` describes all images of a study, `image_path` lists those that were kept: in 46 of
-the 590 rows of the IU file their lengths differ, and then nobody can say which image has which
-view. Such a study's views are "Unknown", and it is counted. The key image may be a lateral view,
-or none of the list; both are counted.
+`frontal_lateral` describes all images of a study, and `image_path` lists those that were kept. In
+46 of the 590 rows of the IU file their lengths differ, so it is unknown which image has which view.
+The views of such a study are "Unknown", and a note counts these studies. Notes also count studies
+whose key image is a lateral view or is not in the list.
 
-ReXrank's references say "None" for an absent section; that is the protocol's doing
-(`protocol=rexrank`), and a report here has an absent section as None.
+ReXrank's references contain the word "None" for an absent section. That is done by the protocol
+(`protocol=rexrank`); here an absent section is None.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COLUMNS = ("image_path", "section_findings", "section_impression")
 
 
 class RexrankJson:
-    """A cohort in ReXrank's exchange format.
+    """The dataset plugin for ReXrank's exchange format.
 
     table           the JSON file in root; null: the only one there
     images          the folder that image paths start from, relative to root
@@ -142,7 +142,7 @@ class RexrankJson:
 
 
 def _oddities(record: Record) -> Iterator[str]:
-    """What is wrong with a row's lists, each as a note with room for the count."""
+    """Yield what is wrong with a row's lists, each as a note with a place for the count."""
     paths, views = cells(record, "image_path"), cells(record, "frontal_lateral")
     fits, key = len(views) == len(paths), _key(record)
     if not fits:

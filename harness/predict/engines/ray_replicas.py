@@ -269,7 +269,7 @@ class Replicas:
         return [number for _, number in list(replica.held)[1:]]
 
 
-_KEPT = "What was answered is kept; the same command goes on from there."
+_KEPT = "Earlier answers are kept; run the same command again to continue."
 
 
 def _why(error: Exception) -> str:

@@ -1,13 +1,13 @@
-"""Published annotations of MIMIC-CXR that bring their own list of images and their own findings.
+"""Reads published annotation files of MIMIC-CXR that list images with findings of their own.
 
 LLaVA-Rad (PhysioNet, credentialed): chat_test_MIMIC_CXR_all_gpt4extract_rulebased_v1.json, a list
 of {"id", "image", "generate_method", "reason", "view", "conversations": [question, answer]}. Its
-test keeps the rule-based rows whose findings are a string and whose view is AP or PA
-(microsoft/LLaVA-Rad llava/utils.py@1fc4409). `id` repeats over the images of a report, so a row is
-known by (id, image).
+test set keeps the rule-based rows whose findings are a string and whose view is AP or PA
+(microsoft/LLaVA-Rad llava/utils.py@1fc4409). Several images of a report have the same `id`, so
+(id, image) identifies a row.
 
 R2Gen: annotation.json, {"train": […], "val": […], "test": [{"id", "report", "image_path": […]}]}.
-The outer key is the split: the inner one is misspelt in copies. Any view counts.
+The outer key is the split, because the inner one is misspelt in some copies. Every view is used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ IMAGE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One row, its image paths understood; `view` is the file's own, None where it has none."""
+    """One row with its image paths parsed. view: as in the file, None if it has none."""
 
     row_id: str
     subject: int
@@ -43,7 +43,7 @@ class Annotation:
 
 @dataclass
 class Funnel:
-    """Rows that pass one rule after another, with the attrition table that this leaves."""
+    """Filters rows by one rule after another and records the attrition."""
 
     items: list[Any]
     steps: list[Step]
@@ -55,7 +55,7 @@ class Funnel:
 
 
 def read_llava_rad(path: Path) -> tuple[list[Annotation], list[Step]]:
-    """The test rows of LLaVA-Rad, in the order of their images."""
+    """Return the test rows of LLaVA-Rad, in the order of their images, and the attrition."""
     rows = Funnel(_objects(path, load_json(path)), [])
     rows.keep("image path of MIMIC-CXR's form", lambda row: _places([row.get("image")]) is not None)
     rows.keep("generate_method is rule-based", lambda r: r.get("generate_method") == "rule-based")
@@ -66,7 +66,7 @@ def read_llava_rad(path: Path) -> tuple[list[Annotation], list[Step]]:
 
 
 def read_r2gen(path: Path, split: str) -> tuple[list[Annotation], list[Step]]:
-    """The rows under "train", "val" or "test"."""
+    """Return the rows under "train", "val" or "test", and the attrition."""
     value = load_json(path)
     if not isinstance(value, dict) or not isinstance(value.get(split), list):
         raise ReportCardError(f"{path}: expected an object with a list under '{split}'.")
@@ -88,9 +88,9 @@ def _objects(path: Path, value: Any) -> list[Any]:
 
 
 def _places(paths: Any) -> list[tuple[int, int, str]] | None:
-    """(subject, study, dicom_id) of each path, all of one study; None for anything else.
+    """Return (subject, study, dicom_id) of each path; None unless all belong to one study.
 
-    Paths are matched whole: one that is absolute or climbs does not match, and is never opened.
+    A path must match completely, so an absolute path or one with ".." is never opened.
     """
     if not isinstance(paths, list) or not paths:
         return None
@@ -138,15 +138,15 @@ def _whole(row: Annotation) -> tuple[object, ...]:
 def _unique(
     path: Path, rows: list[Annotation], steps: list[Step]
 ) -> tuple[list[Annotation], list[Step]]:
-    """One row per (id, image). An image that two ids give different findings is an error."""
+    """Keep one row per image. Raises ReportCardError when two rows give it different findings."""
     found: dict[tuple[str, str], Annotation] = {}
     by_image: dict[str, Annotation] = {}
     for row in sorted(rows, key=_whole):
         if by_image.setdefault(row.dicoms[0], row).findings != row.findings:
-            raise ReportCardError(f"{path}: one image stands in two rows with different findings.")
+            raise ReportCardError(f"{path}: one image occurs in two rows with different findings.")
         found.setdefault((row.row_id, row.dicoms[0]), row)
     steps.append(Step("one row per (id, image)", len(rows), len(found)))
-    # The same image and findings under a second id are no second example.
+    # The same image with the same findings under a second id is not a second example.
     kept = [row for row in found.values() if by_image[row.dicoms[0]] is row]
     steps.append(Step("one id per image", len(found), len(kept)))
     return kept, steps

@@ -1,9 +1,10 @@
-"""The index: what the split and metadata tables and the zip's directory say, as columns in a file.
+"""Builds and reads an index of MIMIC-CXR's tables and reports, so that a cohort opens quickly.
 
-One NumPy .npz (no pickles, no report text) beside the tables or, where the data root is read-only,
-under `$REPORTCARD_CACHE/indexes`. It is keyed by INDEX_VERSION, the sha256 of both tables, and the
-zip's size and time; with another key, or damaged, it is made again. A cohort reads from it the
-patients of its split and no other, and only their reports are opened.
+The index is one NumPy .npz (no pickles, no report text). It holds the split and metadata tables and
+the directory of the reports' zip as columns. It lies beside the tables or, where the data root is
+read-only, under `$REPORTCARD_CACHE/indexes`. Its key is made of INDEX_VERSION, the sha256 of both
+tables, and the size and time of the zip; an index with another key, or a damaged one, is built
+again. A cohort reads only the patients of its split, and opens only their reports.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from itertools import groupby
 from operator import itemgetter
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from reportcard.api import Json, ReportCardError
+from reportcard.api import ReportCardError
 from reportcard.core.files import canonical, digest, file_digest, write_atomic
 from reportcard.core.weights import weights_dir
 from reportcard.data.sources._mimic.mimic_tables import SPLITS, read_metadata, read_split
@@ -34,7 +35,7 @@ IMAGE_COLUMNS = ("subject", "study", "dicom", "split", "view", "date", "seconds"
 
 @dataclass(frozen=True, slots=True)
 class Radiograph:
-    """One image. view: None without a metadata row. split: "" without a row in the split table."""
+    """One image. view: None if it has no metadata row. split: "" if it has no split row."""
 
     dicom_id: str
     view: str | None
@@ -43,7 +44,7 @@ class Radiograph:
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """One study of the tables, its images in dicom_id order. Date and time are the earliest."""
+    """One study, with its images in dicom_id order. Date and time are those of the earliest."""
 
     subject: int
     study: int
@@ -55,13 +56,14 @@ class Exam:
 
 @dataclass(frozen=True)
 class Sources:
-    """The files that an index is made of; without a zip, reports lie in a folder."""
+    """The files that an index is built from. reports_zip: None if reports lie in a folder."""
 
     split: Path
     metadata: Path
     reports_zip: Path | None
 
     def key(self) -> str:
+        """Return the digest that changes when one of the files changes."""
         found: list[object] = [INDEX_VERSION, file_digest(self.split), file_digest(self.metadata)]
         if self.reports_zip is not None:
             stat = self.reports_zip.stat()
@@ -70,18 +72,30 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Index:
-    """head: key and counts. columns: of images, by (subject, study, dicom), and of the zip."""
+class IndexHead:
+    """The key of an index and its counts. `views`: the ViewPosition that each code stands for."""
 
-    head: Json
+    key: str
+    views: list[str]
+    images: int
+    studies: int
+    split_without_metadata: int
+    metadata_without_split: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """Columns of the images, ordered by (subject, study, dicom), and columns of the zip."""
+
+    head: IndexHead
     columns: Mapping[str, np.ndarray]
 
     def patients(self, split: str) -> dict[int, list[Exam]]:
-        """Subject → all exams, by study id, of every subject with an image in the split."""
+        """Return subject → all exams, by study id, for subjects with an image in the split."""
         subjects, splits = self.columns["subject"], self.columns["split"]
         wanted = np.unique(subjects[splits == SPLITS.index(split)])
         rows = np.flatnonzero(np.isin(subjects, wanted))
-        views = self.head["views"]
+        views = self.head.views
         table = zip(*(self.columns[name][rows].tolist() for name in IMAGE_COLUMNS), strict=True)
         found: dict[int, list[Exam]] = {}
         for (subject, study), images in groupby(table, key=itemgetter(0, 1)):
@@ -89,11 +103,12 @@ class Index:
         return found
 
     def reports(self) -> Columns:
+        """Return the columns that say where each report lies in the zip."""
         return {name: self.columns[name] for name in COLUMNS}
 
 
 def open_index(sources: Sources) -> Index:
-    """The index of these files: read where there is a good one, else made and kept."""
+    """Read the index of these files, or build and save it when there is no valid one."""
     key = sources.key()
     where = digest([str(p.resolve()) for p in (sources.split, sources.metadata)])[:12]
     places = (
@@ -105,11 +120,14 @@ def open_index(sources: Sources) -> Index:
         if known is not None:
             return known
     head, columns = _build(sources, key)
-    arrays: dict[str, Any] = {"head": np.frombuffer(canonical(head).encode(), np.uint8), **columns}
+    arrays: dict[str, Any] = {
+        "head": np.frombuffer(canonical(asdict(head)).encode(), np.uint8),
+        **columns,
+    }
     buffer = BytesIO()
     np.savez(buffer, **arrays)
     for place in places:
-        # A data root that cannot be written to is usual; an unwritable cache only costs time.
+        # Many data roots are read-only. Without a writable cache, the next run builds again.
         with contextlib.suppress(OSError):
             if place is places[1]:
                 place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,15 +139,15 @@ def open_index(sources: Sources) -> Index:
 def _read(path: Path, key: str) -> Index | None:
     try:
         with np.load(path, allow_pickle=False) as file:
-            head = json.loads(file["head"].tobytes())
-            if head["key"] != key:
+            head = IndexHead(**json.loads(file["head"].tobytes()))
+            if head.key != key:
                 return None
             return Index(head, {name: file[name] for name in (*IMAGE_COLUMNS, *COLUMNS)})
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
         return None
 
 
-def _build(sources: Sources, key: str) -> tuple[Json, dict[str, np.ndarray]]:
+def _build(sources: Sources, key: str) -> tuple[IndexHead, dict[str, np.ndarray]]:
     split, metadata = read_split(sources.split), read_metadata(sources.metadata)
     for dicom in split.keys() & metadata.keys():
         if split[dicom][:2] != metadata[dicom][:2]:
@@ -157,21 +175,24 @@ def _build(sources: Sources, key: str) -> tuple[Json, dict[str, np.ndarray]]:
     order = np.lexsort((columns["study"], columns["subject"]))  # stable: dicom_id comes last
     columns = {name: column[order] for name, column in columns.items()}
     _check_patients(columns, sources.split)
-    head = {
-        "key": key,
-        "views": views,
-        "images": len(dicoms),
-        "studies": len(np.unique(columns["study"])),
-        "split_without_metadata": len(split.keys() - metadata.keys()),
-        "metadata_without_split": len(metadata.keys() - split.keys()),
-    }
+    head = IndexHead(
+        key=key,
+        views=views,
+        images=len(dicoms),
+        studies=len(np.unique(columns["study"])),
+        split_without_metadata=len(split.keys() - metadata.keys()),
+        metadata_without_split=len(metadata.keys() - split.keys()),
+    )
     zipped = sources.reports_zip
     empty = {name: np.array([], kind) for name, kind in COLUMNS.items()}
     return head, {**columns, **(empty if zipped is None else zip_columns(zipped))}
 
 
 def _check_patients(columns: Mapping[str, np.ndarray], path: Path) -> None:
-    """A study has one patient and a patient one split, so no prior can come from another split."""
+    """Raise ReportCardError unless every study has one patient and every patient one split.
+
+    It follows that no prior can come from another split.
+    """
     listed = columns["split"] > 0
     pairs = np.unique(np.stack([columns["subject"], columns["split"]])[:, listed], axis=1)
     torn = pairs.shape[1] - len(np.unique(pairs[0]))

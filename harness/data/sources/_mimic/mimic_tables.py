@@ -1,7 +1,7 @@
-"""MIMIC-CXR-JPG's split and metadata tables, read by column name, row by row.
+"""Reads MIMIC-CXR-JPG's split and metadata tables by column name.
 
-Ids are checked here, because the paths of images and reports are built from them and from nothing
-else. An error names file and line, and quotes no id of a patient.
+Ids are checked here, because the paths of images and reports are built from them. An error names
+file and line, and never a patient's id.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ MetadataRow = tuple[int, int, str, int | None, float | None]  # …, view, date,
 
 
 def read_split(path: Path) -> dict[str, SplitRow]:
-    """dicom_id → its row. A row that stands twice counts once; two that differ are an error."""
+    """Return dicom_id → its row. A repeated row counts once.
+
+    Raises ReportCardError when two rows of one image differ.
+    """
     found: dict[str, SplitRow] = {}
     for line, (dicom, study, subject, split) in rows_of(
         path, ("dicom_id", "study_id", "subject_id", "split")
@@ -31,25 +34,25 @@ def read_split(path: Path) -> dict[str, SplitRow]:
             raise ReportCardError(f"{path}:{line}: the split is train, validate or test.")
         row = (*_ids(path, line, dicom, study, subject), SPLITS.index(split))
         if found.setdefault(dicom, row) != row:
-            raise ReportCardError(f"{path}:{line}: this dicom_id stands above with other values.")
+            raise ReportCardError(f"{path}:{line}: this dicom_id occurs above with other values.")
     return found
 
 
 def read_metadata(path: Path) -> dict[str, MetadataRow]:
-    """dicom_id → its row; other columns are not read."""
+    """Return dicom_id → its row. Raises ReportCardError when two rows of one image differ."""
     found: dict[str, MetadataRow] = {}
     columns = ("dicom_id", "study_id", "subject_id", "ViewPosition", "StudyDate", "StudyTime")
     for line, (dicom, study, subject, view, date, time) in rows_of(path, columns):
         ids = _ids(path, line, dicom, study, subject)
         row = (*ids, view.strip(), study_date(date), seconds_of_day(time))
         if found.setdefault(dicom, row) != row:
-            raise ReportCardError(f"{path}:{line}: this dicom_id stands above with other values.")
+            raise ReportCardError(f"{path}:{line}: this dicom_id occurs above with other values.")
     return found
 
 
 @lru_cache(maxsize=100_000)
 def study_date(text: str) -> int | None:
-    """StudyDate as an integer YYYYMMDD (shifted into the future); None when it is no date."""
+    """Return StudyDate as an integer YYYYMMDD (shifted into the future); None if it is no date."""
     try:
         date = int(float(text))
     except (ValueError, OverflowError):
@@ -59,8 +62,9 @@ def study_date(text: str) -> int | None:
 
 
 def seconds_of_day(text: str) -> float | None:
-    """StudyTime → seconds since midnight. It is HHMMSS.fff that was a float once: 80556.875 is
-    08:05:56.875. None when it is blank or no time of day: the order is then unknown.
+    """Return StudyTime in seconds since midnight; None when it is blank or no time of day.
+
+    The table has HHMMSS.fff as a number, so leading zeros are lost: 80556.875 is 08:05:56.875.
     """
     try:
         value = float(text)
@@ -70,11 +74,11 @@ def seconds_of_day(text: str) -> float | None:
     hours, minutes, seconds = whole // 10_000, whole // 100 % 100, whole % 100
     if value < 0 or hours > 23 or minutes > 59 or seconds > 59:
         return None
-    # The fraction to a microsecond, so that equal times are equal whatever their spelling.
+    # Rounded to a microsecond, so that equal times are equal however they are written.
     return round(hours * 3600 + minutes * 60 + seconds + value - whole, 6)
 
 
 def _ids(path: Path, line: int, dicom: str, study: str, subject: str) -> tuple[int, int]:
     if not IDS.fullmatch(f"{subject} {study} {dicom}"):
-        raise ReportCardError(f"{path}:{line}: an id has not the form of MIMIC-CXR's.")
+        raise ReportCardError(f"{path}:{line}: an id does not have the form of MIMIC-CXR's ids.")
     return int(subject), int(study)

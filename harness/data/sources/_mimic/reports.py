@@ -1,7 +1,7 @@
-"""MIMIC-CXR's reports, one at a time: out of mimic-cxr-reports.zip, or of the unpacked folder.
+"""Reads MIMIC-CXR's reports one at a time, from mimic-cxr-reports.zip or the unpacked folder.
 
-The zip has 227,835 members, and reading its directory takes seconds; so where each report lies in
-it is part of the index (_mimic_index.py). A report is *beside* its study's folder of images.
+The zip has 227,835 members and reading its directory takes seconds, so the index (index.py) stores
+where each report lies in it. A report lies *beside* its study's folder of images, not in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from reportcard.api import ReportCardError
 
 MEMBER = re.compile(r"(?:[\w-]+/)*?(p1\d)/p(1\d{7})/s(5\d{7})\.txt", re.ASCII)
-MAX_REPORT_BYTES = 200_000  # reports have a few kB; more is no report
+MAX_REPORT_BYTES = 200_000  # reports have a few kB
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 Columns = dict[str, npt.NDArray[np.generic]]
@@ -35,22 +35,22 @@ COLUMNS = {
 
 
 def report_path(subject: int, study: int) -> str:
-    """Below files/."""
+    """Return the path of a report below files/."""
     return f"p{subject // 1_000_000}/p{subject}/s{study}.txt"
 
 
-class Reports(Protocol):
-    """Where report texts come from. `damaged` counts those that are there and cannot be read."""
+class ReportTexts(Protocol):
+    """A source of report texts. `damaged` counts reports that exist and cannot be read."""
 
     damaged: int
 
     def text(self, subject: int, study: int) -> str | None:
-        """The report with "\\n" line ends; None when it is absent or damaged."""
+        """Return the report with "\\n" line ends; None when it is absent or damaged."""
         ...
 
 
 class FolderReports:
-    """files/p1x/p1xxxxxxx/s5xxxxxxx.txt under a folder."""
+    """Reports as files: p1x/p1xxxxxxx/s5xxxxxxx.txt under files/."""
 
     def __init__(self, files: Path) -> None:
         self._files = files.resolve()
@@ -71,7 +71,7 @@ class FolderReports:
 
 
 class ZipReports:
-    """Members of the zip, found by the index's columns and checked by their CRC."""
+    """Reports in the zip, found through the index and checked by their CRC."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         self._handle = path.open("rb")
@@ -111,9 +111,10 @@ class ZipReports:
 
 
 def zip_columns(path: Path) -> Columns:
-    """Where each report lies in the zip, in study order. Members of other names are not reports.
+    """Return where each report lies in the zip, as columns in study order.
 
-    Raises ReportCardError for a damaged zip and for two reports of one study.
+    Members with other names are not reports. Raises ReportCardError for a damaged zip and for two
+    reports of one study.
     """
     found: dict[int, tuple[int, ...]] = {}
     try:
@@ -131,7 +132,7 @@ def zip_columns(path: Path) -> Columns:
                     raise ReportCardError(f"{path} holds two reports of one study.")
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise ReportCardError(
-            f"{path} is damaged ({type(error).__name__}); get it again."
+            f"{path} is damaged ({type(error).__name__}); download it again."
         ) from None
     rows = [found[study] for study in sorted(found)]
     return {
@@ -141,6 +142,6 @@ def zip_columns(path: Path) -> Columns:
 
 
 def _decoded(data: bytes) -> str:
-    # Line ends as Python's text mode gives them, which is what the section parser was written for.
+    # The section parser was written for the line ends that Python's text mode gives.
     text = data.decode("utf-8", "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,18 +1,19 @@
-"""Which images and which prior of a study a model is given: every policy has a name.
+"""Chooses the images and the prior of a study that a model gets. Every policy has a name.
 
 frontal_select   all         every AP and PA image, PA first, then by dicom_id
-                 first       the smallest dicom_id of them
-                 prefer_pa   PA before AP, then the smallest dicom_id
-lateral_select   none        no lateral
-                 first       of LATERAL and LL the smallest dicom_id
-                 random:<n>  one of them, drawn with seed n from the study id
+                 first       the one with the smallest dicom_id
+                 prefer_pa   one: PA before AP, then the smallest dicom_id
+lateral_select   none        no lateral image
+                 first       the LATERAL or LL image with the smallest dicom_id
+                 random:<n>  one of them, drawn with seed n and the study id
 prior_select     none        no prior
                  previous    the latest earlier study (cxrmate: by date, then time)
                  strictly_earlier   the latest of an earlier date (Libra)
 same_day         allow | forbid: whether an earlier study of the same day can be the prior
 
-View positions are taken as they stand: the 3,653 "frontal" test images of the authors' notebook
-repair blank ones by hand, the 2,461 pairs of LLaVA-Rad do not.
+View positions are used as they are in the table, as in LLaVA-Rad's 2,461 pairs. The authors'
+notebook counts 3,653 "frontal" test images because it fills in blank view positions by hand
+(MIT-LCP/mimic-cxr@3190146 notebooks/generate-stats-from-paper.ipynb).
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ LATERAL = ("LATERAL", "LL")
 
 
 def check_option(name: str, value: object, known: Sequence[str]) -> None:
-    """Raises ReportCardError when a dataset's option has no such value."""
+    """Raise ReportCardError when a dataset's option has no such value."""
     if value not in known:
         raise ReportCardError(f"{name} is one of {', '.join(known)}, not {value!r}.")
 
 
 def pick_frontals(exam: Exam, policy: str) -> tuple[Radiograph, ...]:
-    """The AP and PA images of a study, as far as they are in its split, by a frontal_select."""
+    """Choose among the AP and PA images of a study that are in its split."""
     return pick([i for i in exam.images if i.view in FRONTAL and i.split == exam.split], policy)
 
 
 def pick(images: Sequence[Radiograph], policy: str) -> tuple[Radiograph, ...]:
-    """A frontal_select applied to AP and PA images; their order does not matter."""
+    """Apply a frontal_select to AP and PA images, whose order does not matter."""
     found = sorted(images, key=lambda image: image.dicom_id)
     if policy == "first":
         return tuple(found[:1])
@@ -49,6 +50,7 @@ def pick(images: Sequence[Radiograph], policy: str) -> tuple[Radiograph, ...]:
 
 
 def pick_lateral(exam: Exam, policy: str) -> tuple[Radiograph, ...]:
+    """Apply a lateral_select to the lateral images of a study that are in its split."""
     found = [i for i in exam.images if i.view in LATERAL and i.split == exam.split]
     if policy == "none" or not found:
         return ()
@@ -59,6 +61,7 @@ def pick_lateral(exam: Exam, policy: str) -> tuple[Radiograph, ...]:
 
 
 def check_lateral(policy: str) -> None:
+    """Raise ReportCardError when there is no such lateral_select."""
     word, _, seed = policy.partition(":")
     if policy not in ("none", "first") and not (word == "random" and seed.isdecimal()):
         raise ReportCardError(
@@ -68,10 +71,10 @@ def check_lateral(policy: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PriorPolicy:
-    """How a study's prior is found among all studies of the patient.
+    """How the prior of a study is chosen among all studies of the patient.
 
-    look_back: where the chosen one has no frontal image or no report, take the one before it;
-    without, there is then no prior.
+    look_back: when the chosen study has no frontal image or no report, take the one before it
+    (True), or give no prior (False).
     """
 
     select: str = "none"
@@ -86,33 +89,36 @@ class PriorPolicy:
             raise ReportCardError("prior_select=strictly_earlier and same_day=allow contradict.")
 
     @property
+    def allows_same_day(self) -> bool:
+        """Whether an earlier study of the same day can be the prior."""
+        return self.select == "previous" and self.same_day != "forbid"
+
+    @property
     def provenance(self) -> dict[str, str]:
-        """One spelling per policy: previous without the same day is strictly_earlier."""
+        """Return the policy in one spelling: previous + same_day=forbid is strictly_earlier."""
         if self.select == "none":
             return {"prior_select": "none"}
-        allowed = self.select == "previous" and self.same_day != "forbid"
         return {
-            "prior_select": "previous" if allowed else "strictly_earlier",
-            "same_day": "allow" if allowed else "forbid",
+            "prior_select": "previous" if self.allows_same_day else "strictly_earlier",
+            "same_day": "allow" if self.allows_same_day else "forbid",
             "look_back": "yes" if self.look_back else "no",
         }
 
     def candidates(self, exam: Exam, history: Sequence[Exam]) -> list[Exam]:
-        """Earlier studies, the latest first; empty where the date of the study is unknown.
+        """Return the earlier studies, the latest first; none when the study has no date.
 
-        Of one day, a study whose time is unknown stands before the others; equal times are no
-        order, and neither study is the other's prior. Between candidates that cannot be told apart
-        the smaller study id wins, which says nothing about time (`tied` counts them).
+        Within a day, a study without a time counts as the earliest, and two studies with the same
+        time are not each other's prior. Candidates whose order is unknown are sorted by study id,
+        which says nothing about time (`tied` counts them).
         """
         if self.select == "none" or exam.date is None:
             return []
-        same_day = self.provenance["same_day"] == "allow"
-        found = [other for other in history if _before(other, exam, same_day)]
+        found = [other for other in history if _before(other, exam, self.allows_same_day)]
         return sorted(found, key=_newest_first)
 
 
 def tied(candidates: Sequence[Exam]) -> bool:
-    """Whether the order of the first two candidates is unknown."""
+    """Return whether the order of the first two candidates is unknown."""
     if len(candidates) < 2 or candidates[0].date != candidates[1].date:
         return False
     one, two = candidates[0].seconds, candidates[1].seconds

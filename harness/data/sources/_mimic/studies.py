@@ -1,4 +1,4 @@
-"""From a chosen example to a Study: its texts, image files and prior."""
+"""Builds the Study of a chosen example: its texts, image files and prior."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from reportcard.api import Image, Prior, Report, ReportCardError, Request, Study
 from reportcard.data.sources._inside import Inside
 from reportcard.data.sources._mimic.index import Exam, Radiograph
-from reportcard.data.sources._mimic.reports import Reports
+from reportcard.data.sources._mimic.reports import ReportTexts
 from reportcard.data.sources._mimic.select import PriorPolicy, pick_frontals, pick_lateral, tied
 from reportcard.data.sources.report_sections import findings_sections, section_row
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A report's sections, white space made single; "": absent or empty.
+    """A report's sections with single spaces. "": absent or empty.
 
-    `has_row` is False for the 54 studies that the official parser's table leaves out.
+    `has_row` is False for the 54 studies that are not in the official parser's table.
     """
 
     findings: str
@@ -32,7 +32,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What a cohort chose: one exam with the images that are given, and its reference."""
+    """One exam with the images that the model gets, and its reference."""
 
     exam: Exam
     images: tuple[Radiograph, ...]
@@ -43,16 +43,16 @@ class Example:
     comparison: str = ""
 
 
-class Texts:
-    """Parsed reports, each read once, of those studies that are asked for."""
+class StudyTexts:
+    """Parses reports on demand, each once."""
 
-    def __init__(self, reports: Reports, parser: str) -> None:
+    def __init__(self, reports: ReportTexts, parser: str) -> None:
         self.reports = reports
         self._official = parser == "official"
         self._known: dict[int, Parsed | None] = {}
 
     def of(self, exam: Exam) -> Parsed | None:
-        """None when the report is absent or damaged."""
+        """Return the parsed report; None when it is absent or damaged."""
         if exam.study not in self._known:
             self._known[exam.study] = self._parse(exam)
         return self._known[exam.study]
@@ -77,10 +77,10 @@ class Texts:
 
 
 class ImageFiles:
-    """dicom_id → Image with its file, if that is there and below the folder of images.
+    """Finds the file of each image below the folder of images.
 
-    `problems` counts images without a file and files that are links to elsewhere. Whether a file
-    can be decoded is seen when a model reads it, and costs that study alone.
+    `problems` counts images without a file, and files that are links to elsewhere. Files are
+    decoded only when a model reads them; one that cannot be decoded fails its own study.
     """
 
     def __init__(self, files: Path | None, suffix: str) -> None:
@@ -102,17 +102,17 @@ class ImageFiles:
 
     def notes(self) -> list[str]:
         if self._inside is None:
-            return ["text only: no folder of images (models that need pixels refuse)"]
+            return ["text only: no folder of images (models that need pixels cannot run)"]
         return [f"images {what}: {n:,}" for what, n in sorted(self.problems.items())]
 
 
 class Studies:
-    """Examples → studies, by one set of policies. `priors` counts what became of the priors."""
+    """Turns examples into studies by one set of policies. `priors` counts how priors were found."""
 
     def __init__(
         self,
         patients: Mapping[int, list[Exam]],
-        texts: Texts,
+        texts: StudyTexts,
         files: ImageFiles,
         policy: PriorPolicy,
         provenance: Mapping[str, str],

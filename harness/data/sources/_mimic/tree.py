@@ -1,8 +1,8 @@
-"""Where MIMIC-CXR lies: the official tree under one root, or its two folders named apart.
+"""Finds the files of MIMIC-CXR: in the official tree under one root, or in two given folders.
 
 <root>/mimic-cxr/2.1.0        mimic-cxr-reports.zip, or files/ of reports; files/ of DICOM
 <root>/mimic-cxr-jpg/2.1.0    split and metadata tables, files/ of JPG
-Version 2.0.0, or no version folder, does as well.
+Version 2.0.0 and trees without a version folder are found, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHARED_LABELS = (
 
 
 class Tree:
-    """Paths of one installation. A path that is None is not there."""
+    """The paths of one installation. None: the file or folder does not exist."""
 
     def __init__(
         self, root: str, reports_root: str | None = None, images_root: str | None = None
@@ -41,7 +41,7 @@ class Tree:
 
     @cached_property
     def reports_folder(self) -> Path | None:
-        """The files/ folder that holds unpacked reports."""
+        """The files/ folder that contains unpacked reports."""
         return _first(
             place
             for folder in self._text
@@ -50,7 +50,7 @@ class Tree:
         )
 
     def absent(self, reports: bool) -> list[str]:
-        """What was expected where; `reports`: whether they are needed."""
+        """Return what is missing and where it was expected. reports: whether they are needed."""
         found = []
         for name, path in (("split", self.split), ("metadata", self.metadata)):
             if path is None:
@@ -60,14 +60,14 @@ class Tree:
         return found
 
     def images(self, kind: str) -> Path | None:
-        """The files/ folder of "jpg" or "dicom" images."""
+        """Return the files/ folder of "jpg" or "dicom" images."""
         folders = self._jpg if kind == "jpg" else self._text
         return _first(f / "files" for f in folders if (f / "files").is_dir())
 
     def labels(self) -> dict[str, dict[str, str]]:
-        """Study id → the radiologist's 14 labels of the 2.1.0 test set, as written ("1.0", "").
+        """Return study id → the radiologist's 14 labels of the 2.1.0 test set ("1.0", "", …).
 
-        The file says Airspace Opacity where CheXpert says Lung Opacity; here both say the latter.
+        The file's Airspace Opacity is returned as Lung Opacity, which is CheXpert's name for it.
         """
         path = _first(f / TEST_LABELS for f in self._jpg if (f / TEST_LABELS).is_file())
         if path is None:
@@ -76,7 +76,9 @@ class Tree:
         for line, row in rows_of(path, ("study_id", *SHARED_LABELS, "Airspace Opacity")):
             study = row[0].removeprefix("s")
             if not STUDY.fullmatch(study):
-                raise ReportCardError(f"{path}:{line}: study_id has not the form of MIMIC-CXR's.")
+                raise ReportCardError(
+                    f"{path}:{line}: study_id does not have the form of MIMIC-CXR's ids."
+                )
             found[f"s{study}"] = dict(zip((*SHARED_LABELS, "Lung Opacity"), row[1:], strict=True))
         return found
 

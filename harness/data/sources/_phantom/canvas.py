@@ -1,7 +1,8 @@
-"""Soft drawing on a grey canvas with arithmetic that gives the same bytes everywhere.
+"""Draws soft shapes on a grey canvas, with arithmetic that gives the same bytes everywhere.
 
-Only elementwise + − × ÷ √ and comparisons on float32, which IEEE 754 rounds alike on any platform,
-and PCG64's raw stream, which NumPy promises to keep. No exp, sin, pow, interpolation or reduction.
+It uses only elementwise + − × ÷ √ and comparisons on float32, which IEEE 754 rounds alike on every
+platform, and PCG64's raw stream, which NumPy promises not to change. It avoids exp, sin, pow,
+interpolation and reductions.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 class Draws:
-    """Seeded choices. Of `random` only random() is used: its stream is promised to stay."""
+    """Seeded choices. Only random.random() is used, whose stream Python keeps."""
 
     def __init__(self, key: str) -> None:
         self._random = Random(key)
@@ -30,18 +31,18 @@ class Draws:
         return self._random.random() < probability
 
     def between(self, low: float, high: float) -> float:
-        """A number in [low, high), in 1/10000 of the range."""
+        """Return a number in [low, high), in steps of 1/10000 of the range."""
         return low + (high - low) * (int(self._random.random() * 10_000) / 10_000)
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number from low to high, both included."""
+        """Return a whole number from low to high, both included."""
         return low + int(self._random.random() * (high - low + 1))
 
     def choice(self, options: Sequence[T]) -> T:
         return options[int(self._random.random() * len(options))]
 
     def weighted(self, options: Sequence[tuple[T, int]]) -> T:
-        """One of (option, weight)."""
+        """Return one of the options, given as (option, weight)."""
         left = self._random.random() * sum(weight for _, weight in options)
         for option, weight in options:
             left -= weight
@@ -51,7 +52,7 @@ class Draws:
 
 
 def step(x: Plane) -> Plane:
-    """Smooth step: 0 below 0, 1 above 1."""
+    """Return a smooth step: 0 below 0, 1 above 1."""
     t = np.maximum(x, np.float32(0))
     np.minimum(t, np.float32(1), out=t)
     rest = np.float32(3) - t
@@ -62,23 +63,23 @@ def step(x: Plane) -> Plane:
 
 
 def edge(distance: Plane, softness: float) -> Plane:
-    """1 where distance is well above 0, 0 well below, with a soft border of that width."""
+    """Return 1 where distance is above 0 and 0 below, with a soft border of the given width."""
     t = distance * np.float32(1 / softness)
     t += np.float32(0.5)
     return step(t)
 
 
 def dome(t: Plane) -> Plane:
-    """√(1 − t²) where |t| < 1, else 0."""
+    """Return √(1 − t²) where |t| < 1, else 0."""
     height: Plane = np.sqrt(np.maximum(np.float32(1) - t * t, np.float32(0)))
     return height
 
 
 class Frame:
-    """The patient in the picture: x from the midline, y from the top, both in picture sizes.
+    """The coordinates of the patient: x from the midline, y from the top, in image widths.
 
-    `shift` and `scale` are how the patient stands. x is positive on the right of the picture,
-    which is the patient's left in a frontal view.
+    `shift` and `scale` position the patient. x is positive on the right of the image, which is the
+    patient's left in a frontal view.
     """
 
     def __init__(self, size: int, shift: Point = (0.0, 0.0), scale: float = 1.0) -> None:
@@ -93,21 +94,27 @@ class Frame:
         return np.zeros((self.size, self.size), np.float32)
 
     def window(self, low: Point, high: Point) -> tuple[slice, slice]:
-        """Rows and columns of a rectangle, as slices."""
+        """Return the rows and columns of a rectangle, as slices."""
         return _span(self.y[:, 0], low[1], high[1]), _span(self.x[0], low[0], high[0])
 
     def stroke(
         self, layer: Plane, points: Sequence[Point], width: float, value: float, soft: float = 0.004
     ) -> None:
-        """A line of the given width through the points; the brighter of line and layer stays."""
+        """Draw a line through the points, where it is brighter than the layer."""
         legs = pairwise(points)
         self.strokes(layer, [(*a, *b, width, value) for a, b in legs], soft)
 
     def strokes(
         self, layer: Plane, segments: Sequence[Segment], soft: float, rim: float = 0.0
     ) -> None:
-        """Many lines at once, each (x0, y0, x1, y1, width, value). rim: how much brighter the
-        borders are than the middle, as a bone's cortex is."""
+        """Draw many lines at once.
+
+        Args:
+            layer: what to draw on.
+            segments: (x0, y0, x1, y1, width, value) of each line.
+            soft: the width of the soft border.
+            rim: how much brighter the borders are than the middle, like the cortex of a bone.
+        """
         groups: dict[tuple[int, int], list[Segment]] = {}
         unit = self.size / float(self.x[0, -1] - self.x[0, 0])
         for s in segments:
@@ -115,7 +122,7 @@ class Frame:
             height, width = (min(-int(-n // 16) * 16, self.size) for n in pixels)
             groups.setdefault((height, width), []).append(s)
         for shape, group in groups.items():
-            for k in range(0, len(group), 64):  # what fits in a processor's cache
+            for k in range(0, len(group), 64):  # as many as fit into a processor's cache
                 self._strokes(layer, np.array(group[k : k + 64]), shape, soft, rim)
 
     def _strokes(
@@ -126,7 +133,7 @@ class Frame:
         soft: float,
         rim: float,
     ) -> None:
-        """All segments of a group, each in a window of that shape."""
+        """Draw the segments of a group, each in a window of the given shape."""
         height, width = shape
         reach = (s[:, 4] + soft) / 2
         tops = _starts(self.y[:, 0], np.minimum(s[:, 1], s[:, 3]) - reach, height)
@@ -163,7 +170,7 @@ class Frame:
     def blob(
         self, layer: Plane, centre: Point, radius: Point, value: float, hardness: float = 0.0
     ) -> None:
-        """A soft ellipse that is added; hardness 0 fades from the centre on, 1 has a sharp rim."""
+        """Add a soft ellipse. hardness: 0 fades from the centre on, 1 has a sharp rim."""
         rows, columns = self.window(
             (centre[0] - radius[0], centre[1] - radius[1]),
             (centre[0] + radius[0], centre[1] + radius[1]),
@@ -174,7 +181,7 @@ class Frame:
         layer[rows, columns] += np.float32(value) * step(inside / np.float32(1 - 0.9 * hardness))
 
     def grain(self, seed: int, amount: float) -> Plane:
-        """Film grain: sums of two random bytes, smeared over a neighbour down and right."""
+        """Return film grain: sums of two random bytes, smeared one pixel down and right."""
         n = self.size * self.size
         raw = np.random.PCG64(seed).random_raw((n + 3) // 4).astype("<u8", copy=False)
         pairs = raw.view("<u2")[:n].reshape(self.size, self.size)
@@ -185,7 +192,7 @@ class Frame:
 
 
 def curve(points: Iterable[Point], steps: int = 6) -> list[Point]:
-    """A smooth line through control points: quadratic arcs between the middles of the legs."""
+    """Return a smooth line along control points, made of quadratic arcs."""
     p = list(points)
     if len(p) < 3:
         return p
@@ -208,9 +215,9 @@ def curve(points: Iterable[Point], steps: int = 6) -> list[Point]:
 
 
 def bounds(mask: Plane, size: int) -> tuple[float, float, float, float] | None:
-    """x_min, y_min, x_max, y_max of where the mask is over a half, as fractions of the picture.
+    """Return x_min, y_min, x_max, y_max of the pixels over 0.5, as fractions of the image.
 
-    None when it is nowhere. A mask of half the picture's size counts as it is drawn: doubled.
+    None when there are none. A mask of half the image's size is doubled first, as in drawing.
     """
     top = left = 0
     if len(mask) != size:  # doubling the part around the finding is enough
@@ -233,7 +240,7 @@ def _covered(inside: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], npt.N
 
 
 def doubled(layer: Plane) -> Plane:
-    """Twice the size, bilinear: for layers that are soft enough to be drawn at half size."""
+    """Return a layer at twice its size, bilinear. Soft layers are drawn at half size."""
     height, width = layer.shape
     near, far = layer * np.float32(0.75), layer * np.float32(0.25)
     tall = np.empty((2 * height, width), np.float32)

@@ -1,7 +1,7 @@
-"""Who the phantom's patients are: what each study shows, and how it changes to the next one.
+"""Invents the phantom's patients: what each study shows, and how it changes to the next one.
 
-A case is the truth that the picture (`_phantom_frontal`, `_phantom_lateral`) and the report
-(`_phantom_report`) are both made from. Everything follows from the patient's key.
+The images (frontal.py, lateral.py) and the report (report.py) are both made from a case. Everything
+follows from the patient's key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENLARGED = 0.5  # cardiothoracic ratio above which a PA heart is called enlarged
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is drawn. `change` is against the prior study, "" where there is none."""
+    """One finding that is drawn. change: since the prior study, "" if there is none."""
 
     kind: str  # cardiomegaly | effusion | pneumothorax | consolidation | nodule | oedema | a device
     side: str = ""  # right | left
@@ -45,13 +45,13 @@ class Finding:
 
     @property
     def name(self) -> tuple[str, str, str]:
-        """What makes it the same finding on another study."""
+        """Identifies the same finding in another study."""
         return (self.kind, self.side, self.lobe)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One study of one patient. `body` seeds what stays with the patient, `key` the study."""
+    """One study of one patient. `body` seeds what is fixed for the patient, `key` the rest."""
 
     patient_id: str
     study_id: str
@@ -74,7 +74,7 @@ class Case:
         return any(f.kind == kind for f in self.findings)
 
 
-# Patients take their main finding in turn, so that no part lacks one.
+# Patients take these in turn, so that every part has each of them.
 SCENARIOS = (
     *("normal", "effusion", "consolidation", "cardiomegaly", "pneumothorax", "normal", "oedema"),
     *("nodule", "intensive", "normal", "consolidation", "effusion", "cardiomegaly", "normal"),
@@ -83,7 +83,7 @@ SCENARIOS = (
 
 
 def patient(part: str, number: int, seed: int) -> list[Case]:
-    """All studies of one patient, oldest first."""
+    """Return all studies of one patient, oldest first."""
     body = f"phantom/{seed}/{part}/{number}"
     draw = Draws(body)
     scenario = SCENARIOS[number % len(SCENARIOS)]
@@ -121,7 +121,7 @@ def patient(part: str, number: int, seed: int) -> list[Case]:
 
 
 def _ratio(findings: tuple[Finding, ...], view: str, draw: Draws) -> float:
-    """AP enlarges the heart: the same ratio means less there."""
+    """Draw the cardiothoracic ratio; an AP view magnifies the heart."""
     magnified = 0.05 if view == "AP" else 0.0
     large = any(f.kind == "cardiomegaly" for f in findings)
     low, high = (0.54, 0.66) if large else (0.40, 0.47)
@@ -178,7 +178,7 @@ def _consolidation(draw: Draws) -> Finding:
 def _next(
     findings: tuple[Finding, ...], draw: Draws
 ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-    """The findings of the next study, and those that have gone. Both sides move together."""
+    """Return the findings of the next study, and the resolved ones. Both sides change alike."""
     courses = {
         f.kind: draw.weighted((("larger", 3), ("smaller", 4), ("unchanged", 3))) for f in findings
     }
@@ -197,7 +197,7 @@ APPEARING = ("effusion", "pneumothorax", "consolidation")
 
 
 def _moved(finding: Finding, course: str) -> Finding | None:
-    """The finding after a course; None when it has gone."""
+    """Return the finding after it changed; None when it has resolved."""
     same = replace(finding, change="unchanged")
     if finding.kind in SIZES:
         sizes = SIZES[finding.kind]

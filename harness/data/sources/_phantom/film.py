@@ -1,4 +1,4 @@
-"""The frontal film: tissue in layers from back to front, then exposure, grain and a side marker."""
+"""Draws the frontal image: tissue from back to front, then exposure, grain and a side marker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LETTERS = {
 
 
 def frontal(case: Case, size: int) -> npt.NDArray[np.uint8]:
-    """Grey values, shape (size, size): a PA or AP chest radiograph of the case."""
+    """Return the PA or AP radiograph of a case: grey values, shape (size, size)."""
     film = Frontal(case, size)
     y = film.frame.y
     body = _body(film)
@@ -73,7 +73,7 @@ def frontal(case: Case, size: int) -> npt.NDArray[np.uint8]:
 
 
 def _body(film: Frontal) -> Plane:
-    """Neck, shoulders and flanks; black air outside."""
+    """Return the mask of neck, shoulders and flanks."""
     y = film.frame.y
     neck = np.float32(0.115)
     shoulders = np.float32(0.40) * dome(
@@ -86,7 +86,7 @@ def _body(film: Frontal) -> Plane:
 
 
 def _vessels(film: Frontal) -> Plane:
-    """Pulmonary vessels that branch and thin out from each hilum, and the hila; at half size."""
+    """Draw the hila and the vessels that branch from them and thin out, at half size."""
     frame, layer = film.frame, film.frame.blank()
     segments: list[Segment] = []
     for side in SIGNS:
@@ -125,7 +125,7 @@ def _branch(
 
 
 def _airways(film: Frontal, picture: Plane) -> None:
-    """Trachea and main bronchi, darker than the mediastinum around them."""
+    """Draw trachea and main bronchi, darker than the mediastinum around them."""
     layer = film.frame.blank()
     film.frame.stroke(layer, [(0.0, -0.1), (0.003, 0.2), (-0.004, CARINA)], 0.036, 1.0, soft=0.014)
     film.frame.stroke(layer, [(-0.004, CARINA), (-0.075, 0.445)], 0.024, 0.8, soft=0.014)
@@ -166,7 +166,7 @@ def _bones(film: Frontal, picture: Plane, air: Plane) -> None:
 
 
 def _rib(film: Frontal, segments: list[Segment], side: str, k: int, tilt: float) -> None:
-    """A posterior rib from the spine out and down, and its fainter anterior end back inwards."""
+    """Draw a posterior rib from the spine out and down, and its fainter anterior end back in."""
     y0 = film.apex + 0.012 + 0.064 * k
     height = np.array([[min(y0 + 0.07, 0.75)]], np.float32)
     wall = float(film.lateral(height)[0, 0]) + 0.012
@@ -186,7 +186,7 @@ def _band(points: list[Point], width: float, value: float) -> list[Segment]:
 
 
 def _soft_findings(film: Frontal, picture: Plane, texture: Plane) -> None:
-    """What is not drawn with the heart and the lungs already."""
+    """Draw the soft findings that are not drawn together with the heart and the lungs."""
     for finding in film.case.findings:
         if finding.kind == "pneumothorax":
             mask = film.mask(finding)
@@ -205,7 +205,7 @@ def _soft_findings(film: Frontal, picture: Plane, texture: Plane) -> None:
 
 
 def _fine_findings(film: Frontal, picture: Plane) -> None:
-    """Lines, tubes and nodules, at full size."""
+    """Draw lines, tubes and nodules, at full size."""
     for finding in film.case.findings:
         if finding.kind == "pneumothorax":
             _pleural_line(film, picture, finding)
@@ -226,7 +226,7 @@ def _pleural_line(film: Frontal, picture: Plane, finding: Finding) -> None:
 
 
 def _bronchogram(film: Frontal, picture: Plane, mask: Plane) -> None:
-    """Air-filled bronchi that show as dark branches inside a consolidation."""
+    """Draw air-filled bronchi, which are dark branches inside a consolidation."""
     layer = film.frame.blank()
     segments: list[Segment] = []
     for side in SIGNS:
@@ -239,7 +239,7 @@ def _bronchogram(film: Frontal, picture: Plane, mask: Plane) -> None:
 
 
 def _septal_lines(film: Frontal, picture: Plane, finding: Finding) -> None:
-    """Kerley B: short lines at the chest wall of both bases."""
+    """Draw Kerley B lines: short lines at the chest wall of both bases."""
     layer, draw = film.fine.blank(), Draws(f"{film.case.body}/septa")
     for side in SIGNS:
         for k in range(6 if finding.size == "mild" else 10):
@@ -251,7 +251,7 @@ def _septal_lines(film: Frontal, picture: Plane, finding: Finding) -> None:
 
 
 def _marker(picture: Plane, letters: str) -> None:
-    """Lead letters in the upper corner on the patient's left."""
+    """Draw lead letters in the upper corner on the patient's left."""
     n = picture.shape[0]
     dot = max(n // 160, 1)
     for k, letter in enumerate(letters):

@@ -1,6 +1,6 @@
-"""The frontal radiograph of a case: anatomy, what is drawn into it, and masks of what was drawn.
+"""Models the frontal anatomy of a case, and gives the masks and boxes of its findings.
 
-Lengths are fractions of the picture (about 380 mm across); d is the distance from the midline.
+Lengths are fractions of the image (about 380 mm across); d is the distance from the midline.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NODULES = {
 
 
 class Frontal:
-    """One case in its pose. `mask` tells where a finding is drawn; `render` is the picture."""
+    """The anatomy of one case in its pose. `mask` says where a finding is drawn."""
 
     def __init__(self, case: Case, size: int) -> None:
         self.case = case
@@ -70,12 +70,12 @@ class Frontal:
         return SIGNS[side] * d, y
 
     def lateral(self, y: Plane, apex: float = 0.0, start: float = 0.105) -> Plane:
-        """Where the lung meets the chest wall, at each height below its apex."""
+        """Return where the lung meets the chest wall, at each height below its apex."""
         t = np.minimum((y - np.float32(self.apex + apex)) / np.float32(0.42), np.float32(1))
         return np.float32(start) + np.float32(self.width - start) * dome(np.float32(1) - t)
 
     def medial(self, side: str, y: Plane) -> Plane:
-        """Where the lung meets the mediastinum: vessels, aortic knob, heart."""
+        """Return where the lung meets the mediastinum: vessels, aortic knob, heart."""
         t = np.minimum((y - np.float32(self.apex)) / np.float32(0.09), np.float32(1))
         line = np.float32(0.105) - np.float32(0.055) * dome(np.float32(1) - t)
         span = self.case.ratio * 2 * self.width
@@ -97,12 +97,12 @@ class Frontal:
         return border
 
     def floor(self, side: str) -> Plane:
-        """The height of the diaphragm at each d: a dome that falls to the costophrenic angle."""
+        """Return the height of the diaphragm at each d: a dome down to the costophrenic angle."""
         t = (self.d(side) - np.float32(0.19)) / np.float32(0.2)
         return np.float32(self.base[side]) + np.float32(0.10) * t * t
 
     def cavity(self, side: str) -> Plane:
-        """The pleural space of a side, from chest wall to mediastinum and diaphragm: 0 … 1."""
+        """Return the pleural space of a side, 0 … 1: chest wall to mediastinum and diaphragm."""
         y, d = self.frame.y, self.d(side)
         wall = np.where(y > np.float32(self.apex), self.lateral(y), np.float32(0))
         inside = edge(wall - d, 0.010) * edge(d - self.medial(side, y), 0.014)
@@ -113,12 +113,12 @@ class Frontal:
         return {side: self.cavity(side) for side in SIGNS}
 
     def mask(self, finding: Finding) -> Plane:
-        """How much of each pixel the finding covers, 0 … 1; at half the size what is soft."""
+        """Return how much of each pixel the finding covers, 0 … 1; soft findings at half size."""
         layer: Plane = getattr(self, f"_{finding.kind}")(finding)
         return layer
 
     def boxes(self, finding: Finding) -> list[tuple[float, float, float, float]]:
-        """The rectangles of what is drawn: one, or one for each wing of an oedema."""
+        """Return the boxes of a finding: one, or one for each wing of an oedema."""
         if finding.kind == "oedema":
             masks = [self.haze(finding, side) for side in SIGNS]
         else:
@@ -138,7 +138,7 @@ class Frontal:
         return self.cavities[finding.side] * self.level(finding)
 
     def level(self, finding: Finding) -> Plane:
-        """Where fluid stands: below a meniscus that rises towards the chest wall."""
+        """Return where fluid lies: below a meniscus that rises towards the chest wall."""
         side = finding.side
         level, rise = {
             "small": (self.base[side] + 0.015, 0.10),
@@ -149,7 +149,7 @@ class Frontal:
         return edge(self.frame.y - (np.float32(level) - np.float32(rise) * out * out), 0.022)
 
     def collapse(self, finding: Finding, frame: Frame) -> tuple[Plane, Plane]:
-        """(the collapsed lung's outline minus d, its steepness) beside a pneumothorax."""
+        """Return (the collapsed lung's outline minus d, its steepness) beside a pneumothorax."""
         y = frame.y
         apex, gap, low = (0.05, 0.035, 0.62) if finding.size == "small" else (0.13, 0.15, 1.4)
         fade = np.float32(1) - step((y - np.float32(low - 0.35)) / np.float32(0.35))
@@ -196,7 +196,7 @@ class Frontal:
         return np.maximum(self.haze(finding, "right"), self.haze(finding, "left"))
 
     def haze(self, finding: Finding, side: str) -> Plane:
-        """One wing of the perihilar haze."""
+        """Return one wing of the perihilar haze."""
         layer = self.frame.blank()
         reach = 0.24 if finding.size == "mild" else 0.34
         self.frame.blob(layer, self.at(side, 0.12, 0.47), (reach, reach * 1.1), 1.5)
@@ -204,7 +204,7 @@ class Frontal:
         return np.minimum(layer, np.float32(1)) * self.cavities[side]
 
     def tip(self) -> float:
-        """How far the endotracheal tube ends above the carina."""
+        """Return how far above the carina the endotracheal tube ends."""
         return Draws(f"{self.case.key}/tube").whole(30, 55) * MM
 
     def _ett(self, finding: Finding) -> Plane:

@@ -1,4 +1,4 @@
-"""The lateral radiograph of a case: the front of the chest on the left, the spine on the right."""
+"""Draws the lateral radiograph of a case: chest front on the left, spine on the right."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MM = 1 / 380
 
 
 def lateral(case: Case, size: int) -> npt.NDArray[np.uint8]:
-    """Grey values, shape (size, size)."""
+    """Return the lateral radiograph of a case: grey values, shape (size, size)."""
     body, pose = Draws(f"{case.body}/lateral"), Draws(f"{case.key}/lateral")
     shift = (pose.between(-0.02, 0.02), pose.between(-0.012, 0.012))
     frame = Frame(size // 2, shift, pose.between(0.97, 1.02))
@@ -65,7 +65,7 @@ def lateral(case: Case, size: int) -> npt.NDArray[np.uint8]:
 
 
 def _outline(y: Plane, depth: float) -> tuple[Plane, Plane]:
-    """The inside of the chest wall: sternum and back, by height."""
+    """Return the inside of the chest wall at each height: sternum and back."""
     t = (y - np.float32(0.58)) / np.float32(0.52)
     front = np.float32(-0.06) - np.float32(0.21 * depth) * dome(t)
     s = (y - np.float32(0.50)) / np.float32(0.60)
@@ -73,7 +73,7 @@ def _outline(y: Plane, depth: float) -> tuple[Plane, Plane]:
 
 
 def _floor(x: Plane, base: float) -> Plane:
-    """A hemidiaphragm: highest in front of the middle, deep behind."""
+    """Return a hemidiaphragm: highest in front of the middle, low at the back."""
     t = (x + np.float32(0.07)) / np.float32(0.30)
     slope: Plane = np.where(t > 0, np.float32(0.13), np.float32(0.09))
     height: Plane = np.float32(base) + slope * t * t
@@ -81,7 +81,7 @@ def _floor(x: Plane, base: float) -> Plane:
 
 
 def _middle(frame: Frame, picture: Plane, lung: Plane) -> None:
-    """Hilum, vessels, aortic arch and trachea."""
+    """Draw hilum, vessels, aortic arch and trachea."""
     layer = frame.blank()
     frame.blob(layer, (0.02, 0.46), (0.075, 0.085), 44.0)
     frame.stroke(
@@ -127,7 +127,7 @@ def _bones(frame: Frame, picture: Plane, depth: float) -> None:
 def _draw(
     case: Case, finding: Finding, frame: Frame, picture: Plane, lung: Plane, base: float
 ) -> None:
-    """What of a finding shows from the side. A pneumothorax and thin tubes do not."""
+    """Draw a finding as it looks from the side. A pneumothorax and thin tubes are not visible."""
     x, y, layer = frame.x, frame.y, frame.blank()
     if finding.kind == "effusion":
         level = {"small": base + 0.10, "moderate": base - 0.02, "large": base - 0.2}[finding.size]

@@ -1,6 +1,6 @@
-"""The report of a case: one sentence per finding and per group of what is absent, in our own words.
+"""Writes the report of a case from templates: a sentence per finding, and per absent group.
 
-Each sentence says which findings it is about, so that a grounded report has exactly their boxes.
+Each sentence records which findings it describes, so a grounded report has exactly their boxes.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ LUNGS_CLEAR = (
     "Lungs are clear without focal airspace disease.",
     "No focal consolidation.",
 )
-NOT_FOCAL = (  # beside fluid or air, where the lungs are not clear
+NOT_FOCAL = (  # for studies with fluid or air, whose lungs are not clear
     "No focal consolidation is seen.",
     "No focal consolidation.",
     "There is no focal airspace disease.",
@@ -150,7 +150,10 @@ INDICATIONS = {
 
 
 def sentences(case: Case, tip_mm: int) -> list[Sentence]:
-    """The findings section, sentence by sentence, with what each is about. tip_mm: above carina."""
+    """Return the sentences of the findings section, each with the findings that it describes.
+
+    tip_mm: how far above the carina the endotracheal tube ends.
+    """
     draw = Draws(f"{case.key}/words")
     said: list[Sentence] = []
     for finding in case.findings:
@@ -173,7 +176,7 @@ def sentences(case: Case, tip_mm: int) -> list[Sentence]:
 
 
 def impression(case: Case) -> str:
-    """The positive findings once more, numbered when there are several."""
+    """Return the impression: the positive findings, numbered when there are several."""
     lines = [_short(f) for f in case.findings if f.kind not in DEVICES]
     lines = list(dict.fromkeys(lines))
     if not lines and case.findings:
@@ -186,11 +189,11 @@ def impression(case: Case) -> str:
 
 
 def indication(case: Case) -> str:
-    """Why the study was asked for; it follows the first finding, loosely."""
+    """Return the indication; it fits the first finding in about half of the cases."""
     draw = Draws(f"{case.key}/indication")
     kinds = [f.kind for f in case.findings]
     main = "device" if "ett" in kinds else next((k for k in kinds if k in INDICATIONS), "normal")
-    if draw.chance(0.5):  # an indication that gives nothing away
+    if draw.chance(0.5):  # an indication that does not reveal the finding
         main = draw.choice(tuple(INDICATIONS))
     return draw.choice(INDICATIONS[main])
 
@@ -258,7 +261,7 @@ def _heart(case: Case, draw: Draws) -> Sentence:
 
 
 def degree(case: Case) -> str:
-    """How large the heart is called, from the ratio as drawn; an AP view magnifies it."""
+    """Return the degree of cardiomegaly for the ratio as drawn; an AP view magnifies it."""
     ratio = case.ratio - (0.05 if case.view == "AP" else 0)
     return "mildly" if ratio < 0.57 else "moderately" if ratio < 0.62 else "severely"
 
