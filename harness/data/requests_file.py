@@ -3,9 +3,9 @@
     {"study_id": "1", "images": [{"path": "1.png", "view": "PA"}], "indication": "Cough.",
      "prior": {"images": [{"path": "0.png", "view": "PA"}], "report": "Lungs are clear."}}
 
-A line may also have `technique`, `comparison`, `age`, `sex`, `task` and `phrase`. Paths are relative
-to the file's folder. A key of the answer, such as `findings`, is an error: a model that got it would
-only have to copy it.
+A line may also have `technique`, `comparison`, `age`, `sex`, `task` and `phrase`. Paths are
+relative to the file's folder. A key of the answer, such as `findings`, is an error: a model that
+got it would only have to copy it.
 """
 
 from __future__ import annotations
