@@ -1,20 +1,23 @@
-"""One invocation: models × datasets through the stages, each resumable, in a plain loop.
+"""The five stages over models × datasets: data → predict → annotate → score → publish.
 
-A model that cannot run is reported and the others go on; the invocation then ends with an error.
+Each stage is resumable: what is up to date on disk is not done again. A model that cannot run is
+reported, the others go on, and the invocation ends with an error.
 """
 
 from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from reportcard.api import ReportCardError
-from reportcard.config.settings import Plugin, Protocol, RunConfig
+from reportcard.config.settings import Plugin, RunConfig
 from reportcard.core.files import read_json, write_json
+from reportcard.core.layout import Results, RunId
 from reportcard.core.progress import track
 from reportcard.data.cohort import Cohort, attrition_text, load_cohort, open_dataset
 from reportcard.predict.engines.engine import Engine, open_engine
@@ -23,6 +26,7 @@ from reportcard.predict.prediction_stage import predict
 from reportcard.predict.predictions_file import image_failures
 from reportcard.predict.shards import predict_shard
 from reportcard.predict.system import System, notes_of, open_model, problems
+from reportcard.publish.publishing_stage import publish
 from reportcard.score.pairs import References
 from reportcard.score.scorer import Scorer, open_metrics
 from reportcard.score.scoring_stage import Scoring
@@ -30,216 +34,255 @@ from reportcard.score.scoring_stage import Scoring
 Say = Callable[[str], None]
 
 
-@dataclass
-class Outcome:
-    """What an invocation did, per cohort, and what went wrong."""
-
-    scored: list[tuple[Cohort, list[System]]] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    left_out: dict[str, list[str]] = field(default_factory=dict)  # by cohort: models of the suite
-    generated: int = 0
-    scores_written: int = 0
-
-
 def run(config: RunConfig, stages: frozenset[str], fetch: bool, say: Say) -> Outcome:
-    """The stages "predict" and "score" over every model and dataset of the configuration.
+    """Run stages over every model and dataset of the configuration.
 
-    fetch: get missing open data where the dataset knows how. Raises ReportCardError when nothing
-    can run at all: unknown names, missing data, every preflight problem in one message.
+    Args:
+        config: what runs, on what, and how it is scored.
+        stages: of "predict", "score" and "publish"; scoring makes the notes that it needs.
+        fetch: get missing open data where the dataset knows how.
+        say: gets a line of text on what happens.
+
+    Raises ReportCardError when nothing can run at all: unknown names, missing data, or no model
+    that passes its checks (all reasons in one message).
     """
     if config.shard and stages != {"predict"}:
         raise ReportCardError(
             f"shard={config.shard} is for `reportcard predict`; without it, `run` puts the shards"
             " together."
         )
-    scorers = open_metrics(config.metrics, config.annotators)
-    cohorts = [_load(plugin, config.limit, fetch, say) for plugin in config.datasets]
-    outcome = Outcome()
-    plan = [(cohort, _open_models(config, cohort, outcome)) for cohort in cohorts]
-    if not any(systems for _, systems in plan):
-        reasons = [*outcome.failures, *(r for found in outcome.left_out.values() for r in found)]
-        raise ReportCardError("Nothing can run:\n  " + "\n  ".join(reasons))
-    with closing(open_engine(config.engine)) as engine:
-        for cohort, systems in plan:
-            finished = _stages_of(config, cohort, systems, stages, scorers, engine, outcome, say)
-            outcome.scored.append((cohort, finished))
-    if "score" in stages:
-        remember(config.results_dir, outcome, config.protocol.name)
-    return outcome
+    with Invocation(config, say) as run:
+        for cohort in run.cohorts(fetch):
+            systems = run.predict(cohort) if "predict" in stages else run.predicted(cohort)
+            if "score" in stages:
+                run.annotate(cohort, systems)
+                run.score(cohort, systems)
+        if "publish" in stages:
+            run.publish()
+        return run.outcome
 
 
-def _stages_of(
-    config: RunConfig,
-    cohort: Cohort,
-    systems: list[System],
-    stages: frozenset[str],
-    scorers: list[Scorer],
-    engine: Engine,
-    outcome: Outcome,
-    say: Say,
-) -> list[System]:
-    """One cohort; returns the systems whose last stage was reached."""
-    _describe(cohort, say)
-    for reason in outcome.left_out.get(cohort.name, ()):
-        say(f"  left out: {reason}")
-    cohort.save(config.results_dir)
-    finished = systems
-    if "predict" in stages:
-        finished = [s for s in systems if _predict(config, cohort, s, engine, outcome, say)]
-    if "score" in stages:
-        finished = _score(config, cohort, finished, scorers, engine, outcome, say)
-    return finished
+@dataclass
+class Outcome:
+    """What an invocation did and what went wrong.
 
-
-def _load(plugin: Plugin, limit: int | None, fetch: bool, say: Say) -> Cohort:
-    dataset = open_dataset(plugin)
-    get = getattr(dataset, "fetch", None)
-    if fetch and get is not None and dataset.missing():
-        get(say)
-    return load_cohort(plugin, limit)
-
-
-def _open_models(config: RunConfig, cohort: Cohort, outcome: Outcome) -> list[System]:
-    """Preflight: every model that cannot run on this cohort becomes a failure, all at once.
-
-    One of the suite that needs images is left out of a cohort without: nobody asked for the two.
+    scored    the systems that were scored on each cohort
+    failures  one sentence for each thing that did not run
+    left_out  cohort → models of the suite that do not fit it
     """
-    systems = []
-    for plugin in config.models:
-        try:
-            system = open_model(plugin, cohort, config.marks)
-        except Exception as error:  # an adapter is somebody's code: it costs its own row
-            outcome.failures.append(f"{cohort.name}, {plugin.label}: {explain(error, quote=True)}")
-            continue
-        if not config.models_named and system.adapter.card.needs_pixels and not cohort.has_images:
-            outcome.left_out.setdefault(cohort.name, []).append(f"{plugin.label} needs images")
-            continue
-        refused = problems(system, cohort)
-        outcome.failures += [f"{cohort.name}: {problem}" for problem in refused]
-        if not refused:
-            systems.append(system)
-    return systems
+
+    scored: list[tuple[Cohort, list[System]]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    generated: int = 0
+    scores_written: int = 0
 
 
-def _describe(cohort: Cohort, say: Say) -> None:
-    overlap = cohort.overlap
-    say(f"{cohort.folder}: {cohort.size}, {cohort.n_images():,} images")
-    say(f"  {attrition_text(cohort.attrition)}")
-    if cohort.train:
-        patients = overlap["test_studies_with_train_patient"]
-        say(
-            f"  train part: {len(cohort.train):,} studies;"
-            f" {overlap['test_reports_verbatim_in_train']:,} of {len(cohort.test):,} test reports"
-            f" stand word for word in it, {patients:,} test studies share a patient with it"
-        )
-    for note in cohort.notes:
-        say(f"  {note}")
+class Invocation:
+    """One run of `reportcard`: a configuration, its open metrics and engine, and its outcome."""
 
+    _engine: Engine  # open from the first cohort to the last
 
-def _predict(
-    config: RunConfig, cohort: Cohort, system: System, engine: Engine, outcome: Outcome, say: Say
-) -> bool:
-    try:
-        if config.shard:
-            answered = predict_shard(
-                config.results_dir, cohort, system, config.shard, track, engine
+    def __init__(self, config: RunConfig, say: Say) -> None:
+        self.config, self.say = config, say
+        self.outcome = Outcome()
+        self._metrics = open_metrics(config.metrics, config.annotators)
+        self._systems: dict[str, list[System]] = {}  # cohort folder → models that can run on it
+        self._scoring: Scoring | None = None  # of the cohort at hand
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def cohorts(self, fetch: bool) -> Iterator[Cohort]:
+        """Load every cohort, check every model against it, and yield those cohorts in turn.
+
+        All are checked before the first is yielded, so that a problem shows before any model is
+        loaded. Raises ReportCardError when no model can run on any cohort.
+        """
+        cohorts = [self._load(plugin, fetch) for plugin in self.config.datasets]
+        self._systems = {cohort.folder: self._open_models(cohort) for cohort in cohorts}
+        if not any(self._systems.values()):
+            left_out = [reason for found in self.outcome.left_out.values() for reason in found]
+            reasons = [*self.outcome.failures, *left_out]
+            raise ReportCardError("Nothing can run:\n  " + "\n  ".join(reasons))
+        self._engine = self._open.enter_context(closing(open_engine(self.config.engine)))
+        for cohort in cohorts:
+            self._describe(cohort)
+            cohort.save(self.config.results_dir)
+            yield cohort
+        self._open.close()  # no stage after the last cohort needs a worker
+
+    def predict(self, cohort: Cohort) -> list[System]:
+        """Generate the missing answers of every model; return the systems that have all of them."""
+        return [system for system in self._systems[cohort.folder] if self._predict(cohort, system)]
+
+    def predicted(self, cohort: Cohort) -> list[System]:
+        """Return the systems whose predictions are finished; each other one is a failure."""
+        found, scoring = [], self._scoring_of(cohort)
+        for system in self._systems[cohort.folder]:
+            try:
+                scoring.predictions_sha256(system)
+                found.append(system)
+            except ReportCardError as error:
+                self.outcome.failures.append(f"{cohort.name}, {system.label}: {error}")
+        return found
+
+    def annotate(self, cohort: Cohort, systems: Sequence[System]) -> None:
+        """Make the notes that stale scores of these systems need, each annotator loaded once."""
+        self._scoring_of(cohort).annotate(systems)
+
+    def score(self, cohort: Cohort, systems: Sequence[System]) -> None:
+        """Write the scores that are missing or stale, and show these systems in the tables."""
+        scoring = self._scoring_of(cohort)
+        for system in systems:
+            began = time.perf_counter()
+            written = scoring.run(system)
+            self.outcome.scores_written += written
+            if written:
+                self.say(f"  scored {system.folder} in {time.perf_counter() - began:.1f} s")
+        self.outcome.scored.append((cohort, list(systems)))
+        protocol = self.config.protocol.name
+        runs = [RunId(cohort.folder, system.folder, protocol) for system in systems]
+        mark_current(self.config.results_dir, runs)
+
+    def publish(self) -> None:
+        """Write the leaderboard and log to MLflow, where something was scored."""
+        if any(systems for _, systems in self.outcome.scored):
+            publish(self.config, self.outcome.scored, self.say)
+
+    def _load(self, plugin: Plugin, fetch: bool) -> Cohort:
+        dataset = open_dataset(plugin)
+        get = getattr(dataset, "fetch", None)
+        if fetch and get is not None and dataset.missing():
+            get(self.say)
+        return load_cohort(plugin, self.config.limit)
+
+    def _open_models(self, cohort: Cohort) -> list[System]:
+        """Open the models that can run on a cohort; each problem of the others is a failure.
+
+        A model of the suite that needs images is left out of a cohort without images, and that is
+        no failure: nobody asked for the two together.
+        """
+        systems = []
+        for plugin in self.config.models:
+            try:
+                system = open_model(plugin, cohort, self.config.marks)
+            except Exception as error:  # a bug in somebody's adapter costs that adapter only
+                reason = explain(error, quote=True)
+                self.outcome.failures.append(f"{cohort.name}, {plugin.label}: {reason}")
+                continue
+            needs_images = system.adapter.card.needs_pixels and not cohort.has_images
+            if needs_images and not self.config.models_named:
+                reasons = self.outcome.left_out.setdefault(cohort.name, [])
+                reasons.append(f"{plugin.label} needs images")
+                continue
+            found = problems(system, cohort)
+            self.outcome.failures += [f"{cohort.name}: {problem}" for problem in found]
+            if not found:
+                systems.append(system)
+        return systems
+
+    def _describe(self, cohort: Cohort) -> None:
+        self.say(f"{cohort.folder}: {cohort.size}, {cohort.n_images():,} images")
+        self.say(f"  {attrition_text(cohort.attrition)}")
+        if cohort.train:
+            overlap = cohort.overlap
+            patients = overlap["test_studies_with_train_patient"]
+            self.say(
+                f"  training split: {len(cohort.train):,} studies;"
+                f" {overlap['test_reports_verbatim_in_train']:,} of {len(cohort.test):,} test"
+                f" reports also appear verbatim in it, {patients:,} test studies share a patient"
+                " with it"
             )
-            outcome.generated += answered
-            say(f"  answered {answered:,} of {system.folder} in shard {config.shard}")
-            return True
-        folder, new = predict(
-            config.results_dir, cohort, system, config.engine.batch_size, track, engine
-        )
-    except Exception as error:
-        quote = cohort.card.data_class == "open"
-        outcome.failures.append(f"{cohort.name}, {system.label}: {explain(error, quote)}")
-        return False
-    outcome.generated += new
-    failures = image_failures(folder)
-    if new:
-        say(f"  predicted {system.folder}")
-        for note in notes_of(system):
-            say(f"  {system.folder}: {note}")
-    if failures:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in failures.items())
-        say(f"  {system.folder}: {sum(failures.values()):,} studies failed for an image: {kinds}")
-    return True
+        for note in cohort.notes:
+            self.say(f"  {note}")
+        for reason in self.outcome.left_out.get(cohort.name, ()):
+            self.say(f"  left out: {reason}")
 
-
-def _score(
-    config: RunConfig,
-    cohort: Cohort,
-    systems: list[System],
-    scorers: list[Scorer],
-    engine: Engine,
-    outcome: Outcome,
-    say: Say,
-) -> list[System]:
-    where, protocol, stats = config.results_dir, config.protocol, config.stats
-    scorers = applicable(scorers, cohort, protocol, say)
-    recording = config.records_verdicts
-    scoring = Scoring(where, cohort, protocol, stats, scorers, track, say, engine, recording)
-    ready = []
-    for system in systems:
+    def _predict(self, cohort: Cohort, system: System) -> bool:
+        """Generate what is missing of one model, and say what came of it. False: it failed."""
+        results_dir, shard = self.config.results_dir, self.config.shard
         try:
-            scoring.predictions_sha256(system)
-            ready.append(system)
-        except ReportCardError as error:
-            outcome.failures.append(f"{cohort.name}, {system.label}: {error}")
-    scoring.annotate(ready)
-    finished = []
-    for system in ready:
-        began = time.perf_counter()
-        written = scoring.run(system)
-        outcome.scores_written += written
-        finished.append(system)
-        if written:
-            say(f"  scored {system.folder} in {time.perf_counter() - began:.1f} s")
-    return finished
+            if shard:
+                answered = predict_shard(results_dir, cohort, system, shard, track, self._engine)
+                self.outcome.generated += answered
+                self.say(f"  answered {answered:,} of {system.folder} in shard {shard}")
+                return True
+            batch_size = self.config.engine.batch_size
+            folder, new = predict(results_dir, cohort, system, batch_size, track, self._engine)
+        except Exception as error:
+            reason = explain(error, quote=cohort.card.data_class == "open")
+            self.outcome.failures.append(f"{cohort.name}, {system.label}: {reason}")
+            return False
+        self.outcome.generated += new
+        if new:
+            self.say(f"  predicted {system.folder}")
+            for note in notes_of(system):
+                self.say(f"  {system.folder}: {note}")
+        if failed := image_failures(folder):
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in failed.items())
+            total = f"{sum(failed.values()):,} studies failed for an image"
+            self.say(f"  {system.folder}: {total}: {kinds}")
+        return True
+
+    def _scoring_of(self, cohort: Cohort) -> Scoring:
+        """Return the scoring of the cohort at hand: its references are prepared once."""
+        if self._scoring is None or self._scoring.cohort is not cohort:
+            config = self.config
+            self._scoring = Scoring(
+                config.results_dir,
+                cohort,
+                config.protocol,
+                config.stats,
+                self._applicable(cohort),
+                progress=track,
+                say=self.say,
+                engine=self._engine,
+                rescore_judged=config.records_verdicts,
+            )
+        return self._scoring
+
+    def _applicable(self, cohort: Cohort) -> list[Scorer]:
+        """Return the metrics that this cohort has references for.
+
+        Raises ReportCardError when there is none.
+        """
+        left_out = [s.label for s in self._metrics if s.metric.spec.boxes]
+        if not left_out or References.of(cohort, self.config.protocol).grounded:
+            return self._metrics
+        if len(left_out) == len(self._metrics):
+            raise ReportCardError(
+                f"{cohort.name} has no boxes in its references, which {', '.join(left_out)} reads."
+            )
+        self.say(f"  not applicable: {', '.join(left_out)} (no boxes in the references)")
+        return [s for s in self._metrics if s.label not in left_out]
 
 
-def applicable(scorers: list[Scorer], cohort: Cohort, protocol: Protocol, say: Say) -> list[Scorer]:
-    """The metrics that have something to read here. Raises ReportCardError when none has."""
-    grounded = References.of(cohort, protocol).grounded
-    left_out = [s.label for s in scorers if s.metric.spec.boxes and not grounded]
-    if not left_out:
-        return scorers
-    if len(left_out) == len(scorers):
-        raise ReportCardError(
-            f"{cohort.name} has no boxes in its references, which {', '.join(left_out)} reads."
-        )
-    say(f"  not applicable: {', '.join(left_out)} (no boxes in the references)")
-    return [s for s in scorers if s.label not in left_out]
+def mark_current(results_dir: Path, runs: Sequence[RunId]) -> None:
+    """Write to current.json that the tables show these runs.
 
-
-def remember(results_dir: Path, outcome: Outcome, protocol: str) -> None:
-    """`current.json`: which fingerprint of each (cohort, model, protocol) the tables show.
-
-    An older fingerprint stays on disk and leaves the tables: `leaderboard --all` shows it.
+    A run with an older fingerprint of the same cohort and model leaves the tables. It stays on
+    disk, and `reportcard leaderboard --all` shows it.
     """
-    path = results_dir / "current.json"
+    path = Results(results_dir).current
     with _locked(path):
         try:
-            runs = read_json(path)["runs"]
+            saved = read_json(path)["runs"]
         except (ReportCardError, KeyError):  # absent or damaged: it is rebuilt from here on
-            runs = []
-        latest = {_identity(run): run for run in runs}
-        for cohort, systems in outcome.scored:
-            for system in systems:
-                run = {"cohort": cohort.folder, "model": system.folder, "protocol": protocol}
-                latest[_identity(run)] = run
-        merged = [latest[key] for key in sorted(latest)]
-        if merged != runs:
+            saved = []
+        latest = {run.labels: run for run in (*map(RunId.of_json, saved), *runs)}
+        merged = [latest[labels].to_json() for labels in sorted(latest)]
+        if merged != saved:
             write_json(path, {"runs": merged})
-
-
-def _identity(run: dict[str, str]) -> tuple[str, str, str]:
-    """Names without fingerprints: what a newer run of the same thing replaces."""
-    return run["cohort"].rsplit("@", 1)[0], run["model"].rsplit("@", 1)[0], run["protocol"]
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock on the file while two invocations may write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{path.name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

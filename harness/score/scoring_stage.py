@@ -64,7 +64,7 @@ class Scoring:
     say: Callable[[str], None] = print
     engine: Engine | None = None  # where annotators run
     slice_size: int = SLICE  # studies at a time: files do not depend on it
-    anew: bool = False  # score judged metrics though they are up to date: verdicts are recorded
+    rescore_judged: bool = False  # even if fresh: `judge.record` wants their verdicts
     _notes: dict[str, dict[Any, Json | None]] = field(default_factory=dict)  # of judges, by id
     _unusable: dict[str, str] = field(default_factory=dict)  # annotator id → what is wrong
     _kept: set[tuple[str, str]] = field(default_factory=set)  # (run folder, metric), said once
@@ -222,7 +222,7 @@ class Scoring:
         if self._keeps(system, scorer, saved):
             return False
         judged = any(isinstance(a, JudgedAnnotator) for a in scorer.annotators)
-        if saved.get("inputs") != inputs or saved.get("again") or (judged and self.anew):
+        if saved.get("inputs") != inputs or saved.get("again") or (judged and self.rescore_judged):
             return True
         if "not_run" in saved:
             return False

@@ -406,7 +406,7 @@ def test_recording_reads_verdicts_again_though_scores_are_up_to_date(
     system, judge = make_run(mini_cohort, tmp_path, "This is wrong."), FakeJudge()
     run_scoring(mini_cohort, tmp_path, system, judge)
     one = scoring(mini_cohort, tmp_path, judge)
-    one.anew = True
+    one.rescore_judged = True
     one.annotate([system])
     assert one.run(system) == 1
     assert len(judge.asked) == 2

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from reportcard.cli.arguments import add_words, load_config, split_words
 from reportcard.cli.output import say
-from reportcard.cli.stages import publish_board
 from reportcard.core.errors import ReportCardError
 
 GROUP = "Run a benchmark"
@@ -35,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _release(names, overrides, arguments.all)
     from reportcard.core.console import console
     from reportcard.publish.page.terminal_board import render_published
+    from reportcard.publish.publishing_stage import publish_board
 
     model, files = publish_board(load_config(overrides), arguments.all)
     render_published(model, console())

@@ -21,4 +21,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.overrides, arguments.exact_buckets)
-    return run_stages(config, ("predict",))
+    return run_stages(config, "predict")

@@ -26,4 +26,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.overrides, arguments.exact_buckets)
-    return run_stages(config, ("predict", "score"), arguments.fetch, publish=True)
+    return run_stages(config, "predict", "score", "publish", fetch=arguments.fetch)

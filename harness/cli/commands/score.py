@@ -22,4 +22,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return run_stages(load_config(arguments.overrides), ("score",))
+    return run_stages(load_config(arguments.overrides), "score")
