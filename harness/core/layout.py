@@ -184,6 +184,10 @@ class Results:
     def details(self, run: RunId) -> Path:
         return self.scores(run) / "details.json"
 
+    def check(self, system: str) -> Path:
+        """The file that `reportcard check` writes for a model."""
+        return self.root / "checks" / system / "check.json"
+
     def score_folders(self) -> Iterator[tuple[RunId, ScoreFolder]]:
         """Yield every metric of every run that has a score file, sorted by path."""
         for path in sorted(self.all_scores.glob("*/*/*/*/scores.json")):

@@ -16,7 +16,7 @@ from reportcard.analysis import check as checking
 from reportcard.analysis.check import examine
 from reportcard.analysis.check import vision_use as vision
 from reportcard.analysis.check.inputs import holds_reference, prompt_problem
-from reportcard.analysis.check.under_test import Check, Subject, drawn, make_ready, varied
+from reportcard.analysis.check.under_test import Check, ModelUnderTest, drawn, make_ready, varied
 from reportcard.analysis.check.vision_use import changed_words
 from reportcard.api import (
     Box,
@@ -77,7 +77,7 @@ def check(phantom: Cohort, studies: tuple[Study, ...]) -> Any:
     def checked(adapter: Any) -> dict[str, Check]:
         system = System("toy", Plugin("toy", "toy"), adapter, "f" * 64)
         make_ready(adapter, phantom)
-        found, _ = examine(Subject(system, phantom, studies, studies, batch_size=4))
+        found, _ = examine(ModelUnderTest(system, phantom, studies, studies, batch_size=4))
         return {check.name: check for check in found}
 
     return checked
@@ -132,7 +132,10 @@ class Alone(Toy):
 
 
 def test_answers_that_follow_the_batch_or_the_order_are_found(check: Any) -> None:
-    assert "other answers than alone: in pairs" in check(Position())["batches and order"].reason
+    assert (
+        "answers differ from those of single studies: in pairs"
+        in check(Position())["batches and order"].reason
+    )
     assert check(Memory())["batches and order"].failed
     assert "not deterministic" in check(Memory())["asked again"].reason
     assert "and answered" in check(Swapped())["valid answers"].reason
@@ -164,7 +167,7 @@ class Half(StagedAdapter):
 
 def test_batches_in_half_precision_on_cuda_are_told_and_not_judged(check: Any) -> None:
     there = check(Half(device="cuda:0", dtype="bfloat16"))["batches and order"]
-    assert (there.state, "half precision on CUDA, not judged" in there.reason) == ("told", True)
+    assert (there.state, "half precision on CUDA, not judged" in there.reason) == ("info", True)
     assert check(Half(device="cpu"))["batches and order"].failed
 
 
@@ -250,7 +253,7 @@ class Infectious(Toy):
 
 def test_a_bad_image_must_cost_its_own_study_and_say_so(check: Any) -> None:
     assert "as if it could be read" in check(Patched())["one bad image"].reason
-    assert "is no ImageError but: KeyError" in check(Untyped())["one bad image"].reason
+    assert "raised no ImageError but: KeyError" in check(Untyped())["one bad image"].reason
     assert "the answer of another study" in check(Infectious())["one bad image"].reason
 
 
@@ -302,16 +305,16 @@ def _unchecked_box() -> Box:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"status": "fine"}, "status 'fine' is none of"),
+        ({"status": "fine"}, "status 'fine' is not one of"),
         ({"report": Report(findings=7)}, "a report is text or None, not int"),  # type: ignore[arg-type]
-        ({"report": Report("")}, "status ok without any text"),
-        ({"status": "empty"}, "status empty with a text"),
+        ({"report": Report("")}, "status is ok but the report has no text"),
+        ({"status": "empty"}, "status is empty but the report has text"),
         ({"raw": b"bytes"}, "a report is text or None, not bytes"),
         ({"report": Report("A.", phrases=(Phrase("A.", (_unchecked_box(),)),))}, "a box is not"),
-        ({"used": (1,)}, "used holds something else"),
+        ({"used": (1,)}, "used must hold names"),
         ({"study_id": "another"}, "was asked for"),
         ({"report": Report("half \ud83e of an emoji")}, "it cannot be stored"),
-        ({"status": "failed", "error": None}, "does not say why"),
+        ({"status": "failed", "error": None}, "no reason given"),
     ],
 )
 def test_invalid_answers_are_found(check: Any, changes: dict[str, Any], reason: str) -> None:
@@ -335,7 +338,7 @@ def test_a_card_with_a_gap_is_found(check: Any, card: ModelCard, reason: str) ->
 def test_a_card_that_does_not_say_what_is_used_is_found(check: Any) -> None:
     assert "used technique" in check(_with(used=("frontal", "technique")))["card"].reason
     silent = check(_with(used=()))["card"]
-    assert "declares frontal, and no answer says that it used it" in silent.reason
+    assert "declares frontal, but no answer lists it" in silent.reason
     assert not check(Toy(replace(CARD, inputs=("images",))))["card"].failed
 
 
@@ -350,19 +353,19 @@ class Blind(Toy):
 def test_a_model_that_ignores_its_image_is_flagged(check: Any) -> None:
     assert check(Blind())["vision use"].reason.startswith("ignores its image: 0.00 of the words")
     text_only = check(Blind(replace(CARD, inputs=())))["vision use"]
-    assert (text_only.state, "text only" in text_only.reason) == ("told", True)
+    assert (text_only.state, "text only" in text_only.reason) == ("info", True)
     hidden = check(Toy(replace(CARD, inputs=())))["vision use"]
-    assert "the card names no image, and the text follows it" in hidden.reason
+    assert "the card names no image, but the text changes with the image" in hidden.reason
 
 
 def test_the_probe_gives_blank_images_and_those_of_other_patients(
     phantom: Cohort, studies: tuple[Study, ...]
 ) -> None:
-    subject = Subject(
+    subject = ModelUnderTest(
         System("toy", Plugin("toy", "toy"), Toy(), "f" * 64), phantom, studies, studies, 4
     )
     patient_of = {i.image_id: s.patient_id for s in phantom.test for i in s.request.images}
-    strangers = vision.Strangers(subject)
+    strangers = vision.OtherPatients(subject)
     for study in studies:
         other = strangers.instead(study)
         for own, image in zip(study.request.images, other.images, strict=True):
@@ -388,7 +391,7 @@ class Crashing(Toy):
 def test_one_check_that_crashes_does_not_hide_the_others(
     check: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(subject: Subject) -> Check:
+    def crash(subject: ModelUnderTest) -> Check:
         raise ZeroDivisionError("in the check")
 
     names = set(check(Toy()))
@@ -420,7 +423,7 @@ def test_bad_prompts_are_found(studies: tuple[Study, ...]) -> None:
 
     leaky = Leaky()
     leaky.told = str(study.reference.findings)
-    assert "the prompt holds the reference" in str(prompt_problem(leaky, [study]))
+    assert "the prompt contains the reference" in str(prompt_problem(leaky, [study]))
 
     class Random(Half):
         count = 0
@@ -429,18 +432,20 @@ def test_bad_prompts_are_found(studies: tuple[Study, ...]) -> None:
             self.count += 1
             return replace(super().prompt(request), text=f"<image> {self.count}")
 
-    assert "gives two prompts" in str(prompt_problem(Random(), [study]))
+    assert "gave two different prompts" in str(prompt_problem(Random(), [study]))
 
     class Deaf(Half):
         card = replace(CARD, inputs=("frontal", "indication"))
 
-    assert "names the indication and the prompt has none" in str(prompt_problem(Deaf(), [study]))
+    assert "declares the indication, but the prompt lacks it" in str(
+        prompt_problem(Deaf(), [study])
+    )
 
     class Words(Half):
         def prompt(self, request: Request) -> Prompt:
             return replace(super().prompt(request), used=("frontal", "horoscope"))
 
-    assert "used names horoscope" in str(prompt_problem(Words(), [study]))
+    assert "used names unknown inputs: horoscope" in str(prompt_problem(Words(), [study]))
 
     class Imagines(Half):
         def prompt(self, request: Request) -> Prompt:
@@ -515,7 +520,7 @@ def test_check_fails_with_code_2_and_says_why(
     assert "ignores its image" in printed
     assert "as if it could be read" in printed
     assert main([*words, "model=blind", "--studies", "1"]) == 2
-    assert "--studies must be in 2" in capsys.readouterr().err
+    assert "--studies must be 2 to 1000" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_run_is_told_and_the_next_one_checked(

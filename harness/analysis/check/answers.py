@@ -1,4 +1,4 @@
-"""Checks of the answers themselves: whatever shares a batch, asked again, and valid."""
+"""Checks the answers: are they valid, and do they depend on what else is in the batch?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
-from reportcard.analysis.check.under_test import Check, Subject, said
+from reportcard.analysis.check.under_test import Check, ModelUnderTest, comparable
 from reportcard.api import ModelAdapter, Prediction, Request, Status
 from reportcard.core.files import canonical
 from reportcard.models.staged import StagedAdapter, resolved_dtype
@@ -15,31 +15,33 @@ from reportcard.predict.engines.job import batches
 from reportcard.predict.predictions_file import to_json
 
 
-def batches_and_order(subject: Subject) -> Check:
-    """The same text alone, in pairs, all together and in reversed order."""
-    name, requests = "batches and order", subject.requests
-    alone = subject.ask(requests, 1)
+def batches_and_order(model: ModelUnderTest) -> Check:
+    """Check that each study gets the same answer alone, in pairs, all at once and reversed."""
+    name, requests = "batches and order", model.requests
+    alone = model.ask(requests, 1)
     arrangements = {
-        "in pairs": subject.ask(requests, 2),
-        "all at once": subject.ask(requests, len(requests)),
-        "reversed": subject.ask(requests[::-1], 2)[::-1],
+        "in pairs": model.ask(requests, 2),
+        "all at once": model.ask(requests, len(requests)),
+        "reversed": model.ask(requests[::-1], 2)[::-1],
     }
-    told = []
+    found = []
     for how, answers in arrangements.items():
-        different = [a for a, b in zip(answers, alone, strict=True) if said(a) != said(b)]
+        different = [
+            a for a, b in zip(answers, alone, strict=True) if comparable(a) != comparable(b)
+        ]
         if different:
-            told.append(f"{how} {len(different)} of {len(alone)} ({different[0].study_id})")
-    if not told:
+            found.append(f"{how} {len(different)} of {len(alone)} ({different[0].study_id})")
+    if not found:
         return Check(name, "pass", f"{len(alone)} studies: alone, in pairs, all, reversed")
-    reason = f"other answers than alone: {', '.join(told)}"
-    if half_precision(subject.adapter):
-        # The order of additions in a kernel follows the batch: known, and told by its size.
-        return Check(name, "told", f"half precision on CUDA, not judged; {reason}")
+    reason = f"answers differ from those of single studies: {', '.join(found)}"
+    if half_precision(model.adapter):
+        # The order of additions in a kernel depends on the batch, so differences are only reported.
+        return Check(name, "info", f"half precision on CUDA, not judged; {reason}")
     return Check(name, "FAIL", reason)
 
 
 def half_precision(adapter: ModelAdapter) -> bool:
-    """Whether it runs in 16 bits on a GPU, where the last bits depend on the batch."""
+    """Return whether the model runs in 16 bits on a GPU, where rounding depends on the batch."""
     if not isinstance(adapter, StagedAdapter) or resolved_dtype(adapter) == "float32":
         return False
     if adapter.device != "auto":
@@ -51,20 +53,20 @@ def half_precision(adapter: ModelAdapter) -> bool:
     return bool(torch.cuda.is_available())
 
 
-def valid(subject: Subject) -> Check:
-    """Every study is answered once, in order, and each answer can be stored and read."""
+def valid(model: ModelUnderTest) -> Check:
+    """Check that every study is answered once, in order, and that each answer can be stored."""
     name = "valid answers"
-    problem = _direct(subject.adapter, subject.requests, subject.batch_size)
+    problem = _direct(model.adapter, model.requests, model.batch_size)
     if problem:
         return Check(name, "FAIL", problem)
-    for answer in subject.answers:
+    for answer in model.answers:
         if problem := invalid(answer):
             return Check(name, "FAIL", f"{answer.study_id}: {problem}")
-    return Check(name, "pass", f"{len(subject.answers)} answers")
+    return Check(name, "pass", f"{len(model.answers)} answers")
 
 
 def _direct(adapter: ModelAdapter, requests: Sequence[Request], size: int) -> str | None:
-    """generate() as it is: the engine would repair a batch by asking one by one."""
+    """Call generate() directly, since the engine would repair a batch by asking one by one."""
     for batch in batches(requests, size, getattr(adapter, "cost", None)):
         try:
             answers = list(adapter.generate(batch))
@@ -82,12 +84,12 @@ def _direct(adapter: ModelAdapter, requests: Sequence[Request], size: int) -> st
 
 
 def invalid(answer: Prediction) -> str | None:
-    """What is wrong with an answer; None: nothing."""
+    """Return what is wrong with an answer, or None."""
     report = answer.report
     if answer.status == "failed":
-        return f"failed: {answer.error or 'and does not say why'}"
+        return f"failed: {answer.error or 'no reason given'}"
     if answer.status not in get_args(Status):
-        return f"status {answer.status!r} is none of {', '.join(get_args(Status))}"
+        return f"status {answer.status!r} is not one of {', '.join(get_args(Status))}"
     for field, text in (("findings", report.findings), ("impression", report.impression)):
         if not isinstance(text, str | None):
             return f"{field} is {type(text).__name__}, neither text nor None"
@@ -101,11 +103,11 @@ def invalid(answer: Prediction) -> str | None:
                 return f"a box is not in [0, 1]: {corners}"
     written = bool(report.text(("findings", "impression")).strip() or report.phrases)
     if answer.status == "ok" and not written:
-        return "status ok without any text; say empty"
+        return "status is ok but the report has no text; use status empty"
     if answer.status == "empty" and written:
-        return "status empty with a text"
+        return "status is empty but the report has text"
     if not all(isinstance(word, str) for word in answer.used):
-        return "used holds something else than names of inputs"
+        return "used must hold names of inputs only"
     try:
         canonical(to_json(answer)).encode("utf-8")
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What `reportcard check` prints."""
+"""Shows the result of `reportcard check` in the terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 def check_table(model: str, checks: Sequence[Check]) -> None:
-    """What `reportcard check` found of one model."""
-
+    """Print one line per check of a model."""
     table = Table(title=Text(f"{model} on the phantom"), title_justify="left", show_header=False)
     for check in checks:
         style = {"pass": "green", "FAIL": "bold red"}.get(check.state, "dim")
-        # A reason may quote what a model or an exception said.
+        # A reason may quote a model or an exception, so control characters are replaced.
         reason = "".join(
             c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in check.reason
         )

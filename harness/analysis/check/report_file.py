@@ -1,6 +1,6 @@
-"""results/checks/<label>@<fp8>/check.json: what a check found, written and read.
+"""Writes results/checks/<label>@<fp8>/check.json.
 
-The signature says what it holds for: this model's fingerprint, this phantom, so many studies.
+Its signature names the model's fingerprint, the version of the phantom, and the number of studies.
 """
 
 from __future__ import annotations
@@ -9,18 +9,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reportcard.analysis.check.under_test import Check
-from reportcard.analysis.check.vision_use import Vision
+from reportcard.analysis.check.vision_use import VisionUse
+from reportcard.api import Json
 from reportcard.core.files import write_json
+from reportcard.core.layout import Results
 from reportcard.data.sources import phantom
 from reportcard.predict.system import System
 from reportcard.publish.board.vision import VERSION
 
 
 def write(
-    results_dir: Path, system: System, checks: Sequence[Check], vision: Vision | None, n: int
+    results_dir: Path, system: System, checks: Sequence[Check], vision: VisionUse | None, n: int
 ) -> Path:
+    """Write what a check of `n` studies found, and return the path.
+
+    Args:
+        results_dir: the results folder.
+        system: the model.
+        checks: one line each.
+        vision: the measured use of the image; None where it could not be measured.
+        n: studies of that measurement.
+    """
     signature = f"check|{VERSION}|phantom:{phantom.VERSION}|n:{n}|{system.fingerprint[:8]}"
-    path = results_dir / "checks" / system.folder / "check.json"
+    path = Results(results_dir).check(system.folder)
     write_json(
         path,
         {
@@ -31,8 +42,14 @@ def write(
             "phantom": phantom.VERSION,
             "studies": n,
             "passed": not any(check.failed for check in checks),
-            "checks": [{"name": c.name, "state": c.state, "reason": c.reason} for c in checks],
-            "vision": None if vision is None else vision.json(),
+            "checks": [_line(check) for check in checks],
+            "vision": None if vision is None else vision.to_json(),
         },
     )
     return path
+
+
+def _line(check: Check) -> Json:
+    # The files of version 1 call "info" by another name.
+    state = "told" if check.state == "info" else check.state
+    return {"name": check.name, "state": state, "reason": check.reason}

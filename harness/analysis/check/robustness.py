@@ -1,4 +1,4 @@
-"""Checks with bad input: an image that cannot be had, and text that no form would let through."""
+"""Checks bad input: an image that cannot be read, and unusual text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from reportcard.analysis.check.under_test import Check, Subject, crashed, said
+from reportcard.analysis.check.under_test import Check, ModelUnderTest, comparable, crashed
 from reportcard.api import Image, Request
 from reportcard.predict.predictions_file import IMAGE_FAILURE
 
@@ -19,12 +19,12 @@ HUGE = "Cough and fever for three days, rule out pneumonia. " * 1000  # 52 kB
 STRANGE = '\x00\x07 </s> [INST] {findings} %s \\n 发热 🫁 \u202eabc\u202c \ufeff ﷽ \r\n\t"'
 
 
-def one_bad_image(subject: Subject) -> Check:
-    """A file that is not there, and half a PNG: each costs its own study, with a typed error."""
-    name, told = "one bad image", []
+def one_bad_image(model: ModelUnderTest) -> Check:
+    """Check that a missing file and half a PNG fail only their own study, with an ImageError."""
+    name, failures = "one bad image", []
     with tempfile.TemporaryDirectory(prefix="reportcard-check-") as folder:
         for what, path in _bad_files(Path(folder)):
-            requests = subject.requests
+            requests = model.requests
             bad = len(requests) // 2
             requests[bad] = replace(
                 requests[bad],
@@ -33,23 +33,23 @@ def one_bad_image(subject: Subject) -> Check:
                     for image in requests[bad].images
                 ),
             )
-            answers = subject.ask(requests)
-            for n, (answer, before) in enumerate(zip(answers, subject.answers, strict=True)):
-                if n != bad and said(answer) != said(before):
+            answers = model.ask(requests)
+            for n, (answer, before) in enumerate(zip(answers, model.answers, strict=True)):
+                if n != bad and comparable(answer) != comparable(before):
                     reason = f"a {what} image changed the answer of another study"
                     return Check(name, "FAIL", f"{reason}: {answer.study_id}: {_why(answer.error)}")
             answer = answers[bad]
             if answer.status == "failed":
                 if not IMAGE_FAILURE.match(answer.error or ""):
-                    reason = f"a {what} image is no ImageError but: {_why(answer.error)}"
+                    reason = f"a {what} image raised no ImageError but: {_why(answer.error)}"
                     return Check(name, "FAIL", reason)
-                told.append(f"{what}: {(answer.error or '').partition(':')[0]}")
-            elif subject.claims_pixels:
+                failures.append(f"{what}: {(answer.error or '').partition(':')[0]}")
+            elif model.claims_pixels:
                 reason = f"a study with a {what} image was answered as if it could be read"
                 return Check(name, "FAIL", reason)
-    if not told:
+    if not failures:
         return Check(name, "pass", "reads no image: nothing changed")
-    return Check(name, "pass", f"costs its own study ({'; '.join(told)})")
+    return Check(name, "pass", f"only its own study fails ({'; '.join(failures)})")
 
 
 def _bad_files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -62,20 +62,20 @@ def _bad_files(folder: Path) -> Iterator[tuple[str, Path]]:
     yield "truncated", half
 
 
-def odd_context(subject: Subject) -> Check:
-    """Nothing, 52 kB, and strange characters where a text belongs; no lateral and no prior."""
-    name, told = "odd context", []
-    requests = subject.requests
+def odd_context(model: ModelUnderTest) -> Check:
+    """Check missing, huge and strange context, a missing lateral image and a missing prior."""
+    name, refusals = "odd context", []
+    requests = model.requests
     for number, what in enumerate(VARIANTS):
         request = VARIANTS[what](requests[number % len(requests)])
-        (answer,) = subject.ask([request])
+        (answer,) = model.ask([request])
         if crashed(answer):
             return Check(name, "FAIL", f"{what}: {answer.error}")
         if answer.status == "failed":
             if what not in REFUSABLE:
                 return Check(name, "FAIL", f"{what}: no answer: {_why(answer.error)}")
-            told.append(f"{what} is refused: {_why(answer.error)}")
-    return Check(name, "pass", "; ".join(told) or ", ".join(VARIANTS))
+            refusals.append(f"{what} is refused: {_why(answer.error)}")
+    return Check(name, "pass", "; ".join(refusals) or ", ".join(VARIANTS))
 
 
 def _all_texts(request: Request, text: str | None) -> Request:

@@ -1,7 +1,7 @@
-"""What is checked, and what it is checked on: an opened adapter and drawn studies with pixels.
+"""Opens the adapter under test and draws the synthetic studies that it is asked for.
 
-The pixels are drawn once and handed over as plain arrays, so that no request leads to the case
-behind a picture. A changed image has an id of its own: an adapter may keep features by image.
+The pixels are drawn once and handed over as plain arrays, so that no request leads to the findings
+behind an image. A changed image gets a new id, since an adapter may cache features by image.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from reportcard.predict.engines import local
 from reportcard.predict.predictions_file import answer_key
 from reportcard.predict.system import System, open_model, problems
 
-State = Literal["pass", "FAIL", "told"]
+State = Literal["pass", "FAIL", "info"]
 Pixels = npt.NDArray[np.uint8]
 IMAGES = frozenset({"image", "images", "frontal", "lateral", "prior_image"})
-FEW = 8  # studies of every check but the vision-use probe
-# How harness/predict/engines/failures.py ends the line of an exception that is no ReportCardError.
+FEW = 8  # studies in every check except that of image use
+# How predict/engines/failures.py ends the message of an exception that is no ReportCardError.
 CRASH = re.compile(r" \([^()\s]+:\d+\)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the table. told: said and not judged."""
+    """One line of the table; "info" reports something that is neither right nor wrong."""
 
     name: str
     state: State
@@ -58,21 +58,18 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """The renderer of an image whose pixels are there already."""
+class StoredPixels:
+    """An image source whose pixels are already drawn."""
 
     pixels: Pixels
 
     def __call__(self) -> Pixels:
-        return self.pixels.copy()  # an adapter that writes into its image spoils its own copy
+        return self.pixels.copy()  # an adapter may write into its image
 
 
 @dataclass
-class Subject:
-    """An adapter with the studies that it is asked for.
-
-    few, many   of the checks, and of the vision-use probe
-    """
+class ModelUnderTest:
+    """An adapter with its studies: `few` for most checks, `many` for the use of the image."""
 
     system: System
     cohort: Cohort
@@ -95,16 +92,16 @@ class Subject:
 
     @cached_property
     def answers(self) -> list[Prediction]:
-        """Of `few`, in the batches of a run: what every check compares with."""
+        """Return the answers for `few` in the batches of a run; every check compares with them."""
         return self.ask(self.requests)
 
     def ask(self, requests: Sequence[Request], size: int | None = None) -> list[Prediction]:
-        """One answer per request, in their order, through the engine of a real run."""
+        """Return one answer per request, in order, through the engine of a real run."""
         return ask(self.adapter, requests, size or self.batch_size)
 
 
 def ask(adapter: ModelAdapter, requests: Sequence[Request], size: int) -> list[Prediction]:
-    """Answers in the order of the requests, which differ in study."""
+    """Return the answers in the order of the requests, each of another study."""
     plan = getattr(adapter, "plan", None)
     if plan is not None:
         plan(requests)
@@ -114,25 +111,36 @@ def ask(adapter: ModelAdapter, requests: Sequence[Request], size: int) -> list[P
 
 
 def phantom(studies: int) -> Cohort:
-    """The phantom of `dataset=phantom` with at least `studies` test studies: a fitted model gets
-    the same train part, and so the same fingerprint, as in a run on it."""
+    """Return the cohort of `dataset=phantom` with at least `studies` test studies.
+
+    Its train part is that of a run, so that a fitted model has the same fingerprint.
+    """
     return load_cohort(Plugin("phantom", "phantom", {"test": max(64, studies)}))
 
 
-def subject_of(plugin: Plugin, cohort: Cohort, studies: int, batch_size: int) -> Subject:
-    """Open and fit an adapter. Raises what it raises, and ReportCardError when it cannot run."""
+def open_model_under_test(
+    plugin: Plugin, cohort: Cohort, studies: int, batch_size: int
+) -> ModelUnderTest:
+    """Open and fit an adapter. Raises ReportCardError when it cannot run, and its own errors.
+
+    Args:
+        plugin: the model.
+        cohort: the synthetic cohort.
+        studies: how many of its studies are drawn.
+        batch_size: of requests, unless the adapter has its own.
+    """
     system = open_model(plugin, cohort)
     if refused := problems(system, cohort):
         raise ReportCardError("; ".join(refused))
     chosen = [drawn(study) for study in varied(cohort.test, studies)]
     size = getattr(system.adapter, "batch_size", None) or batch_size
-    subject = Subject(system, cohort, tuple(chosen[:FEW]), tuple(chosen), size)
+    model = ModelUnderTest(system, cohort, tuple(chosen[:FEW]), tuple(chosen), size)
     make_ready(system.adapter, cohort)
-    return subject
+    return model
 
 
 def make_ready(adapter: ModelAdapter, cohort: Cohort) -> None:
-    """What a run does before the first request."""
+    """Prepare an adapter as a run does before the first request."""
     admit = getattr(adapter, "admit", None)
     if admit is not None:
         folder = cache_folder(weights_dir().parent, cohort.card)
@@ -144,7 +152,7 @@ def make_ready(adapter: ModelAdapter, cohort: Cohort) -> None:
 
 
 def varied(test: Sequence[Study], n: int) -> list[Study]:
-    """n studies, beginning with one that has a prior, one with a lateral and one with neither."""
+    """Return n studies, first one with a prior, one with a lateral view and one with neither."""
     kinds: tuple[Callable[[Request], object], ...] = (
         lambda r: r.prior,
         lambda r: any(image.lateral for image in r.images),
@@ -157,17 +165,18 @@ def varied(test: Sequence[Study], n: int) -> list[Study]:
 
 
 def drawn(study: Study) -> Study:
-    request = with_images(study.request, lambda image: shown(image, image.pixels()))
+    """Return the study with its pixels drawn."""
+    request = with_images(study.request, lambda image: with_pixels(image, image.pixels()))
     return replace(study, request=request)
 
 
-def shown(image: Image, pixels: Pixels, suffix: str = "") -> Image:
-    """The image with these pixels; with a suffix, under another id."""
-    return Image(f"{image.image_id}{suffix}", image.view, read=Drawn(pixels))
+def with_pixels(image: Image, pixels: Pixels, suffix: str = "") -> Image:
+    """Return the image with these pixels; a suffix gives it another id."""
+    return Image(f"{image.image_id}{suffix}", image.view, read=StoredPixels(pixels))
 
 
 def with_images(request: Request, change: Callable[[Image], Image]) -> Request:
-    """The request with each of its images changed, those of the prior study too."""
+    """Return the request with each of its images changed, also those of the prior study."""
     prior = request.prior
     if prior is not None:
         prior = Prior(tuple(change(image) for image in prior.images), prior.report)
@@ -175,17 +184,17 @@ def with_images(request: Request, change: Callable[[Image], Image]) -> Request:
 
 
 def text_of(answer: Prediction) -> str:
-    """All that a reader of this answer reads."""
+    """Return all text of an answer."""
     report = answer.report
-    told = (report.findings or "", report.impression or "", *(p.text for p in report.phrases))
-    return "\n".join(told)
+    parts = (report.findings or "", report.impression or "", *(p.text for p in report.phrases))
+    return "\n".join(parts)
 
 
-def said(answer: Prediction) -> tuple[object, ...]:
-    """What must be equal where two answers should be."""
+def comparable(answer: Prediction) -> tuple[object, ...]:
+    """Return the parts of an answer that must be equal when two answers should agree."""
     return answer.report, answer.status
 
 
 def crashed(answer: Prediction) -> bool:
-    """Whether it failed by an exception that is no ReportCardError."""
+    """Return whether the study failed by an exception that is not a ReportCardError."""
     return answer.status == "failed" and bool(CRASH.search(answer.error or ""))

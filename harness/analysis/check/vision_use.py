@@ -1,9 +1,9 @@
-"""The vision-use probe: does the text follow the image?
+"""Measures whether a model's text follows its image.
 
-Each study is asked for with its own images, with them again, with blank ones (each image's mean
-grey), and with another patient's. What changes is counted in words: 1 − the share of words that
-two texts have in common, in order (the normalised Indel distance). A model that writes the same
-with a blank image and with a stranger's does not look, whatever its scores are.
+Each study is asked for with its own images, with the same images again, with blank ones (the mean
+grey of each image), and with another patient's. The change is counted in words: 1 − the share of
+words that two texts have in common, in order (the normalised Indel distance). A model that writes
+the same text for a blank image and for another patient's image ignores it, whatever its scores.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rapidfuzz.distance import Indel
 
-from reportcard.analysis.check.under_test import Check, Subject, shown, text_of, with_images
+from reportcard.analysis.check.under_test import (
+    Check,
+    ModelUnderTest,
+    text_of,
+    with_images,
+    with_pixels,
+)
 from reportcard.api import Image, Json, Prediction, ReportCardError, Request, Study
 
-IGNORES = 0.01  # of the words, on average; a text that follows its image changes far more
+IGNORES = 0.01  # mean share of changed words; a text that follows its image changes far more
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """words: mean share of the words that changed; texts: share of studies with any change."""
+    """How much texts changed: the mean share of words, and the share of texts with any change."""
 
     words: float
     texts: float
 
 
 @dataclass(frozen=True, slots=True)
-class Vision:
-    """What the probe found on `studies` studies; failed: left out, as a condition had no answer."""
+class VisionUse:
+    """What was measured on `studies` studies; `failed` were left out for want of an answer."""
 
     studies: int
     failed: int
@@ -41,24 +47,24 @@ class Vision:
 
     @property
     def ignores_pixels(self) -> bool:
-        """Claimed, and neither a blank image nor another patient's changes more than asking again
-        does."""
+        """Return whether the card declares images, but neither a blank image nor another patient's
+        changes the text more than asking again does."""
         moved = max(self.blank.words, self.other.words)
         return self.claims_pixels and moved < max(IGNORES, 2 * self.again.words)
 
-    def json(self) -> Json:
+    def to_json(self) -> Json:
         return {**asdict(self), "ignores_pixels": self.ignores_pixels}
 
 
-def probe(subject: Subject) -> Vision:
-    """Raises ReportCardError where no study was answered under all conditions."""
-    requests = [study.request for study in subject.many]
-    others = Strangers(subject)
-    own = subject.ask(requests)
+def probe(model: ModelUnderTest) -> VisionUse:
+    """Measure a model. Raises ReportCardError where no study was answered in all conditions."""
+    requests = [study.request for study in model.many]
+    others = OtherPatients(model)
+    own = model.ask(requests)
     conditions = {
-        "again": subject.ask(requests),
-        "blank": subject.ask([with_images(request, blank) for request in requests]),
-        "other": subject.ask([others.instead(study) for study in subject.many]),
+        "again": model.ask(requests),
+        "blank": model.ask([with_images(request, blank) for request in requests]),
+        "other": model.ask([others.instead(study) for study in model.many]),
     }
     whole = [
         n
@@ -67,13 +73,13 @@ def probe(subject: Subject) -> Vision:
     ]
     if not whole:
         reasons = [a.error for answers in (own, *conditions.values()) for a in answers if a.error]
-        raise ReportCardError(f"no study was answered under all conditions: {reasons[0][:200]}")
+        raise ReportCardError(f"no study was answered in all conditions: {reasons[0][:200]}")
     changes = {
         name: _change([own[n] for n in whole], [answers[n] for n in whole])
         for name, answers in conditions.items()
     }
     failed = len(requests) - len(whole)
-    return Vision(len(whole), failed, claims_pixels=subject.claims_pixels, **changes)
+    return VisionUse(len(whole), failed, claims_pixels=model.claims_pixels, **changes)
 
 
 def _change(before: Sequence[Prediction], after: Sequence[Prediction]) -> Change:
@@ -83,22 +89,22 @@ def _change(before: Sequence[Prediction], after: Sequence[Prediction]) -> Change
 
 
 def changed_words(a: str, b: str) -> float:
-    """0: the same words in the same order; 1: not one in common."""
+    """Return 0 for the same words in the same order, up to 1 for no common word."""
     return float(Indel.normalized_distance(a.split(), b.split()))
 
 
 def blank(image: Image) -> Image:
-    """The image's mean grey everywhere, in its own size."""
+    """Return an image of the same size with the image's mean grey everywhere."""
     pixels = image.pixels()
     grey = np.full_like(pixels, round(float(pixels.mean())))
-    return shown(image, grey, "-blank")
+    return with_pixels(image, grey, "-blank")
 
 
-class Strangers:
-    """Images of other patients: for each image one of its kind, drawn when it is asked for."""
+class OtherPatients:
+    """Replaces each image by one of the same kind (frontal or lateral) of another patient."""
 
-    def __init__(self, subject: Subject) -> None:
-        self._test = subject.cohort.test
+    def __init__(self, model: ModelUnderTest) -> None:
+        self._test = model.cohort.test
 
     def instead(self, study: Study) -> Request:
         start = next(n for n, s in enumerate(self._test) if s.study_id == study.study_id)
@@ -121,8 +127,8 @@ class Strangers:
         return with_images(study.request, change)
 
 
-def checks(subject: Subject, found: Vision) -> list[Check]:
-    """The probe as two lines of the table."""
+def checks(model: ModelUnderTest, found: VisionUse) -> list[Check]:
+    """Return the measurement as two lines of the table."""
     numbers = (
         f"{found.other.words:.2f} of the words change with another patient's image,"
         f" {found.blank.words:.2f} with a blank one ({found.studies} studies)"
@@ -138,6 +144,6 @@ def checks(subject: Subject, found: Vision) -> list[Check]:
     if found.claims_pixels:
         return [again, Check("vision use", "pass", numbers)]
     if max(found.blank.words, found.other.words) > max(IGNORES, 2 * found.again.words):
-        reason = f"the card names no image, and the text follows it: {numbers}"
+        reason = f"the card names no image, but the text changes with the image: {numbers}"
         return [again, Check("vision use", "FAIL", reason)]
-    return [again, Check("vision use", "told", "text only: its card names no image")]
+    return [again, Check("vision use", "info", "text only: its card names no image")]
