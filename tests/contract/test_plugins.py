@@ -197,7 +197,7 @@ def test_the_prompts_of_a_model_without_weights_are_tested_all_the_same(phantoms
     assert why_not_here(toy) == "no weights given: model.weights=FOLDER"
     assert prompt_problem(toy, studies) is None
     toy.question = "Findings?"
-    assert "names the indication" in str(prompt_problem(toy, studies))
+    assert "declares the indication" in str(prompt_problem(toy, studies))
 
 
 def test_a_request_has_no_field_for_a_reference() -> None:
