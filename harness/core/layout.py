@@ -4,12 +4,15 @@
       current.json                                      the runs that the leaderboard shows
       cohorts/<cohort>.json                             ids and attrition of one cohort
       predictions/<cohort>/<system>/                    predictions, timing, card.json, DONE
-    predictions/<cohort>/<system>/shards/<K>-of-<N>/  the same of one shard, while it is unmerged
+      predictions/<cohort>/<system>/shards/<K>-of-<N>/  the same of one shard, while it is unmerged
       scores/<cohort>/<system>/<protocol>/details.json  what each report scores
       scores/<cohort>/<system>/<protocol>/<metric>/     rows.npz, scores.json
       checks/<name>@<digest>/check.json                 what `reportcard check` found
       cache/                                            annotations and verdicts; can be rebuilt
       leaderboard/                                      index.html, leaderboard.json and .csv
+      leaderboard/mlflow.html                           links from the leaderboard to MLflow's runs
+      tracking.json, mlflow.db, mlartifacts/            what MLflow was given, and its local store
+      release-salt                                      the secret behind a release's pseudonyms
 
 A cohort and a system are written `label@fp8`: a name and eight digits of its fingerprint.
 """
@@ -141,6 +144,10 @@ class BoardFolder:
     def studies(self) -> Path:
         return self.path / "studies"
 
+    @property
+    def mlflow_links(self) -> Path:
+        return self.path / "mlflow.html"
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -159,6 +166,22 @@ class Results:
     @property
     def board(self) -> BoardFolder:
         return BoardFolder(self.root / "leaderboard")
+
+    @property
+    def tracking(self) -> Path:
+        return self.root / "tracking.json"
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlartifacts"
+
+    @property
+    def release_salt(self) -> Path:
+        return self.root / "release-salt"
 
     @property
     def all_predictions(self) -> Path:

@@ -1,4 +1,4 @@
-"""A run's description in MLflow: the score table in markdown, its signatures, and links."""
+"""Writes the description of a run in MLflow: links, the score table, signatures; in Markdown."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from reportcard.publish.page.cells import decimals, number
 LONGEST = 7500  # characters: MLflow keeps 8,000 of a tag
 
 
-def child_note(
+def describe_run(
     title: str, files: Sequence[Json], links: Mapping[str, str], remarks: Sequence[str]
 ) -> str:
-    """links: text → address. Headline keys only; all of them are in the artifact scores.json."""
+    """Describe the run of one system. The table has headline keys; scores.json has all of them.
+
+    Args:
+        title: the first line.
+        files: the contents of its score files.
+        links: text → address.
+        remarks: sentences that follow the table.
+    """
     counts = files[0].get("counts", {}) if files else {}
-    told = [f"{counts[k]:,} {name}" for k, name in COUNTED.items() if counts.get(k)]
+    counted = [f"{counts[k]:,} {name}" for k, name in COUNTED.items() if counts.get(k)]
     lines = [
-        f"**{_cell(title)}**" + (f" — {', '.join(told)}" if told else ""),
+        f"**{_cell(title)}**" + (f" — {', '.join(counted)}" if counted else ""),
         "",
         " · ".join(f"[{text}]({address})" for text, address in links.items()),
         "",
@@ -37,7 +44,8 @@ COUNTED = {
 }
 
 
-def parent_note(title: str, models: Sequence[str], links: Mapping[str, str]) -> str:
+def describe_parent(title: str, models: Sequence[str], links: Mapping[str, str]) -> str:
+    """Describe the run that holds the leaderboard. links: text → address."""
     listed = [f"- {_cell(model)}" for model in models]
     found = " · ".join(f"[{text}]({address})" for text, address in links.items())
     return _fitting([f"**{_cell(title)}**", "", found, "", *listed], [])
@@ -60,7 +68,7 @@ def _lines(files: Sequence[Json]) -> list[str]:
 
 
 def _signatures(files: Sequence[Json]) -> list[str]:
-    """One per metric: that of the key that stands for it."""
+    """Return one signature per metric: that of the key that stands for it."""
     leads = [(f, _headline(f)) for f in _ordered(files) if not f.get("not_run")]
     found = [
         str(f["keys"][keys[0] if f.get("headline") else keys[-1]].get("signature") or "")
@@ -89,7 +97,7 @@ def _value(entry: Json) -> str:
 
 
 def _fitting(lines: Sequence[str], signatures: Sequence[str]) -> str:
-    """The lines, then as many signatures as there is room for."""
+    """Join the lines, and add as many signatures as there is room for."""
     text = "\n".join(lines)
     room = LONGEST - len(text)
     kept = []
@@ -103,6 +111,6 @@ def _fitting(lines: Sequence[str], signatures: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """On one line, and nothing of markdown's or HTML's in it."""
+    """Write text on one line, with the signs of Markdown and HTML escaped."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     return "".join(f"&#{ord(c)};" if c in "|<>&[]`*" else c for c in plain)

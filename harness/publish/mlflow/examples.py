@@ -1,14 +1,14 @@
-"""What lies behind a run's scores, for a reviewer: some predictions, some judged pairs.
+"""Picks examples of a run for a reviewer: some predictions and some judged pairs.
 
-Report text of open data only. Of other data there is no table of predictions, and a judged pair
-tells how it was judged and not what: no study id, no text, numbers only where the question's own
-schema names them.
+Report text is shown of open data only. Of closed data there is no table of predictions, and a
+judged pair shows only how it was judged: no study id, no text, and numbers only under names that
+the question's own schema has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,18 +16,18 @@ from reportcard.annotate import item_of
 from reportcard.api import Annotator, Custody, Json, JudgedAnnotator, Pair
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest
-from reportcard.core.layout import cache_folder, predictions_dir
+from reportcard.core.layout import Results, cache_folder, predictions_dir
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
-from reportcard.publish.mlflow.replay_judge import Exchange, Witness
+from reportcard.publish.mlflow.replay_judge import Exchange, ReplayJudge
 from reportcard.score.pairs import References, RunPairs
 from reportcard.score.scorer import open_metrics
 
 
 @dataclass(frozen=True)
-class Step:
-    """One question to the judge."""
+class JudgeCall:
+    """One question to the judge and what came back."""
 
     name: str
     inputs: Json
@@ -38,28 +38,28 @@ class Step:
 
 @dataclass(frozen=True)
 class Trace:
-    """One judged pair. key: digest of all that is told, so that the same one is written once."""
+    """One judged pair with the questions that were asked about it."""
 
     name: str
     inputs: Json
     outputs: Json
-    steps: tuple[Step, ...]
+    steps: tuple[JudgeCall, ...]
     judge: str
     study: str
 
     @property
     def key(self) -> str:
+        """A digest of everything that is shown, so that the same trace is written once."""
         steps = [[s.name, s.inputs, s.outputs] for s in self.steps]
         return digest([self.name, self.inputs, self.outputs, steps, self.judge])[:16]
 
 
 @dataclass
-class Evidence:
-    """Of the runs of one cohort. The same studies are shown of every model."""
+class Examples:
+    """Picks examples from the runs of one cohort. Every run shows the same studies."""
 
     config: RunConfig
     cohort: Cohort
-    _pairs: dict[str, list[tuple[int, Pair]]] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:
@@ -70,15 +70,15 @@ class Evidence:
         return References.of(self.cohort, self.config.protocol)
 
     def _sampled(self, system: System, most: int) -> list[tuple[int, Pair]]:
-        """(position, pair) of the first draw, chosen by the digest of the study's id."""
+        """Return (position, pair) of first draws; a digest of the id decides which studies."""
         folder = predictions_dir(self.config.results_dir, self.cohort, system)
-        slices = RunPairs(folder, self.references)
-        pairs = [pair for draw, _, part in slices() if draw == 0 for pair in part]
+        run = RunPairs(folder, self.references)
+        pairs = [pair for draw, _, part in run() if draw == 0 for pair in part]
         order = sorted(enumerate(pairs, 1), key=lambda p: digest(["shown", p[1].study_id]))
         return sorted(order[:most], key=lambda p: p[0])
 
     def predictions(self, system: System) -> Json | None:
-        """Candidates beside their references, as the metrics read them."""
+        """Return candidates and references as the metrics read them; None for closed data."""
         most = self.config.tracking.predictions
         if not self.open or not most:
             return None
@@ -87,41 +87,43 @@ class Evidence:
         return {"columns": ["study_id", "candidate", "reference"], "data": rows}
 
     def traces(self, system: System) -> list[Trace]:
-        """Judged pairs whose verdicts are kept here; none where no metric has a judge."""
+        """Return judged pairs whose verdicts are in the cache; none if no metric has a judge."""
         if not self.config.tracking.traces or not self._annotators:
             return []
         shown = self._sampled(system, self.config.tracking.traces)
-        return [trace for annotator in self._annotators for trace in self._of(annotator, shown)]
+        return [trace for annotator in self._annotators for trace in self._judged(annotator, shown)]
 
     @cached_property
-    def _witnesses(self) -> list[Witness]:
+    def _judges(self) -> list[ReplayJudge]:
         return []
 
     @cached_property
     def _annotators(self) -> list[Annotator]:
-        def wrap(judge: Any) -> Witness:
-            self._witnesses.append(Witness(judge))
-            return self._witnesses[-1]
+        """The judged annotators, with a judge that only reads the cache."""
 
-        # The run wrote the file of its verdicts; showing them writes none.
+        def wrap(judge: Any) -> ReplayJudge:
+            self._judges.append(ReplayJudge(judge))
+            return self._judges[-1]
+
+        # The run wrote the file of its verdicts already; showing examples writes none.
         config = self.config.without_recording()
         scorers = open_metrics(config.metrics, config.annotators, wrap)
         found = {a.id: a for s in scorers for a in s.annotators}.values()
         return [a for a in found if isinstance(a, JudgedAnnotator) and not a.missing()]
 
-    def _of(self, annotator: Annotator, shown: Sequence[tuple[int, Pair]]) -> Iterator[Trace]:
+    def _judged(self, annotator: Annotator, shown: Sequence[tuple[int, Pair]]) -> Iterator[Trace]:
+        """Judge the pairs again from the cache; yield those that have a verdict there."""
         assert isinstance(annotator, JudgedAnnotator)
-        base = self.config.results_dir / "cache"
-        folder = cache_folder(base, self.cohort.card)
+        folder = cache_folder(Results(self.config.results_dir).cache, self.cohort.card)
         annotator.admit(Custody(self.cohort.card, folder, quiet, lambda text: None))
         try:
             for position, pair in shown:
-                for witness in self._witnesses:
-                    witness.heard.clear()
+                for judge in self._judges:
+                    judge.exchanges.clear()
                 (note,) = annotator.annotate([item_of(annotator, pair)])
-                heard = [exchange for w in self._witnesses for exchange in w.heard]
-                if any(exchange.verdict.value is not None for exchange in heard):
-                    yield self._trace(annotator, position, pair, note, heard)
+                exchanges = [exchange for judge in self._judges for exchange in judge.exchanges]
+                if any(exchange.verdict.value is not None for exchange in exchanges):
+                    yield self._trace(annotator, position, pair, note, exchanges)
         finally:
             annotator.close()
 
@@ -131,9 +133,9 @@ class Evidence:
         position: int,
         pair: Pair,
         note: Json | None,
-        heard: Sequence[Exchange],
+        exchanges: Sequence[Exchange],
     ) -> Trace:
-        judge = next((w.identity for w in self._witnesses if w.heard), "")
+        judge = next((judge.identity for judge in self._judges if judge.exchanges), "")
         study = pair.study_id if self.open else f"{position} of {len(self.references.ids)}"
         inputs: Json = {"study": study}
         if self.open:
@@ -141,11 +143,12 @@ class Evidence:
             outputs: Json = dict(note or {})
         else:
             outputs = {"scored": note is not None and "unscored" not in note}
-        steps = tuple(_told(e) if self.open else _withheld(e) for e in heard)
+        steps = tuple(_with_text(e) if self.open else _without_text(e) for e in exchanges)
         return Trace(f"{annotator.id}: study {study}", inputs, outputs, steps, judge, study)
 
 
-def _told(exchange: Exchange) -> Step:
+def _with_text(exchange: Exchange) -> JudgeCall:
+    """Show the whole question and every answer."""
     question, verdict = exchange.question, exchange.verdict
     messages = [{"role": m.role, "content": m.content} for m in question.messages]
     outputs: Json = _outcome(exchange)
@@ -156,8 +159,8 @@ def _told(exchange: Exchange) -> Step:
     return _step(exchange, inputs, outputs)
 
 
-def _withheld(exchange: Exchange) -> Step:
-    """Without any text: the prompt's name, how it went, and the verdict's own numbers."""
+def _without_text(exchange: Exchange) -> JudgeCall:
+    """Show the name of the prompt, whether there was a verdict, and its numbers; no text."""
     outputs = _outcome(exchange)
     if numbers := _numbers(exchange.verdict.value, _names(exchange.question.schema)):
         outputs["verdict"] = numbers
@@ -170,15 +173,15 @@ def _outcome(exchange: Exchange) -> Json:
     return {"scored": exchange.verdict.value is not None} | ({"reason": reason} if reason else {})
 
 
-def _step(exchange: Exchange, inputs: Json, outputs: Json) -> Step:
+def _step(exchange: Exchange, inputs: Json, outputs: Json) -> JudgeCall:
     usages = [u for a in exchange.answers if (u := a.get("usage"))]
     tokens = (sum(u[0] for u in usages), sum(u[2] for u in usages)) if usages else None
     seconds = sum(float(answer.get("seconds") or 0) for answer in exchange.answers)
-    return Step(exchange.question.kind, inputs, outputs, seconds, tokens)
+    return JudgeCall(exchange.question.kind, inputs, outputs, seconds, tokens)
 
 
 def _names(schema: Any) -> set[str]:
-    """Names of properties in a JSON schema: words of the code, not of an answer."""
+    """Return the property names in a JSON schema. They are words of our code, not of an answer."""
     if isinstance(schema, list):
         return {name for part in schema for name in _names(part)}
     if not isinstance(schema, dict):
@@ -189,7 +192,7 @@ def _names(schema: Any) -> set[str]:
 
 
 def _numbers(value: Any, names: set[str]) -> Json:
-    """The numbers of a verdict under names of its schema, and nothing else of it."""
+    """Keep the numbers of a verdict that are under names of its schema, and nothing else."""
     found: Json = {}
     for name, part in value.items() if isinstance(value, dict) else ():
         if name not in names:

@@ -1,6 +1,6 @@
-"""The forest plot of a board: a dot and its interval per system, a panel per metric. SVG, by hand.
+"""Draws the forest plot of a board as SVG: a panel per metric, a dot with its interval per system.
 
-The primary metric stands first, then the key that stands for each other metric.
+The first panel is the primary key; each other metric has a panel for the key that stands for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIGNS = {"floor": "▼ ", "ceiling": "▲ "}
 
 
 def forest(board: Json) -> str:
-    """The same board gives the same bytes."""
+    """Return the SVG text. The same board gives the same bytes."""
     columns = _columns(board)
     height = TOP + ROW * len(board["rows"]) + 40
     width = LABEL + len(columns) * (PANEL + GAP) + 10

@@ -1,17 +1,18 @@
-"""leaderboard/mlflow.html: from the leaderboard to each run in MLflow.
+"""Writes leaderboard/mlflow.html, a table of links from the leaderboard to each run in MLflow.
 
-MLflow numbers its runs at random, so the links stand in a file of their own and the leaderboard's
-files stay the same bytes. The way back is in each run's description.
+MLflow gives its runs random ids. The links are in a file of their own, so that the same scores give
+the same bytes in the leaderboard's files. Each run's description links back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
 from reportcard.core.files import write_atomic
 
-Places = dict[str, dict[str, str]]  # "cohort/protocol/model" → {"experiment", "run"}
 DASHBOARD = "http://127.0.0.1:5000"  # where `reportcard dashboard` serves the local store
 
 HEAD = """<!doctype html>
@@ -22,20 +23,37 @@ margin:2rem auto;padding:0 1rem}td,th{text-align:left;padding:.15rem 1rem .15rem
 """
 
 
-def run_path(place: dict[str, str], artifact: str = "") -> str:
-    """A run's page, below the server's address."""
-    path = f"#/experiments/{place['experiment']}/runs/{place['run']}"
-    return f"{path}/artifacts/{artifact}" if artifact else path
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """Where MLflow keeps a run: the ids of its experiment and of the run."""
+
+    experiment: str
+    run: str
+
+    def path(self, artifact: str = "") -> str:
+        """Return the page of the run, or of one of its files, below the server's address."""
+        path = f"#/experiments/{self.experiment}/runs/{self.run}"
+        return f"{path}/artifacts/{artifact}" if artifact else path
+
+    def to_json(self) -> dict[str, str]:
+        """Return both ids as tracking.json keeps them."""
+        return asdict(self)
 
 
-def write_links(folder: Path, uri: str, places: Places) -> Path:
-    """One line per run. The local store's links work while `make dashboard` runs."""
+def write_links(path: Path, uri: str, places: Mapping[str, RunPlace]) -> None:
+    """Write one line per run. Links to the local store work while `make dashboard` runs.
+
+    Args:
+        path: the file to write.
+        uri: the MLflow store.
+        places: "cohort/protocol/system" → where MLflow keeps that run.
+    """
     local = not uri.startswith(("http://", "https://"))
     server = DASHBOARD if local else uri.rstrip("/")
     rows = []
     for name, place in sorted(places.items()):
         cohort, protocol, model = name.split("/", 2)
-        link = escape(f"{server}/{run_path(place)}", quote=True)
+        link = escape(f"{server}/{place.path()}", quote=True)
         cells = [escape(cohort), escape(protocol), f'<a href="{link}">{escape(model)}</a>']
         rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     hint = "<p>Start the server first: <code>make dashboard</code></p>" if local else ""
@@ -44,6 +62,4 @@ def write_links(folder: Path, uri: str, places: Places) -> Path:
         f'{HEAD}<h1>Runs in MLflow</h1><p><a href="index.html">Leaderboard</a></p>{hint}\n'
         f"<table>\n{table}\n</table></html>\n"
     )
-    path = folder / "mlflow.html"
     write_atomic(path, page.encode("utf-8", "backslashreplace"))
-    return path

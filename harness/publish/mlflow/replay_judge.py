@@ -1,6 +1,6 @@
-"""A judge that answers out of what earlier asking left, and keeps what it was asked.
+"""A read-only judge for MLflow traces: it answers from the verdict cache and records each question.
 
-Nothing is sent anywhere: a question whose verdict is not kept stays without one.
+It sends nothing: a question whose verdict is not in the cache gets no verdict.
 """
 
 from __future__ import annotations
@@ -15,26 +15,32 @@ from reportcard.llm.judge.cache_keys import NOBODY, content, key_of, usable
 from reportcard.llm.judge.contract import Judge, Question, Verdict
 from reportcard.llm.judge.live import LiveJudge
 
-ABSENT = Verdict(reason="its verdict is not kept here", again=True)
+ABSENT = Verdict(reason="its verdict is not in the cache", again=True)
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question, its verdict, and the answers that it was read from (none of a recording)."""
+    """A question, its verdict, and the answers that it was read from.
+
+    Recorded verdicts (`judge=recorded`) come without answers.
+    """
 
     question: Question
     verdict: Verdict
     answers: tuple[Json, ...] = ()
 
 
-class Witness:
-    """In the place of a run's judge (harness/score.py, open_metrics)."""
+class ReplayJudge:
+    """Takes the place of a run's judge while its metrics are opened (`open_metrics`).
+
+    `exchanges` lists the questions since the list was last cleared.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._cache: VerdictCache | None = None
         self._resolved: str | None = None
-        self.heard: list[Exchange] = []
+        self.exchanges: list[Exchange] = []
 
     @property
     def identity(self) -> str:
@@ -45,10 +51,11 @@ class Witness:
         return self._judge.caveat
 
     def missing(self) -> str | None:
-        """What is kept needs no key and no server."""
+        """Return what the judge lacks. Reading the cache needs neither a key nor a server."""
         return None if isinstance(self._judge, LiveJudge) else self._judge.missing()
 
     def admit(self, custody: Custody) -> None:
+        """Open the verdict cache of this data, if there is one."""
         if not isinstance(self._judge, LiveJudge):
             self._judge.admit(custody)
             return
@@ -61,15 +68,16 @@ class Witness:
             self._resolved = self._cache.resolved(endpoint, str(settings.model))
 
     def ask(self, questions: Sequence[Question], label: str) -> list[Verdict]:
+        """Return the cached verdicts and append one exchange per question."""
         if isinstance(self._judge, LiveJudge):
-            found = [self._kept(question, self._judge.settings) for question in questions]
+            found = [self._cached(question, self._judge.settings) for question in questions]
         else:
             verdicts = self._judge.ask(questions, label)
             found = [Exchange(q, v) for q, v in zip(questions, verdicts, strict=True)]
-        self.heard += found
+        self.exchanges += found
         return [exchange.verdict for exchange in found]
 
-    def _kept(self, question: Question, settings: JudgeSettings) -> Exchange:
+    def _cached(self, question: Question, settings: JudgeSettings) -> Exchange:
         digest = content(question, settings)
         for model in (self._resolved, NOBODY):
             if self._cache is None or model is None:
@@ -84,10 +92,11 @@ class Witness:
         assert self._cache is not None
         try:
             return self._cache.answers(key)
-        except (ReportCardError, ValueError):  # the verdict stands without them
+        except (ReportCardError, ValueError):  # the verdict is shown without its answers
             return []
 
     def close(self) -> None:
+        """Close the cache, or the judge that this one stands for."""
         if self._cache:
             self._cache.close()
             self._cache = None

@@ -1,8 +1,8 @@
-"""What MLflow is told of a run: names, parameters, metrics and tags. No report text, no mlflow.
+"""Builds the names, parameters, metrics and tags of a run in MLflow, without any report text.
 
-Metric keys stand in groups, which MLflow's pages fold: `clinical/f1_chexbert.macro_f1_14` with
-`…_ci_low` and `…_ci_high`; keys that are no headline in `clinical/details/`. Parameters are few and
-short, so that the compare page shows what differs; everything else is a tag or an artifact.
+Metric keys begin with a group, which MLflow's pages fold: `clinical/f1_chexbert.macro_f1_14` with
+`…_ci_low` and `…_ci_high`. Keys that are no headline are in `clinical/details/`. Parameters are few
+and short, so that MLflow's compare page shows what differs; the rest are tags and artifacts.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from typing import Any
 from reportcard.api import Json
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest, read_json
-from reportcard.core.layout import predictions_dir, scores_dir
+from reportcard.core.layout import Results, RunId
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
 from reportcard.publish.metric_groups import GROUPS, group_of
 
-LAYOUT = 2  # of what is logged; another number makes runs of their own
+LAYOUT = 2  # version of what is logged; with another number everything is logged as new runs
 LONGEST_PARAM = 120  # characters: what a column of the compare page shows
 SUFFIXES = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 
 
 def score_files(config: RunConfig, cohort: Cohort, system: System) -> list[Path]:
-    folders = [
-        scores_dir(config.results_dir, cohort, system, config.protocol.name, metric.label)
-        for metric in config.metrics
-    ]
-    return [path for f in folders if (path := f / "scores.json").is_file()]
+    """Return the score files of a system that exist, one per metric."""
+    run = RunId(cohort.folder, system.folder, config.protocol.name)
+    results = Results(config.results_dir)
+    paths = [results.metric(run, metric.label).scores for metric in config.metrics]
+    return [path for path in paths if path.is_file()]
 
 
 def run_name(config: RunConfig, cohort: Cohort, label: str) -> str:
-    """`llava_rad on mimic_cxr_official_test (reportcard)`."""
+    """Return a name such as `llava_rad on mimic_cxr_official_test (reportcard)`."""
     return f"{label} on {cohort.name} ({config.protocol.name})"
 
 
 def identity(config: RunConfig, cohort: Cohort, system: System) -> str:
-    """What makes a run the same one, so that it is found again."""
+    """Return a digest that stays the same for the same run, so that it is found again."""
     return digest([LAYOUT, cohort.folder, system.folder, settings(config)])[:16]
 
 
 def settings(config: RunConfig) -> dict[str, str]:
+    """Return the protocol and the interval settings."""
     stats = config.stats
     return {
         "protocol": config.protocol.name,
@@ -53,7 +54,7 @@ def settings(config: RunConfig) -> dict[str, str]:
 
 
 def params(config: RunConfig, system: System) -> dict[str, str]:
-    """Model, settings, and the model's options, without paths: those are this machine's."""
+    """Return model, settings and the model's options, except paths, which differ by machine."""
     card = system.adapter.card
     options = {
         f"option.{name}": str(value)
@@ -71,7 +72,7 @@ def params(config: RunConfig, system: System) -> dict[str, str]:
 
 
 def metrics(files: list[Json]) -> dict[str, float]:
-    """Values, intervals and bounds by group; studies behind each headline; counts."""
+    """Return values, intervals and bounds by group, studies per headline, and counts."""
     found: dict[str, float] = {}
     for file in sorted(files, key=lambda f: GROUPS.index(group_of(f))):
         headline = file.get("headline") or list(file["keys"])
@@ -93,11 +94,12 @@ def metrics(files: list[Json]) -> dict[str, float]:
                 }
     counts = files[0]["counts"] if files else {}
     found |= {f"studies/{name}": value for name, value in counts.items()}
-    # The page lists them as they come: headlines first, then studies, then details.
+    # MLflow's page keeps this order: headlines first, then studies, then details.
     return dict(sorted(found.items(), key=lambda m: ("/details/" in m[0], "studies/" in m[0])))
 
 
 def cohort_tags(config: RunConfig, cohort: Cohort) -> dict[str, str]:
+    """Return the tags of every run on a cohort."""
     return {
         "cohort": cohort.name,
         "cohort.fingerprint": cohort.fingerprint,
@@ -107,19 +109,20 @@ def cohort_tags(config: RunConfig, cohort: Cohort) -> dict[str, str]:
 
 
 def model_tags(config: RunConfig, cohort: Cohort, system: System, files: list[Json]) -> Json:
+    """Return the tags of a system's run: fingerprints, code, caveats, and metrics not run."""
     keys: Json = {name: entry for file in files for name, entry in file["keys"].items()}
     return {
         "model.fingerprint": system.fingerprint,
         "model.kind": system.adapter.card.kind,
         **cohort_tags(config, cohort),
-        **_code(predictions_dir(config.results_dir, cohort, system) / "card.json"),
+        **_code(Results(config.results_dir).predictions(cohort.folder, system.folder).card),
         **{f"not_run.{f['metric']}": f["not_run"] for f in files if f.get("not_run")},
         **{f"caveat.{k.split('.')[0]}": e["caveat"] for k, e in keys.items() if e.get("caveat")},
     }
 
 
 def _code(card: Path) -> dict[str, str]:
-    """The checkout that the predictions were made with, as their card says."""
+    """Return the commit that the predictions were made with, as their card records it."""
     git = (read_json(card).get("environment") or {}).get("git") if card.is_file() else None
     if not isinstance(git, dict) or not git.get("commit"):
         return {}
@@ -138,7 +141,7 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def score_table(files: list[Json]) -> Json:
-    """Every key as a table, which MLflow's page shows for `scores.json`."""
+    """Return every key as a table, which MLflow's page shows for `scores.json`."""
     columns = [
         *("key", "value", "ci_low", "ci_high", "n", "unscored", "bounds", "direction"),
         *("caveat", "signature"),

@@ -1,4 +1,4 @@
-"""`reportcard dashboard`: the local store's pages on 127.0.0.1, until interrupted."""
+"""Serves the pages of the local MLflow store on 127.0.0.1 (`reportcard dashboard`)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from reportcard.api import ReportCardError
 from reportcard.config.settings import RunConfig
 from reportcard.publish.mlflow import ENVIRONMENT, tracking_uri
 
-# No job runner: with it the server takes ten processes and 2.5 GB, without it two and 0.5.
+# MLflow's job runner is off: with it the server takes ten processes and 2.5 GB, without it two
+# processes and 0.5 GB.
 SERVER = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 HOST = "127.0.0.1"
 
 
 def command(uri: str, port: int) -> list[str]:
-    """The server with one worker, on loopback."""
+    """Return the command that starts the server with one worker, on loopback only."""
     return [
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
         *("--host", HOST, "--port", str(port), "--workers", "1"),
@@ -26,7 +27,10 @@ def command(uri: str, port: int) -> list[str]:
 
 
 def serve(config: RunConfig, port: int, say: Callable[[str], None]) -> int:
-    """Raises ReportCardError where there is nothing to serve."""
+    """Serve until the user presses Ctrl-C.
+
+    Raises ReportCardError where there is nothing to serve.
+    """
     uri = tracking_uri(config)
     if not uri.startswith("sqlite:"):
         raise ReportCardError(f"The runs are on the server {uri}; open that in a browser.")

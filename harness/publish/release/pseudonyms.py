@@ -1,9 +1,10 @@
-"""What must not leave with a release: ids of closed data, paths of this machine, secrets.
+"""Replaces what a release must not contain: ids of closed data, paths of this machine, secrets.
 
-A study id of data that is not open becomes an HMAC-SHA256 of it under a salt that is drawn once per
-results folder and stays there (`release-salt`, for its owner alone), so that it is the same in all
-files and in the next release, and nobody without the salt can try ids. Per-study digests of closed
-cohorts are left out: who holds the data could compute them.
+A study id of closed data is replaced by its HMAC-SHA256 under a salt. The salt is drawn once per
+results folder and stays there (`release-salt`, readable by its owner only). So an id has the same
+pseudonym in all files and in the next release, and nobody without the salt can find it by trying
+ids. Per-study digests of closed cohorts are left out, because whoever holds the data could compute
+them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from typing import Any
 
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_text, write_atomic
+from reportcard.core.layout import Results
 
-SALT = "release-salt"
 LEFT_OUT = "<left out>"
 PATH = "<path>"
-# Absolute: two parts or more after a blank, a quote, a bracket or at the start; no URL, no a/b.
+# An absolute path has two parts or more, and follows a blank, a quote, a bracket or the start of
+# the text; URLs and a/b are no paths.
 ABSOLUTE = re.compile(
     r"(?<![\w:/.~-])(?:file://)?(?:/[^\s/'\"`<>|:,;()\[\]{}]+){2,}/?"
     r"|(?<!\w)~/[^\s'\"`<>|,;()]+"
@@ -33,12 +35,12 @@ SECRET = re.compile(
     r"(api_?key|token|secret|password|credential|base_url|endpoint|api_base)$", re.I
 )
 WORD = re.compile(r"[\w.@-]+")
-LONG_ID = 6  # a shorter one ("12") stands in too many words that are none
+LONG_ID = 6  # letters; a shorter id ("12") occurs in too many words that are no ids
 
 
 def salt_of(results_dir: Path) -> bytes:
-    """The salt of a results folder, drawn when there is none."""
-    path = results_dir / SALT
+    """Return the salt of a results folder; draw one if there is none."""
+    path = Results(results_dir).release_salt
     if not path.is_file():
         write_atomic(path, secrets.token_hex(32) + "\n", 0o600)
     text = read_text(path).strip()
@@ -50,7 +52,7 @@ def salt_of(results_dir: Path) -> bytes:
 
 
 def pseudonyms(ids: Iterable[str], salt: bytes) -> dict[str, str]:
-    """Study id → `x` and 20 hexadecimal digits."""
+    """Return each study id with its pseudonym, `x` and 20 hexadecimal digits."""
     return {
         name: f"x{hmac.new(salt, name.encode('utf-8'), hashlib.sha256).hexdigest()[:20]}"
         for name in ids
@@ -58,9 +60,12 @@ def pseudonyms(ids: Iterable[str], salt: bytes) -> dict[str, str]:
 
 
 class Scrub:
-    """Values as they may be published.
+    """Rewrites JSON values and texts so that they may be published.
 
-    ids: pseudonyms of closed data. digests: strings to replace whole (digests of rewritten files).
+    Args:
+        results_dir: the results folder; paths below it are replaced.
+        ids: study id → pseudonym, of closed data.
+        digests: whole strings to replace, for digests of files that the release rewrites.
     """
 
     def __init__(
@@ -77,7 +82,10 @@ class Scrub:
         self._roots = sorted(roots, key=len, reverse=True)
 
     def value(self, node: Any, everywhere: bool = False) -> Any:
-        """everywhere: short ids too, as below `unscored`, whose keys are ids."""
+        """Rewrite a JSON value.
+
+        everywhere: also replace short ids; the value of `unscored` has ids as its keys.
+        """
         if isinstance(node, str):
             return self.text(node, everywhere)
         if isinstance(node, list):
@@ -92,10 +100,11 @@ class Scrub:
         return found
 
     def text(self, text: str, everywhere: bool = False) -> str:
+        """Rewrite a text; see `value`."""
         if text in self._digests:
             return self._digests[text]
         for root in self._roots:
-            # With what follows: a folder's name may say as much as the folder above it.
+            # The rest of the path goes too: names of subfolders may say as much.
             text = re.sub(re.escape(root) + r"(?:/[^\s'\"`<>|:,;()\[\]{}]*)?", PATH, text)
         text = ABSOLUTE.sub(PATH, text)
         ids = self._ids if everywhere else self._long

@@ -1,5 +1,6 @@
-"""A release from elsewhere is hostile until checked: its names, kinds, sizes and formats, before
-anything of it is read. Nothing in it is ever run or unpickled.
+"""Checks a release from elsewhere before anything of it is read: names, kinds, sizes and formats.
+
+Such a folder may be hostile. Nothing in it is ever run or unpickled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MEMBERS = {"ids.npy": "U", "rows.npy": "f", "clusters.npy": "i"}
 
 
 def walk(folder: Path) -> tuple[dict[str, int], list[str]]:
-    """Relative name → size of every regular file, and what makes the folder unsafe to read."""
+    """Return every regular file with its size, and sentences on what makes the folder unsafe."""
     found: dict[str, int] = {}
     unsafe = []
     for here, folders, files in os.walk(folder, followlinks=False):
@@ -42,16 +43,19 @@ def walk(folder: Path) -> tuple[dict[str, int], list[str]]:
 
 
 def is_inside(name: object) -> bool:
-    """Whether a manifest's name is a plain relative one."""
+    """Return whether a manifest's name is a plain relative path inside the release."""
     if not isinstance(name, str) or not name or "\\" in name or "\0" in name:
         return False
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name
 
 
-def trouble_with(npz: Path) -> str | None:
-    """Why a rows.npz is not to be loaded, or None: members, types, and sizes from the headers, so
-    that a small file that unpacks to terabytes is refused before memory is asked for."""
+def why_unsafe(npz: Path) -> str | None:
+    """Return why a rows.npz must not be loaded, or None.
+
+    Members, types and sizes are read from the headers, so that a small file that unpacks to
+    terabytes is refused before memory is allocated.
+    """
     try:
         with zipfile.ZipFile(npz) as archive:
             members = archive.infolist()
@@ -88,13 +92,13 @@ def trouble_with(npz: Path) -> str | None:
 
 
 def printable(text: object) -> str:
-    """One short line: names and texts of a release may hold terminal codes."""
+    """Return one short line; names and texts of a release may contain terminal codes."""
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return line if len(line) <= 300 else f"{line[:299]}…"
 
 
 def score_files(files: dict[str, int]) -> Iterator[tuple[str, ...]]:
-    """(cohort, model, protocol, metric) of every score file."""
+    """Yield (cohort, system, protocol, metric) of every score file."""
     for name in files:
         parts = PurePosixPath(name).parts
         if len(parts) == 6 and parts[0] == "scores" and parts[-1] == "scores.json":

@@ -25,7 +25,7 @@ from reportcard.publish.board.resamples import scorer_of
 from reportcard.publish.board.ties import mark_ties
 from reportcard.publish.page.write import tidy
 from reportcard.publish.release.export import MANIFEST, RELEASE_VERSION
-from reportcard.publish.release.reading import is_inside, printable, score_files, trouble_with, walk
+from reportcard.publish.release.reading import is_inside, printable, score_files, walk, why_unsafe
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import Scorer, numbers
 from reportcard.score.stats.resampling import Resampler
@@ -130,7 +130,7 @@ def _check_scores(
         if any(entry["value"] is not None for entry in saved["keys"].values()):
             found.wrong(f"{name}: it was not run and has a value")
         return
-    if trouble := trouble_with(place / "rows.npz"):
+    if trouble := why_unsafe(place / "rows.npz"):
         found.wrong(f"{name}/rows.npz: {trouble}")
         return
     if file_digest(place / "rows.npz") != saved["rows_sha256"]:
