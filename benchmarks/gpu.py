@@ -80,7 +80,7 @@ class Random7B(StagedAdapter):
     def pixels(self, grey: Any) -> Any:
         import PIL.Image
 
-        from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
+        from reportcard.model_adapters._shared.pixels import centre_crop, shortest_edge, standardise
 
         image = shortest_edge(PIL.Image.fromarray(grey).convert("RGB"), self.shape.size, 3)
         return standardise(centre_crop(image, self.shape.size, "round"), [0.5] * 3, [0.25] * 3)
@@ -91,7 +91,11 @@ class Random7B(StagedAdapter):
         import torch
         from transformers import Dinov2Config, Dinov2Model, LlamaConfig, LlamaForCausalLM
 
-        from reportcard.model_adapters._torch import cast_parameters, device_of, dtype_of
+        from reportcard.model_adapters._shared.torch_runtime import (
+            cast_parameters,
+            device_of,
+            dtype_of,
+        )
 
         shape, device = self.shape, device_of(self)
         width, layers, heads = shape.tower
@@ -127,8 +131,8 @@ class Random7B(StagedAdapter):
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
         import torch
 
-        from reportcard.model_adapters._features import Features
-        from reportcard.model_adapters._torch import device_of
+        from reportcard.model_adapters._shared.image_features import ImageFeatureCache
+        from reportcard.model_adapters._shared.torch_runtime import device_of
 
         device = device_of(self)
         dtype = next(self.projector.parameters()).dtype
@@ -138,7 +142,7 @@ class Random7B(StagedAdapter):
             return self.projector(hidden)
 
         with torch.inference_mode():
-            features = Features(self).of(batch, encode, device)
+            features = ImageFeatureCache(self).of(batch, encode, device)
             words = torch.tensor(batch[0].prompt.ids, device=device)
             text = self.model.get_input_embeddings()(words)
             rows = torch.stack([torch.cat([text[:40], f[0], text[40:]]) for f in features])

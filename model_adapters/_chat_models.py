@@ -1,6 +1,6 @@
-"""A published chat model out of its folder: processor, weights, and when its answer ends.
+"""Opens a published chat model from its folder: the processor, the weights, the end tokens.
 
-Only classes of transformers itself: code in a checkpoint is never run, nor asked about.
+It uses only classes of transformers itself and never runs code from a checkpoint.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LOCAL: Mapping[str, Any] = {"trust_remote_code": False, "local_files_only": True
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Ids up to the end, whether there was one, and the length of the prompt without padding."""
+class GeneratedIds:
+    """GeneratedIds holds an answer's ids, whether it ended by itself, and the prompt's length."""
 
     ids: tuple[int, ...]
     finished: bool
@@ -29,16 +29,16 @@ class Answer:
 
 
 def model_type(folder: Path) -> str:
-    """As config.json names the architecture: gemma3, qwen2_5_vl, …"""
+    """Return the architecture's name in config.json: gemma3, qwen2_5_vl, …"""
     return str(read_json(folder / "config.json").get("model_type", ""))
 
 
 def check(folder: Path, adapter: StagedAdapter) -> None:
-    """What can be known before the weights are read. Raises ReportCardError.
+    """Raise ReportCardError if device, dtype or processor do not fit; the weights are not read.
 
     Gemma 3 overflows float16: empty or NaN answers (huggingface/transformers#36822).
     """
-    from reportcard.model_adapters._torch import device_of
+    from reportcard.model_adapters._shared.torch_runtime import device_of
 
     device_of(adapter)
     if resolved_dtype(adapter) == "float16" and model_type(folder).startswith("gemma3"):
@@ -49,19 +49,19 @@ def check(folder: Path, adapter: StagedAdapter) -> None:
     processor_of(folder)
 
 
-def memory(folder: Path, adapter: StagedAdapter) -> str | None:
-    """A sentence when weights and one batch would not fit on the GPU."""
-    from reportcard.model_adapters._torch import checked_memory
+def memory_problem(folder: Path, adapter: StagedAdapter) -> str | None:
+    """Return a sentence if the weights and one batch do not fit on the GPU, else None."""
+    from reportcard.model_adapters._shared.torch_runtime import gpu_memory_problem
 
     dtype = resolved_dtype(adapter)
     tokens = PROMPT_TOKENS + (adapter.max_new_tokens or 0)
-    return checked_memory(
+    return gpu_memory_problem(
         adapter, _weight_bytes(folder, dtype), _bytes_per_token(folder, dtype), tokens
     )
 
 
 def _weight_bytes(folder: Path, dtype: str) -> int:
-    """Bytes of the parameters once they are held in `dtype`."""
+    """Return the size of the parameters in `dtype`, in bytes."""
     from reportcard.models.checkpoints import safetensors_shapes
 
     width = 4 if dtype == "float32" else 2
@@ -76,7 +76,7 @@ def _weight_bytes(folder: Path, dtype: str) -> int:
 
 
 def _bytes_per_token(folder: Path, dtype: str) -> int:
-    """Bytes of keys and values of a token, out of config.json; 0 where it does not say."""
+    """Return the size of one token's keys and values in bytes; 0 if config.json does not say."""
     config = read_json(folder / "config.json")
     text = config.get("text_config") or config
     try:
@@ -90,10 +90,10 @@ def _bytes_per_token(folder: Path, dtype: str) -> int:
 
 @cache
 def processor_of(folder: Path) -> Any:
-    """Tokenizer and image processor of a folder, the latter always on PIL.
+    """Open tokenizer and image processor of a folder, the latter always on PIL.
 
-    transformers takes torchvision where it is installed, which scales to other pixels, and asks
-    for it where a model also takes videos. So the video part is left out. Raises ReportCardError.
+    transformers would use torchvision if it is installed, which gives other pixels, and requires it
+    for models that also take videos. So the video part is left out. Raises ReportCardError.
     """
     from transformers import AutoConfig
     from transformers.models.auto.processing_auto import (
@@ -101,16 +101,16 @@ def processor_of(folder: Path) -> Any:
         processor_class_from_name,
     )
 
-    from reportcard.model_adapters._torch import quiet
+    from reportcard.model_adapters._shared.torch_runtime import quiet_transformers
 
     try:
-        with quiet():
+        with quiet_transformers():
             named = _processor_class(folder)
             published = processor_class_from_name(named) if named else None
             if published is None:
                 published = PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(folder, **LOCAL))]
             made = _images_only(published).from_pretrained(folder, backend="pil", **LOCAL)
-    except Exception as error:  # of many kinds: a missing package, file, field or class
+    except Exception as error:  # a missing package, file, field or class: many types
         said = " ".join(str(error).split())[:300]
         raise ReportCardError(
             f"model.weights: {folder} has no processor for images and text that transformers can"
@@ -128,8 +128,11 @@ def processor_of(folder: Path) -> Any:
 
 
 def processor_options(processor: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Padding, and the preset's options; min_pixels and max_pixels, as Qwen's papers name them, are
-    the edges of `size` in transformers from 5.23 on."""
+    """Return the processor's options: padding, and those of the preset.
+
+    min_pixels and max_pixels, which Qwen's papers name, are the edges of `size` in transformers
+    from 5.23 on.
+    """
     found = {"padding": True, **options}
     edges = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"}
     if any(name in options for name in edges.values()):
@@ -146,7 +149,7 @@ def _processor_class(folder: Path) -> str | None:
 
 
 def _images_only(published: Any) -> Any:
-    """The processor without its last part, videos. Their arguments follow images and text."""
+    """Return the processor class without its last part, videos, whose arguments come last."""
     attributes = published.get_attributes()
     if attributes[-1:] != ["video_processor"]:
         return published
@@ -155,9 +158,12 @@ def _images_only(published: Any) -> Any:
 
 
 def load_model(folder: Path, adapter: StagedAdapter) -> tuple[Any, tuple[int, ...]]:
-    """The model on its device, and the ids that end an answer: those of the checkpoint's
-    generation_config and the tokenizer's. All else of generation_config (sampling, penalties,
-    lengths) is dropped. Raises ReportCardError unless every tensor is there and fits."""
+    """Load the model on its device; return it with the ids that end an answer.
+
+    These ids are the tokenizer's and those of the checkpoint's generation_config, whose other
+    fields (sampling, penalties, lengths) are not used. Raises ReportCardError unless every tensor
+    is there and fits.
+    """
     from transformers import (
         AutoModelForCausalLM,
         AutoModelForImageTextToText,
@@ -167,11 +173,16 @@ def load_model(folder: Path, adapter: StagedAdapter) -> tuple[Any, tuple[int, ..
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as NAMES,
     )
 
-    from reportcard.model_adapters._torch import check_rotary, device_of, dtype_of, quiet
+    from reportcard.model_adapters._shared.torch_runtime import (
+        check_rotary,
+        device_of,
+        dtype_of,
+        quiet_transformers,
+    )
 
     auto = AutoModelForImageTextToText if model_type(folder) in NAMES else AutoModelForCausalLM
     try:
-        with quiet():
+        with quiet_transformers():
             model, info = auto.from_pretrained(
                 folder,
                 dtype=dtype_of(adapter),
@@ -195,20 +206,31 @@ def load_model(folder: Path, adapter: StagedAdapter) -> tuple[Any, tuple[int, ..
     return model.eval().to(device_of(adapter)), known
 
 
-def answers(
+def generate_answers(
     adapter: StagedAdapter,
     model: Any,
     inputs: Any,
     batch: Sequence[Prepared],
     ends: Sequence[int],
     tokenizer: Any,
-) -> list[Answer]:
-    """Generate for what the processor made of a batch. Raises ReportCardError where it padded on
-    the right, which answers another question for all rows but the longest, or doubled bos."""
+) -> list[GeneratedIds]:
+    """Generate answers for a batch that the processor prepared.
+
+    Args:
+        adapter: the model's settings.
+        model: the model.
+        inputs: the output of the processor.
+        batch: the requests.
+        ends: the ids that end an answer.
+        tokenizer: the processor's tokenizer.
+
+    Raises ReportCardError if the processor padded on the right, which changes the answer of all
+    rows but the longest, or put bos twice.
+    """
     import torch
     from transformers import LogitsProcessorList
 
-    from reportcard.model_adapters._torch import SeededSampling, cache_of
+    from reportcard.model_adapters._shared.torch_runtime import SeededSampling, cache_implementation
 
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     if not bool(mask[:, -1].all()):
@@ -228,14 +250,14 @@ def answers(
             eos_token_id=list(ends),
             pad_token_id=tokenizer.pad_token_id,
             logits_processor=processors,
-            cache_implementation=cache_of(adapter),
+            cache_implementation=cache_implementation(adapter),
         )
     return [
-        _answer(row, set(ends), int(real))
+        _generated(row, set(ends), int(real))
         for row, real in zip(found[:, ids.shape[1] :].tolist(), mask.sum(1), strict=True)
     ]
 
 
-def _answer(ids: list[int], ends: set[int], tokens_in: int) -> Answer:
+def _generated(ids: list[int], ends: set[int], tokens_in: int) -> GeneratedIds:
     end = next((n for n, token in enumerate(ids) if token in ends), None)
-    return Answer(tuple(ids[:end]), end is not None, tokens_in)
+    return GeneratedIds(tuple(ids[:end]), end is not None, tokens_in)

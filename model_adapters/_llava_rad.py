@@ -20,13 +20,18 @@ from torch import Tensor
 
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
-from reportcard.model_adapters._dinov2 import from_timm
-from reportcard.model_adapters._llava import projector
-from reportcard.model_adapters._lora import merged
-from reportcard.model_adapters._raddino import Eyes, tower
-from reportcard.model_adapters._sentencepiece import Pieces
-from reportcard.model_adapters._spliced import SplicedLlama, llama
-from reportcard.model_adapters._torch import device_of, dtype_of, sharded, tensors
+from reportcard.model_adapters._lora import merge_lora
+from reportcard.model_adapters._shared.dinov2_encoder import VisionEncoder, build_tower
+from reportcard.model_adapters._shared.image_tokens import build_projector
+from reportcard.model_adapters._shared.sentencepiece_model import SentencePieceModel
+from reportcard.model_adapters._shared.torch_runtime import (
+    device_of,
+    dtype_of,
+    read_shards,
+    read_tensors,
+)
+from reportcard.model_adapters._shared.vision_llama import VisionLlama, build_llama
+from reportcard.model_adapters._timm_names import from_timm
 from reportcard.models.checkpoints import Checkpoint
 from reportcard.models.staged import StagedAdapter
 
@@ -39,10 +44,10 @@ BASE_FILES = ("*.safetensors", "pytorch_model*.bin")
 ARITHMETIC = ("hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_scaling", "rope_theta")
 
 
-def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> SplicedLlama:
+def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> VisionLlama:
     """Raises ReportCardError where a file is not what the layout says."""
     dtype, where = dtype_of(adapter), str(own.folder)
-    vision = tower(
+    vision = build_tower(
         from_timm(_trunk(own.path("biomedclipcxr_518_checkpoint.pt")), where),
         dtype,
         f"{where}: vision tower",
@@ -51,23 +56,23 @@ def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> SplicedLl
     )
     config = read_json(base.path("config.json"))
     config |= {k: v for k, v in read_json(own.path("config.json")).items() if k in ARITHMETIC}
-    weights = merged(
-        sharded(base.folder, BASE_FILES),
-        tensors(own.path("adapter_model.bin")),
+    weights = merge_lora(
+        read_shards(base.folder, BASE_FILES),
+        read_tensors(own.path("adapter_model.bin")),
         read_json(own.path("adapter_config.json")),
         dtype,
         f"{where}: LoRA",
     )
-    lm = llama(config, weights, adapter, f"{base.folder}: language model")
+    lm = build_llama(config, weights, adapter, f"{base.folder}: language model")
     widths = (vision.config.hidden_size, lm.config.hidden_size, lm.config.hidden_size)
-    mlp = projector(_projector(own.path("non_lora_trainables.bin")), widths, dtype, where)
-    sees = Eyes(vision, mlp).to(device_of(adapter))
-    return SplicedLlama(adapter, lm, sees, Pieces(base.path("tokenizer.model")))
+    mlp = build_projector(_projector(own.path("non_lora_trainables.bin")), widths, dtype, where)
+    sees = VisionEncoder(vision, mlp).to(device_of(adapter))
+    return VisionLlama(adapter, lm, sees, SentencePieceModel(base.path("tokenizer.model")))
 
 
 def _trunk(path: Path) -> dict[str, Tensor]:
     """The vision tower of an open_clip checkpoint, which says `module.` before every name."""
-    found = tensors(path)
+    found = read_tensors(path)
     state = found.get("state_dict", found)
     if not isinstance(state, dict):
         raise ReportCardError(f"{path} has no state_dict of tensors.")
@@ -84,7 +89,7 @@ def _trunk(path: Path) -> dict[str, Tensor]:
 
 def _projector(path: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
-    for name, tensor in tensors(path).items():
+    for name, tensor in read_tensors(path).items():
         part = PROJECTOR.fullmatch(name)
         if part is None:
             raise ReportCardError(f"{path} has {name}, which is not of the projector.")

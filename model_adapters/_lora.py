@@ -16,7 +16,7 @@ PART = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 UNKNOWN = ("use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
 
 
-def merged(
+def merge_lora(
     base: Mapping[str, Tensor],
     lora: Mapping[str, Tensor],
     config: Mapping[str, Any],

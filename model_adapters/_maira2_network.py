@@ -10,12 +10,17 @@ from torch import Tensor
 
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
-from reportcard.model_adapters._llama_tokens import Tokens
-from reportcard.model_adapters._llava import projector
-from reportcard.model_adapters._preflight import described
-from reportcard.model_adapters._raddino import HEAD_WIDTH, Eyes, shape, tower
-from reportcard.model_adapters._spliced import SplicedLlama, by_prefix, llama
-from reportcard.model_adapters._torch import device_of, dtype_of, sharded
+from reportcard.model_adapters._shared.dinov2_encoder import (
+    HEAD_WIDTH,
+    VisionEncoder,
+    build_tower,
+    tower_shape,
+)
+from reportcard.model_adapters._shared.image_tokens import build_projector
+from reportcard.model_adapters._shared.llama_tokenizer import LlamaTokenizer
+from reportcard.model_adapters._shared.preflight import llama_config
+from reportcard.model_adapters._shared.torch_runtime import device_of, dtype_of, read_shards
+from reportcard.model_adapters._shared.vision_llama import VisionLlama, build_llama, split_by_prefix
 from reportcard.models.staged import StagedAdapter
 
 PREFIXES = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")
@@ -29,11 +34,13 @@ EXPECTED = {  # the fields that this port implements one value of
 EXPECTED_VISION = {"apply_layernorm": True, "use_swiglu_ffn": False, "hidden_act": "gelu"}
 
 
-def network(adapter: StagedAdapter, folder: Path, tokens: Tokens, image: str) -> SplicedLlama:
+def network(
+    adapter: StagedAdapter, folder: Path, tokens: LlamaTokenizer, image: str
+) -> VisionLlama:
     """Raises ReportCardError for a tensor too many, too few or misshapen, or another config."""
     what = str(folder)
     config = read_json(folder / "config.json")
-    text = described(config, "text_config", what)
+    text = llama_config(config, "text_config", what)
     vision = config.get("vision_config") or {}
     placeholder = tokens.added[image]
     told = config.get("image_token_index", config.get("image_token_id", placeholder))
@@ -41,14 +48,16 @@ def network(adapter: StagedAdapter, folder: Path, tokens: Tokens, image: str) ->
     _agree(vision, EXPECTED_VISION, what)
     _agree({"image_token_index": told}, {"image_token_index": placeholder}, what)
 
-    parts = by_prefix(sharded(folder, ["*.safetensors"]), PREFIXES, what)
+    parts = split_by_prefix(read_shards(folder, ["*.safetensors"]), PREFIXES, what)
     eyes, layers, language = parts
-    heads = shape(eyes, what)[0] // HEAD_WIDTH
+    heads = tower_shape(eyes, what)[0] // HEAD_WIDTH
     _agree(vision, {"num_attention_heads": heads, "layer_norm_eps": 1e-6}, what)
     dtype = dtype_of(adapter)
-    bridge = projector(layers, _widths(layers, what), dtype, what)
-    sees = Eyes(tower(eyes, dtype, what), bridge).to(device_of(adapter))
-    return SplicedLlama(adapter, llama(text, language, adapter, what), sees, tokens, placeholder)
+    bridge = build_projector(layers, _widths(layers, what), dtype, what)
+    sees = VisionEncoder(build_tower(eyes, dtype, what), bridge).to(device_of(adapter))
+    return VisionLlama(
+        adapter, build_llama(text, language, adapter, what), sees, tokens, placeholder
+    )
 
 
 def _widths(layers: Mapping[str, Tensor], what: str) -> list[int]:

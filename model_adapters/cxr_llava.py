@@ -18,18 +18,18 @@ import PIL.Image
 
 from reportcard.api import ModelCard, ReportCardError, Request
 from reportcard.core.files import digest, read_json
-from reportcard.model_adapters._checkpoint import identity_of, revision_of
-from reportcard.model_adapters._llama_tokens import PieceTokens
-from reportcard.model_adapters._llava import IMAGE
-from reportcard.model_adapters._one_frontal import NO_MARKS, check_task
-from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
-from reportcard.model_adapters._preflight import described, problem
-from reportcard.models.checkpoints import fetch, locate
-from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from reportcard.model_adapters._shared.image_tokens import IMAGE
+from reportcard.model_adapters._shared.llama_tokenizer import SentencePieceTokenizer
+from reportcard.model_adapters._shared.pixels import centre_crop, shortest_edge, standardise
+from reportcard.model_adapters._shared.preflight import llama_config, preflight_problem
+from reportcard.model_adapters._shared.vicuna_prompt import NO_MARKS, check_task
+from reportcard.model_adapters._shared.vision_llama_adapter import VisionLlamaAdapter
+from reportcard.models.checkpoints import fetch, locate, weights_identity
+from reportcard.models.staged import Prompt, decoding_of
 from reportcard.models.views import frontal_of, lateral_of, prior_frontal_of
 
 if TYPE_CHECKING:
-    from reportcard.model_adapters._spliced import SplicedLlama
+    from reportcard.model_adapters._shared.vision_llama import VisionLlama
 
 NEEDS = ("config.json", "*.safetensors", "tokenizer.model")
 SIDE = 512
@@ -50,31 +50,27 @@ PROMPT = f"<s>[INST] <<SYS>>\n{SYSTEM}\n<</SYS>>\n\n<image>\n{QUESTION} [/INST]"
 ALONE = "CXR-LLaVA is given one image and nothing else"
 
 
-class CxrLlava(StagedAdapter):
-    """Greedy. The authors' helper samples: model.sampling={temperature:0.2,top_p:0.8,draws:5}."""
+class CxrLlava(VisionLlamaAdapter):
+    """CxrLlava decodes greedily.
+
+    The authors' helper samples: model.sampling={temperature:0.2,top_p:0.8,draws:5}.
+    """
 
     paper_dtype = "bfloat16"
     tokens_per_image = 1024
-    _network: SplicedLlama | None = None
-
-    @property
-    def card(self) -> ModelCard:
-        return ModelCard(
-            "CXR-LLaVA v2 (CLIP ViT-L/16, Llama-2-7B): one free report of one image",
-            inputs=("frontal",),
-            weights=identity_of(self.weights),
-            revision=revision_of(self.weights),
-            licence="CC-BY-NC, Llama 2 licence",
-            trained_on=("MIMIC-CXR", "several public CXR datasets"),
-            url="https://huggingface.co/ECOFRI/CXR-LLAVA-v2",
-            needs_pixels=True,
-            draws=self.sampling.draws if self.sampling else 1,
-        )
+    base_card = ModelCard(
+        "CXR-LLaVA v2 (CLIP ViT-L/16, Llama-2-7B): one free report of one image",
+        inputs=("frontal",),
+        licence="CC-BY-NC, Llama 2 licence",
+        trained_on=("MIMIC-CXR", "several public CXR datasets"),
+        url="https://huggingface.co/ECOFRI/CXR-LLAVA-v2",
+        needs_pixels=True,
+    )
 
     @property
     def identity(self) -> Mapping[str, Any]:
         return {
-            "weights": identity_of(self.weights),
+            "weights": weights_identity(self.weights),
             "prompt": digest(PROMPT),
             "new_tokens": NEW_TOKENS,
             **decoding_of(self),
@@ -82,7 +78,7 @@ class CxrLlava(StagedAdapter):
 
     def missing(self) -> str | None:
         longest = self.tokens_per_image + 200 + (self.max_new_tokens or NEW_TOKENS)
-        return problem(self, NEEDS, "llama", longest)
+        return preflight_problem(self, NEEDS, "llama", longest)
 
     def plan(self, requests: Sequence[Request]) -> None:
         for request in requests:
@@ -91,7 +87,7 @@ class CxrLlava(StagedAdapter):
 
     @cached_property
     def _folder(self) -> Path | None:
-        """The checkpoint's, where it is on this machine already."""
+        """The checkpoint's folder, or None if it is not on this machine yet."""
         try:
             return locate(self.weights, ()).folder
         except ReportCardError:
@@ -99,10 +95,10 @@ class CxrLlava(StagedAdapter):
 
     @cached_property
     def _ids(self) -> tuple[int, ...] | None:
-        """The prompt is the same for every study, and so are its ids."""
+        """The ids of the prompt, which is the same for every study."""
         if self._folder is None or not (self._folder / "tokenizer.model").is_file():
             return None
-        tokens = PieceTokens(self._folder)
+        tokens = SentencePieceTokenizer(self._folder)
         before, after = (tokens.encode(part) for part in PROMPT.split("<image>"))
         return (*before, IMAGE, *after[1:])  # upstream drops the second part's own bos
 
@@ -147,65 +143,59 @@ class CxrLlava(StagedAdapter):
         )
 
     def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Shorter side 512 by Lanczos (upstream says resample=True, which is 1), middle: (1, …)."""
+        """Scale the shorter side to 512 (Lanczos), crop the centre, standardise: (1, 512, 512).
+
+        Upstream says resample=True, which is 1: Lanczos.
+        """
         image = shortest_edge(PIL.Image.fromarray(grey), SIDE, PIL.Image.Resampling.LANCZOS)
         mean, std = self._scale
         return standardise(centre_crop(image, SIDE, "floor"), [mean], [std])
 
-    def load(self) -> None:
-        if self._network is None:
-            folder = fetch(str(self.weights), NEEDS).folder
-            for name in ("_folder", "_ids", "_scale"):  # from before the download
-                self.__dict__.pop(name, None)
-            self._network = self._read(folder)
-
-    def _read(self, folder: Path) -> SplicedLlama:
+    def load_network(self) -> VisionLlama:
+        folder = fetch(str(self.weights), NEEDS).folder
+        for name in ("_folder", "_ids", "_scale"):  # they were computed before the download
+            self.__dict__.pop(name, None)
         from reportcard.model_adapters._clip_vit import clip_vit
-        from reportcard.model_adapters._llava import projector
-        from reportcard.model_adapters._spliced import SplicedLlama, by_prefix, llama
-        from reportcard.model_adapters._torch import (
+        from reportcard.model_adapters._shared.image_tokens import build_projector
+        from reportcard.model_adapters._shared.torch_runtime import (
             cast_parameters,
             device_of,
             dtype_of,
             load_exactly,
-            sharded,
+            read_shards,
+        )
+        from reportcard.model_adapters._shared.vision_llama import (
+            VisionLlama,
+            build_llama,
+            split_by_prefix,
         )
 
         what = str(folder)
         config = read_json(folder / "config.json")
         prefixes = ("vision_tower.", "mm_projector.", "llama.", "lm_head.")
-        state = sharded(folder, ["*.safetensors"])
-        eyes, bridge, body, head = by_prefix(state, prefixes, what)
+        state = read_shards(folder, ["*.safetensors"])
+        vision_state, projector_state, body, head = split_by_prefix(state, prefixes, what)
         vision = config.get("clip_vision_cfg") or {}
         if vision.get("image_size") != SIDE:
             raise ReportCardError(f"{what}: clip_vision_cfg has no image_size {SIDE}.")
-        embedding = eyes["proj"].shape[-1] if "proj" in eyes else 0
+        embedding = vision_state["proj"].shape[-1] if "proj" in vision_state else 0
         tower = clip_vit(vision, embedding, what)
-        load_exactly(tower, eyes, f"{what} (vision_tower)")
+        load_exactly(tower, vision_state, f"{what} (vision_tower)")
         cast_parameters(tower, dtype_of(self))
         tower.to(device_of(self)).eval()
-        text = described(config, "llama", what)
-        joined = projector(
-            {f"0.{name}": tensor for name, tensor in bridge.items()},
+        text = llama_config(config, "llama", what)
+        projector = build_projector(
+            {f"0.{name}": tensor for name, tensor in projector_state.items()},
             (int(vision["width"]), int(text.get("hidden_size", 4096))),
             dtype_of(self),
             f"{what} (mm_projector)",
         ).to(device_of(self))
         language = {f"model.{name}": tensor for name, tensor in body.items()}
         language |= {f"lm_head.{name}": tensor for name, tensor in head.items()}
-        return SplicedLlama(
+        return VisionLlama(
             self,
-            llama(text, language, self, what),
-            lambda pixels: joined(tower(pixels)),
-            PieceTokens(folder),
+            build_llama(text, language, self, what),
+            lambda pixels: projector(tower(pixels)),
+            SentencePieceTokenizer(folder),
             IMAGE,
         )
-
-    def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        assert self._network is not None
-        return self._network.complete(batch)
-
-    def close(self) -> None:
-        if self._network is not None:
-            self._network = None
-            self.free()

@@ -1,10 +1,10 @@
-"""Any chat model with images that transformers knows, described by a YAML file alone.
+"""Runs any chat model with images that transformers knows; a YAML file alone describes it.
 
     reportcard generate requests.jsonl model=medgemma_4b model.weights=FOLDER --out OUT.jsonl
 
-The presets in conf/model say what each is asked and how its answer is read; nothing here knows one
-of them. Prompt and parsing need no weights (_instructions.py, _answers.py), the processor and the
-model come out of _chat_models.py. docs/models/huggingface.md has the table of presets.
+The presets in conf/model say what each model is asked and how its answer is parsed; this file knows
+none of them. Prompt and parsing need no weights (_shared/chat_prompt.py, _shared/parse_answer.py).
+_chat_models.py opens the processor and the model. docs/models/huggingface.md lists the presets.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reportcard.api import ModelCard, Report, ReportCardError, Request
-from reportcard.model_adapters._answers import KINDS, read
-from reportcard.model_adapters._checkpoint import here, identity_of, packages_problem, revision_of
-from reportcard.model_adapters._instructions import ROLES, Asked, asked, fields
-from reportcard.models.checkpoints import fetch, locate
+from reportcard.model_adapters._shared.chat_prompt import ROLES, ChatTurn, build_turn, text_inputs
+from reportcard.model_adapters._shared.local_weights import locate_if_here, missing_packages
+from reportcard.model_adapters._shared.parse_answer import FORMATS, parse_answer
+from reportcard.model_adapters._shared.preflight import check_device
+from reportcard.models.checkpoints import fetch, locate, weights_identity
 from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
 
 PACKAGES = ("torch", "transformers", "safetensors")
@@ -31,18 +32,18 @@ NEEDS = (*FILES, "*.safetensors")
 
 
 class HuggingFace(StagedAdapter):
-    """A chat model with images from a Hugging Face checkpoint, described by its YAML file.
+    """HuggingFace is a chat model with images from a Hugging Face checkpoint.
 
     instruction  what the user says, or one text per task; {indication} and the other fields of
-                 _instructions.py are filled in, a line whose field the request lacks is left out
-    context      such lines to go before the instruction
-    system       the system's turn; None: no such turn
+                 _shared/chat_prompt.py are filled in; a line without its input is left out
+    context      such lines before the instruction
+    system       the system's turn; None for no such turn
     images       which views, in order: frontal, lateral, prior
-    image_first  images before the text of the turn, or after it
-    answer       how the text is read (_answers.py), or one way per task
-    processor    options of the checkpoint's own processor, as max_pixels of Qwen's
+    image_first  whether images come before the text of the turn
+    answer       the format of the answer (_shared/parse_answer.py), or one per task
+    processor    options of the checkpoint's own image processor, such as Qwen's max_pixels
     paper_dtype  what dtype=auto means on CUDA
-    repository   where the weights are published; licence and trained_on go to the card
+    repository   where the weights are published; it goes to the card like licence and trained_on
     """
 
     def __init__(
@@ -72,38 +73,31 @@ class HuggingFace(StagedAdapter):
         self.instruction = _by_task(instruction, "instruction")
         self.answer = _by_task(answer, "answer")
         for kind in self.answer.values():
-            _one_of("answer", kind, KINDS)
+            _one_of("answer", kind, FORMATS)
         for role in images:
             _one_of("images", role, ROLES)
         _one_of("paper_dtype", paper_dtype, ("float32", "bfloat16", "float16"))
         self.context, self.system, self.roles = tuple(context), system, tuple(images)
         self.image_first, self.options = image_first, dict(processor or {})
         self.paper_dtype, self.repository = paper_dtype, repository
-        self._card = (description, licence, tuple(trained_on))
+        self.base_card = ModelCard(
+            description,
+            inputs=("images", *_named_fields(self.context, self.instruction)),
+            weights=self.repository,
+            licence=licence,
+            trained_on=tuple(trained_on),
+            url=f"https://huggingface.co/{self.repository}" if self.repository else None,
+            needs_pixels=True,
+        )
         self._model: Any = None
         self._ends: tuple[int, ...] = ()
         self._folder: Path | None = None
-        self._one_at_a_time = Lock()  # a fast tokenizer panics when two threads are in it
-
-    @property
-    def card(self) -> ModelCard:
-        description, licence, trained_on = self._card
-        return ModelCard(
-            description,
-            inputs=("images", *_words(self.context, self.instruction)),
-            weights=self.repository,
-            revision=revision_of(self.weights),
-            licence=licence,
-            trained_on=trained_on,
-            url=f"https://huggingface.co/{self.repository}" if self.repository else None,
-            needs_pixels=True,
-            draws=self.sampling.draws if self.sampling else 1,
-        )
+        self._tokenizer_lock = Lock()  # a fast tokenizer panics when two threads use it
 
     @property
     def identity(self) -> Mapping[str, Any]:
         return {
-            "weights": identity_of(self.weights),
+            "weights": weights_identity(self.weights),
             "instruction": self.instruction,
             "context": self.context,
             "system": self.system,
@@ -115,7 +109,7 @@ class HuggingFace(StagedAdapter):
         }
 
     def missing(self) -> str | None:
-        if problem := packages_problem(PACKAGES):
+        if problem := missing_packages(PACKAGES):
             return problem
         if not self.weights and self.repository:
             return (
@@ -123,32 +117,31 @@ class HuggingFace(StagedAdapter):
                 f" commit listed at https://huggingface.co/{self.repository}/commits"
             )
         try:
-            from reportcard.model_adapters._chat_models import check, memory
-            from reportcard.model_adapters._torch import device_of
-
-            found = here(self.weights, NEEDS)
-            if found is None:  # to be downloaded
-                device_of(self)
+            found = locate_if_here(self.weights, NEEDS)
+            check_device(self)
+            if found is None:  # the weights will be downloaded
                 return None
+            from reportcard.model_adapters._chat_models import check, memory_problem
+
             check(found.folder, self)
-            return memory(found.folder, self)
+            return memory_problem(found.folder, self)
         except ReportCardError as error:
             return str(error)
 
     def prompt(self, request: Request) -> Prompt:
-        said = self._asked(request)
-        text, ids = said.text, None
+        turn = self._build_turn(request)
+        text, ids = turn.text, None
         processor = self._processor()
         if processor is not None:
             token = getattr(processor, "image_token", None)
-            if token and token in said.text:
+            if token and token in turn.text:
                 raise ReportCardError(
                     f"{token} stands in a text of the study itself, where the model would look for"
                     " an image."
                 )
-            self._refuse_control(processor.tokenizer, request)
-            turns = self._turns(said, [None] * len(said.images))
-            with self._one_at_a_time:
+            self._check_control_tokens(processor.tokenizer, request)
+            turns = self._turns(turn, [None] * len(turn.images))
+            with self._tokenizer_lock:
                 text = processor.apply_chat_template(turns, add_generation_prompt=True)
                 bos = processor.tokenizer.bos_token
                 twice = bool(bos) and text.startswith(bos)
@@ -156,10 +149,10 @@ class HuggingFace(StagedAdapter):
         elif self.system:
             text = f"{self.system}\n{text}"
         limit = self.max_new_tokens or 0
-        return Prompt(text, said.images, limit, ids, said.used, said.left_out)
+        return Prompt(text, turn.images, limit, ids, turn.used, turn.left_out)
 
     def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """RGB (height, width, 3), whole: the checkpoint's processor scales it."""
+        """Return RGB (height, width, 3) at full size; the checkpoint's processor scales it."""
         return np.repeat(grey[..., None], 3, axis=2)
 
     def load(self) -> None:
@@ -173,7 +166,10 @@ class HuggingFace(StagedAdapter):
         self._model, self._ends = load_model(folder, self)
 
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        """Rows with as many images share a pass: Mllama's answers change with padded images."""
+        """Answer a batch; only requests with equally many images share a pass.
+
+        Mllama's answers change beside padded images.
+        """
         found: dict[int, Completion] = {}
         for count in {len(p.pixels) for p in batch}:
             rows = [n for n, p in enumerate(batch) if len(p.pixels) == count]
@@ -182,16 +178,16 @@ class HuggingFace(StagedAdapter):
         return [found[n] for n in range(len(batch))]
 
     def _complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        from reportcard.model_adapters._chat_models import answers, processor_options
+        from reportcard.model_adapters._chat_models import generate_answers, processor_options
 
-        turns = [self._turns(self._asked(p.request), p.pixels) for p in batch]
+        turns = [self._turns(self._build_turn(p.request), p.pixels) for p in batch]
         processor = self._processor()
         if processor is None:
             raise ReportCardError(
                 f"model.weights: the processor of {self.weights} is not on this machine any more."
             )
         options = processor_options(processor, self.options)
-        with self._one_at_a_time:
+        with self._tokenizer_lock:
             inputs = processor.apply_chat_template(
                 turns,
                 add_generation_prompt=True,
@@ -200,8 +196,8 @@ class HuggingFace(StagedAdapter):
                 return_tensors="pt",
                 processor_kwargs=options,
             )
-        found = answers(self, self._model, inputs, batch, self._ends, processor.tokenizer)
-        with self._one_at_a_time:
+        found = generate_answers(self, self._model, inputs, batch, self._ends, processor.tokenizer)
+        with self._tokenizer_lock:
             return [
                 Completion(
                     processor.tokenizer.decode(a.ids, skip_special_tokens=True),
@@ -215,14 +211,14 @@ class HuggingFace(StagedAdapter):
     def report(self, prepared: Prepared, completion: Completion) -> Report:
         task = prepared.request.task
         kind = self.answer.get(task) or self.answer.get("findings", "plain")
-        return read(kind, completion.text, prepared.request.phrase)
+        return parse_answer(kind, completion.text, prepared.request.phrase)
 
     def close(self) -> None:
         if self._model is not None:
             self._model = None
             self.free()
 
-    def _asked(self, request: Request) -> Asked:
+    def _build_turn(self, request: Request) -> ChatTurn:
         instruction = self.instruction.get(request.task)
         if instruction is None and request.task in ("findings+impression", "grounded_findings"):
             instruction = self.instruction.get("findings")
@@ -232,13 +228,13 @@ class HuggingFace(StagedAdapter):
                 f" {', '.join(self.instruction)}: give model.instruction.{request.task}."
             )
         context = () if request.task == "phrase_grounding" else self.context
-        return asked(request, instruction, context, self.roles)
+        return build_turn(request, instruction, context, self.roles)
 
-    def _refuse_control(self, tokenizer: Any, request: Request) -> None:
-        """Raises ReportCardError where a text of the study would be read as a control token."""
+    def _check_control_tokens(self, tokenizer: Any, request: Request) -> None:
+        """Raise ReportCardError if the study's text contains one of the model's control tokens."""
         added = tokenizer.added_tokens_decoder.values()
         control = {*tokenizer.all_special_tokens, *(t.content for t in added if t.special)}
-        for name, value in fields(request).items():
+        for name, value in text_inputs(request).items():
             spelled = next((token for token in sorted(control) if token and token in value), None)
             if spelled:
                 raise ReportCardError(
@@ -246,7 +242,7 @@ class HuggingFace(StagedAdapter):
                     " token. Change the text."
                 )
 
-    def _turns(self, said: Asked, pixels: Sequence[Any]) -> list[dict[str, Any]]:
+    def _turns(self, turn: ChatTurn, pixels: Sequence[Any]) -> list[dict[str, Any]]:
         import PIL.Image
 
         images: list[dict[str, Any]] = [
@@ -255,7 +251,7 @@ class HuggingFace(StagedAdapter):
             else {"type": "image", "image": PIL.Image.fromarray(array)}
             for array in pixels
         ]
-        words: list[dict[str, Any]] = [{"type": "text", "text": said.text}]
+        words: list[dict[str, Any]] = [{"type": "text", "text": turn.text}]
         content = images + words if self.image_first else words + images
         turns = [{"role": "user", "content": content}]
         if self.system:
@@ -264,7 +260,7 @@ class HuggingFace(StagedAdapter):
         return turns
 
     def _processor(self) -> Any:
-        """The checkpoint's; None where it is not on this machine, or transformers is not."""
+        """Return the checkpoint's processor, or None without the checkpoint or transformers."""
         if find_spec("transformers") is None or find_spec("torch") is None:
             return None
         from reportcard.model_adapters._chat_models import processor_of
@@ -291,9 +287,9 @@ def _one_of(option: str, value: object, known: Sequence[str]) -> None:
         raise ReportCardError(f"model.{option}: {value!r} is none of {', '.join(known)}.")
 
 
-def _words(context: Sequence[str], instruction: Mapping[str, str]) -> tuple[str, ...]:
-    """The fields that the texts name, in the order in which they are known."""
-    from reportcard.model_adapters._instructions import FIELD, FIELDS
+def _named_fields(context: Sequence[str], instruction: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the inputs that the texts name, in the order of FIELDS."""
+    from reportcard.model_adapters._shared.chat_prompt import FIELD, FIELDS
 
     named = set(FIELD.findall("\n".join([*context, *instruction.values()])))
     return tuple(name for name in FIELDS if name in named)

@@ -1,8 +1,8 @@
-"""LLaVA-Rad: BioMedCLIP-CXR, a two-layer projector, Vicuna-7B with LoRA. Findings of one frontal.
+"""LLaVA-Rad (BioMedCLIP-CXR, a two-layer projector, Vicuna-7B with LoRA): findings of one frontal.
 
 Zambrano Chaves et al. 2025, "A clinically accessible small multimodal radiology model"; weights
 microsoft/llava-rad and lmsys/vicuna-7b-v1.5. Ported from microsoft/LLaVA-Rad and compared with it
-on random weights (docs/models/llava_rad.md); no real weight was loaded by us.
+on random weights (docs/models/llava_rad.md); we loaded no real weights.
 """
 
 from __future__ import annotations
@@ -10,41 +10,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import PIL.Image
-
-from reportcard.api import ModelCard, ReportCardError, Request
+from reportcard.api import ModelCard, ReportCardError
 from reportcard.core.files import read_json
-from reportcard.model_adapters import _one_frontal as one_frontal
-from reportcard.model_adapters._checkpoint import (
-    here,
-    identity_of,
-    packages_problem,
-    pieces_of,
-    revision_of,
+from reportcard.model_adapters._shared.frontal_findings import FrontalFindings
+from reportcard.model_adapters._shared.local_weights import locate_if_here, missing_packages
+from reportcard.model_adapters._shared.preflight import (
+    check_device,
+    count_parameters,
+    memory_problem_of,
 )
-from reportcard.model_adapters._llava import ids_with_images
-from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
-from reportcard.model_adapters._preflight import parameters, too_large
-from reportcard.model_adapters._sentencepiece import Pieces
-from reportcard.models.checkpoints import Checkpoint, fetch
-from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
-from reportcard.models.views import frontal_of
+from reportcard.model_adapters._shared.sentencepiece_model import SentencePieceModel
+from reportcard.models.checkpoints import Checkpoint, fetch, weights_identity
+from reportcard.models.staged import decoding_of
 
 if TYPE_CHECKING:
-    from reportcard.model_adapters._spliced import SplicedLlama
+    from reportcard.model_adapters._shared.vision_llama import VisionLlama
 
 OWN = (
     *("config.json", "biomedclipcxr_518.json", "biomedclipcxr_518_checkpoint.pt"),
     *("non_lora_trainables.bin", "adapter_model.bin", "adapter_config.json"),
 )
 BASE = ("config.json", "tokenizer.model")
-# OpenAI CLIP's, which open_clip takes for a model config of one's own.
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-TEXT_TOKENS = 256  # a long indication, for the estimate of memory
-# config.json → the one value that this port is written for.
-WRITTEN_FOR = {
+# Fields of config.json, each with the only value that this port implements.
+IMPLEMENTED = {
     "mm_vision_select_layer": -2,
     "mm_vision_select_feature": "patch",
     "mm_projector_type": "mlp2x_gelu",
@@ -56,37 +44,36 @@ SIZES = (
 )
 
 
-class LlavaRad(StagedAdapter):
-    """base: folder or hub id of Vicuna-7B-v1.5, which the LoRA is added to; its tokenizer too."""
+class LlavaRad(FrontalFindings):
+    """LlavaRad adds its LoRA to the weights of `base`, Vicuna-7B-v1.5, and takes its tokenizer.
+
+    base    a folder, or a Hugging Face id at a commit
+    """
 
     paper_dtype = "float16"
-    tokens_per_image = 1369
+    name = "LLaVA-Rad"
+    new_tokens = 256
+    # OpenAI CLIP's values, which open_clip uses for a model config that it does not know.
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    crop = "round"  # torchvision, in open_clip's validation transform
+    base_card = ModelCard(
+        "LLaVA-Rad: BioMedCLIP-CXR (DINOv2 ViT-B/14, 518 px) and Vicuna-7B with LoRA",
+        inputs=("frontal", "indication"),
+        licence="Microsoft Research licence, research only; LLaMA 2 and Vicuna terms",
+        trained_on=("MIMIC-CXR (findings in part rewritten by GPT-4)",),
+        url="https://huggingface.co/microsoft/llava-rad",
+        needs_pixels=True,
+    )
 
     def __init__(self, base: str | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.base = base
-        self._pieces: Pieces | None = None
-        self._network: SplicedLlama | None = None
-
-    @property
-    def card(self) -> ModelCard:
-        return ModelCard(
-            "LLaVA-Rad: BioMedCLIP-CXR (DINOv2 ViT-B/14, 518 px) and Vicuna-7B with LoRA",
-            inputs=("frontal", "indication"),
-            weights=identity_of(self.weights),
-            revision=revision_of(self.weights),
-            licence="Microsoft Research licence, research only; LLaMA 2 and Vicuna terms",
-            trained_on=("MIMIC-CXR (findings in part rewritten by GPT-4)",),
-            url="https://huggingface.co/microsoft/llava-rad",
-            needs_pixels=True,
-            draws=self.sampling.draws if self.sampling else 1,
-        )
 
     @property
     def identity(self) -> Mapping[str, Any]:
         return {
-            "weights": identity_of(self.weights),
-            "base": identity_of(self.base),
+            "weights": weights_identity(self.weights),
+            "base": weights_identity(self.base),
             "prompt": 1,
             "pixels": 1,
             **decoding_of(self),
@@ -96,63 +83,32 @@ class LlavaRad(StagedAdapter):
         if self._network:
             return None
         try:
-            if problem := packages_problem():
+            if problem := missing_packages():
                 return problem
-            own, base = here(self.weights, OWN), here(self.base, BASE, "model.base")
-            return self._misfit(own, base) or self._too_large(own, base)
+            own = locate_if_here(self.weights, OWN)
+            base = locate_if_here(self.base, BASE, "model.base")
+            return self._mismatch(own, base) or self._memory_problem(own, base)
         except ReportCardError as error:
             return str(error)
 
-    def prompt(self, request: Request) -> Prompt:
-        one_frontal.check_task(request, "LLaVA-Rad")
-        image = frontal_of(request)
-        text = one_frontal.findings_prompt(request.indication)
-        pieces = self._tokenizer()
-        return Prompt(
-            text,
-            (image,),
-            self.max_new_tokens or 256,
-            ids_with_images(pieces, text, images=1) if pieces else None,
-            one_frontal.used(request),
-            one_frontal.left_out(request, image, "LLaVA-Rad"),
-        )
-
-    def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """open_clip's validation transform; three equal channels are scaled as one."""
-        image = shortest_edge(PIL.Image.fromarray(grey), 518, PIL.Image.Resampling.BICUBIC)
-        return standardise(centre_crop(image, 518, "round"), MEAN, STD)
-
-    def load(self) -> None:
-        if self._network:
-            return
-        if problem := packages_problem():
+    def load_network(self) -> VisionLlama:
+        if problem := missing_packages():
             raise ReportCardError(problem)
         own = fetch(self.weights or "", OWN)
         base = fetch(self.base or "", BASE, "model.base")
-        if problem := self._misfit(own, base) or self._too_large(own, base):
+        if problem := self._mismatch(own, base) or self._memory_problem(own, base):
             raise ReportCardError(problem)
         from reportcard.model_adapters._llava_rad import load
 
-        self._network = load(self, own, base)
-        self._pieces = Pieces(base.path("tokenizer.model"))
+        network = load(self, own, base)
+        self._tokenizer_model = SentencePieceModel(base.path("tokenizer.model"))
+        return network
 
-    def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        assert self._network is not None
-        return self._network.complete(batch)
+    def tokenizer_places(self) -> Sequence[tuple[str | None, str]]:
+        return [(self.base, "model.base"), (self.weights, "model.weights")]
 
-    def close(self) -> None:
-        if self._network:
-            self._network = None
-            self.free()
-
-    def _tokenizer(self) -> Pieces | None:
-        """The base model's; None where it is not here yet."""
-        if self._pieces is None:
-            self._pieces = pieces_of((self.base, "model.base"), (self.weights, "model.weights"))
-        return self._pieces
-
-    def _misfit(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
-        """What config.json says against this port, or against the base model."""
+    def _mismatch(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
+        """Return why this port or the base model does not fit config.json, or None."""
         if base and not any(
             [*base.folder.glob("*.safetensors"), *base.folder.glob("pytorch_model*.bin")]
         ):
@@ -160,7 +116,7 @@ class LlavaRad(StagedAdapter):
         if own is None:
             return None
         config = read_json(own.path("config.json"))
-        for name, value in WRITTEN_FOR.items():
+        for name, value in IMPLEMENTED.items():
             if config.get(name, value) != value:
                 said = f"{own.folder}: config.json has {name} {config[name]}"
                 return f"{said}; this port is written for {value}."
@@ -179,16 +135,15 @@ class LlavaRad(StagedAdapter):
                 )
         return None
 
-    def _too_large(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
-        from reportcard.model_adapters._torch import device_of
-
-        device_of(self)
+    def _memory_problem(self, own: Checkpoint | None, base: Checkpoint | None) -> str | None:
+        """Return why the model does not fit on the GPU, or None. Raises for an unknown device."""
+        check_device(self)
         if own is None or base is None:
             return None
         from reportcard.model_adapters._llava_rad import BASE_FILES
 
         files = next((found for p in BASE_FILES if (found := list(base.folder.glob(p)))), [])
-        tokens = self.tokens_per_image + TEXT_TOKENS + (self.max_new_tokens or 256)
-        # LoRA, tower and projector are below two hundredths, left to the margin of the estimate.
+        # LoRA, vision encoder and projector add less than 2 %, which the estimate's margin covers.
         config = read_json(base.path("config.json"))
-        return too_large(self, sum(map(parameters, files)), config, tokens)
+        count = sum(map(count_parameters, files))
+        return memory_problem_of(self, count, config, self.longest_request)

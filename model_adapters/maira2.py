@@ -8,7 +8,7 @@ and what is unverified.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,18 @@ import PIL.Image
 from reportcard.api import Image, ModelCard, Phrase, Report, ReportCardError, Request
 from reportcard.core.files import digest, read_json
 from reportcard.model_adapters import _maira2_prompt as words
-from reportcard.model_adapters._checkpoint import identity_of, revision_of
-from reportcard.model_adapters._llama_tokens import Tokens, llama_tokens
 from reportcard.model_adapters._maira2_answer import BINS, parse, placed
-from reportcard.model_adapters._one_frontal import NO_MARKS
-from reportcard.model_adapters._pixels import centre_crop, shortest_edge, standardise
-from reportcard.model_adapters._preflight import problem
-from reportcard.models.checkpoints import Checkpoint, fetch, locate
-from reportcard.models.staged import Completion, Prepared, Prompt, StagedAdapter, decoding_of
+from reportcard.model_adapters._shared.llama_tokenizer import LlamaTokenizer, open_llama_tokenizer
+from reportcard.model_adapters._shared.pixels import centre_crop, shortest_edge, standardise
+from reportcard.model_adapters._shared.preflight import preflight_problem
+from reportcard.model_adapters._shared.vicuna_prompt import NO_MARKS
+from reportcard.model_adapters._shared.vision_llama_adapter import VisionLlamaAdapter
+from reportcard.models.checkpoints import Checkpoint, fetch, locate, weights_identity
+from reportcard.models.staged import Completion, Prepared, Prompt, decoding_of
 from reportcard.models.views import frontal_of, lateral_of, prior_frontal_of
 
 if TYPE_CHECKING:
-    from reportcard.model_adapters._spliced import SplicedLlama
+    from reportcard.model_adapters._shared.vision_llama import VisionLlama
 
 NEEDS = ("config.json", "*.safetensors")
 SIDE, MEAN, STD = 518, 0.5307, 0.2583  # preprocessor_config.json
@@ -39,32 +39,28 @@ MARKUP = ("<obj>", "</obj>", "<box>", "</box>")
 ALONE = "phrase grounding shows the frontal image and the phrase alone"
 
 
-class Maira2(StagedAdapter):
-    """Greedy, in bfloat16 on a GPU; the card's examples load float32: model.dtype=float32."""
+class Maira2(VisionLlamaAdapter):
+    """Maira2 decodes greedily, in bfloat16 on a GPU.
+
+    The examples of the model card load float32: model.dtype=float32.
+    """
 
     paper_dtype = "bfloat16"
     tokens_per_image = 1369
-    _network: SplicedLlama | None = None
-
-    @property
-    def card(self) -> ModelCard:
-        return ModelCard(
-            "MAIRA-2 (RAD-DINO, Vicuna-7B): findings, with boxes where asked",
-            inputs=("frontal", "lateral", "prior_image", "prior_report", *SECTIONS, "phrase"),
-            weights=identity_of(self.weights),
-            revision=revision_of(self.weights),
-            licence="MSRLA (research only, gated)",
-            trained_on=("MIMIC-CXR", "PadChest", "USMix (private)"),
-            url="https://huggingface.co/microsoft/maira-2",
-            needs_pixels=True,
-            draws=self.sampling.draws if self.sampling else 1,
-        )
+    base_card = ModelCard(
+        "MAIRA-2 (RAD-DINO, Vicuna-7B): findings, with boxes where asked",
+        inputs=("frontal", "lateral", "prior_image", "prior_report", *SECTIONS, "phrase"),
+        licence="MSRLA (research only, gated)",
+        trained_on=("MIMIC-CXR", "PadChest", "USMix (private)"),
+        url="https://huggingface.co/microsoft/maira-2",
+        needs_pixels=True,
+    )
 
     @property
     def identity(self) -> Mapping[str, Any]:
         asked = [words.reporting(g, True, True, "", ("", "", "")) for g in (False, True)]
         return {
-            "weights": identity_of(self.weights),
+            "weights": weights_identity(self.weights),
             "prompt": digest([*map(words.in_template, asked), words.REPEAT]),
             "new_tokens": dict(words.LIMITS),
             **decoding_of(self),
@@ -72,14 +68,12 @@ class Maira2(StagedAdapter):
 
     def missing(self) -> str | None:
         longest = 3 * self.tokens_per_image + 1500  # a context of 1,000 tokens and the answer
-        return problem(self, NEEDS, "text_config", longest)
-
-    # Before the weights.
+        return preflight_problem(self, NEEDS, "text_config", longest)
 
     @cached_property
-    def _tokens(self) -> Tokens | None:
+    def _tokens(self) -> LlamaTokenizer | None:
         try:
-            return llama_tokens(locate(self.weights, ()).folder)
+            return open_llama_tokenizer(locate(self.weights, ()).folder)
         except ReportCardError:
             return None
 
@@ -100,7 +94,7 @@ class Maira2(StagedAdapter):
             left_out = {name: ALONE for name, value in {**context, **given}.items() if value}
         else:
             if prior_report and prior_image is None:
-                # As upstream, which has no place for it in the prompt.
+                # Upstream's prompt has no place for it either.
                 left_out["prior_report"] = "there is no prior frontal image to go with it"
                 prior_report = ""
             reaching = {"lateral": lateral, "prior_image": prior_image}
@@ -134,9 +128,9 @@ class Maira2(StagedAdapter):
         )
 
     def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Stretched to 0…255, then HF's BitImageProcessor: (3, 518, 518).
+        """Stretch the grey values to 0…255, then scale as BitImageProcessor does: (3, 518, 518).
 
-        A constant image becomes zeros; upstream divides 0 by 0, and NaN goes through the model.
+        A constant image becomes zeros. Upstream divides 0 by 0, and NaN goes through the model.
         """
         values = grey.astype(np.float64) - float(grey.min())
         values = values / (values.max() or 1.0) * 255
@@ -144,23 +138,20 @@ class Maira2(StagedAdapter):
         image = shortest_edge(image, SIDE, PIL.Image.Resampling.BICUBIC)
         return standardise(centre_crop(image, SIDE, "floor"), [MEAN] * 3, [STD] * 3)
 
-    # The weights.
+    def load_network(self) -> VisionLlama:
+        from reportcard.model_adapters._maira2_network import network
 
-    def load(self) -> None:
-        if self._network is None:
-            from reportcard.model_adapters._maira2_network import network
-
-            checkpoint = fetch(str(self.weights), NEEDS)
-            self.__dict__.pop("_tokens", None)  # None, if asked for before the download
-            _check_pixels(checkpoint)
-            self._network = network(self, checkpoint.folder, _vocabulary(checkpoint), words.IMAGE)
-
-    def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        assert self._network is not None
-        return self._network.complete(batch)
+        checkpoint = fetch(str(self.weights), NEEDS)
+        self.__dict__.pop("_tokens", None)  # None, if it was read before the download
+        _check_pixels(checkpoint)
+        return network(self, checkpoint.folder, _vocabulary(checkpoint), words.IMAGE)
 
     def report(self, prepared: Prepared, completion: Completion) -> Report:
-        """Findings alone. Grounded: a phrase without words is left out; `raw` has it."""
+        """Parse the markup into phrases with boxes on the original image.
+
+        For findings, only the text is kept. A grounded phrase without words is left out; `raw`
+        still has it.
+        """
         said = parse(completion.text)
         text = " ".join(phrase.text for phrase in said if phrase.text)
         task = prepared.request.task
@@ -172,23 +163,20 @@ class Maira2(StagedAdapter):
             return Report(text, phrases=(Phrase(str(prepared.request.phrase), boxes),))
         return Report(text, phrases=tuple(phrase for phrase in on_image if phrase.text))
 
-    def close(self) -> None:
-        if self._network is not None:
-            self._network = None
-            self.free()
-
 
 def _prior_text(request: Request) -> str:
-    """The prior report under its headings, on one line; which sections upstream gives, and how, is
-    unverified."""
+    """Return the prior report with its headings on one line.
+
+    Which sections upstream shows, and how, is unverified.
+    """
     report = request.prior.report if request.prior else None
     sections = (("FINDINGS", report.findings), ("IMPRESSION", report.impression)) if report else ()
     return " ".join(f"{name}: {text.strip()}" for name, text in sections if text and text.strip())
 
 
-def _vocabulary(checkpoint: Checkpoint) -> Tokens:
-    """Raises ReportCardError unless the tokenizer has every token that MAIRA-2 added."""
-    tokens = llama_tokens(checkpoint.folder)
+def _vocabulary(checkpoint: Checkpoint) -> LlamaTokenizer:
+    """Open the tokenizer. Raises ReportCardError unless it has every token that MAIRA-2 added."""
+    tokens = open_llama_tokenizer(checkpoint.folder)
     bins = [f"<{axis}{n}>" for axis in "xy" for n in range(BINS)]
     absent = [name for name in (words.IMAGE, *MARKUP, *bins) if name not in tokens.added]
     if absent:
@@ -200,7 +188,7 @@ def _vocabulary(checkpoint: Checkpoint) -> Tokens:
 
 
 def _check_pixels(checkpoint: Checkpoint) -> None:
-    """Raises ReportCardError when the checkpoint's image processor is another than this one."""
+    """Raise ReportCardError if the checkpoint's image processor differs from this port's."""
     path = checkpoint.path("preprocessor_config.json")
     told = read_json(path) if path.is_file() else {}
     own = {"image_mean": [MEAN] * 3, "image_std": [STD] * 3, "resample": 3}

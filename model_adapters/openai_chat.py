@@ -27,8 +27,8 @@ from reportcard.api import (
     Request,
     StopRunError,
 )
-from reportcard.model_adapters._answers import KINDS, read
-from reportcard.model_adapters._instructions import FIELD, ROLES, asked
+from reportcard.model_adapters._shared.chat_prompt import FIELD, ROLES, build_turn
+from reportcard.model_adapters._shared.parse_answer import FORMATS, parse_answer
 from reportcard.models.chat import ChatAnswer, ChatClient, ChatRequest, ChatSettings
 from reportcard.models.staged import Prompt, answered
 
@@ -69,8 +69,8 @@ class OpenAIChat:
             _whole(name, value)
         if image_side is not None:
             _whole("image_side", image_side)
-        if answer not in KINDS:
-            raise ReportCardError(f"model.answer is one of {', '.join(KINDS)}, not {answer!r}.")
+        if answer not in FORMATS:
+            raise ReportCardError(f"model.answer is one of {', '.join(FORMATS)}, not {answer!r}.")
         if unknown := [role for role in images if role not in ROLES]:
             raise ReportCardError(f"model.images are of {', '.join(ROLES)}, not {unknown[0]!r}.")
         if not isinstance(prices, Mapping | None):
@@ -147,7 +147,7 @@ class OpenAIChat:
 
     def prompt(self, request: Request) -> Prompt:
         """Raises ReportCardError where the request lacks what the model cannot do without."""
-        turn = asked(request, self._instruction, self._context, self._images)
+        turn = build_turn(request, self._instruction, self._context, self._images)
         shown = "<image>" * len(turn.images) + ("\n" if turn.images else "") + turn.text
         text = f"[system]\n{self._system}\n[user]\n{shown}" if self._system else shown
         return Prompt(
@@ -180,7 +180,7 @@ class OpenAIChat:
         return found
 
     def _chat(self, request: Request) -> ChatRequest:
-        turn = asked(request, self._instruction, self._context, self._images)
+        turn = build_turn(request, self._instruction, self._context, self._images)
         sampling = dict(self._sampling)
         if "seed" in sampling:
             sampling["seed"] += request.draw
@@ -189,13 +189,13 @@ class OpenAIChat:
 
     def _prediction(self, request: Request, answer: ChatAnswer) -> Prediction:
         told = answer.status in ("ok", "truncated")
-        report = read(self._answer, answer.text, request.phrase) if told else Report()
+        report = parse_answer(self._answer, answer.text, request.phrase) if told else Report()
         return Prediction(
             request.study_id,
             report,
             raw=answer.text,
             status="empty" if told and not answered(report, answer.text) else answer.status,
-            used=asked(request, self._instruction, self._context, self._images).used,
+            used=build_turn(request, self._instruction, self._context, self._images).used,
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,
             error=answer.reason,

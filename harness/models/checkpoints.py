@@ -1,8 +1,8 @@
-"""Where a model's checkpoint lies: a folder, or a hub repository at a commit.
+"""Finds a model's checkpoint: a folder, or a Hugging Face repository at a commit.
 
-Only pinned commits are taken, since a branch name means other weights tomorrow. Files are looked
-at before anything is loaded: what is absent, half downloaded or behind a gate is said in a
-sentence, and no pickle is opened here.
+Only pinned commits are accepted, because a branch may point to other weights tomorrow. The files
+are checked before anything is loaded, so that a missing file, a partial download or a gated
+repository gives one clear sentence. Nothing here opens a pickle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ PARTS = ("*.incomplete", "*.part", "*.tmp", "*.aria2", "*.crdownload")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder with everything that `needs` named. `revision`: the commit, for a hub's."""
+    """Checkpoint is a folder that holds every file that the model needs.
+
+    `source` is what the user named. `revision` is the commit of a Hugging Face repository.
+    """
 
     folder: Path
     source: str
@@ -38,9 +41,11 @@ class Checkpoint:
 
     @property
     def identity(self) -> str:
-        """What the weights are: repository and commit, or a digest over the folder's files, without
-        what no model reads: hidden ones (.cache, .gitattributes), READMEs, licences, Markdown.
-        A large file is hashed once and remembered by (size, time): 28 GB are read once per machine.
+        """Identify the weights: repository and commit, or a digest of the folder's files.
+
+        The digest leaves out files that no model reads: hidden files (.cache, .gitattributes),
+        READMEs, licences and Markdown. The digest of a large file is remembered with its size and
+        time, so that 28 GB are read once per machine.
         """
         if self.revision:
             return self.source
@@ -50,7 +55,7 @@ class Checkpoint:
 
 
 def _read(name: str) -> bool:
-    """Whether a file of a checkpoint can decide what the model answers."""
+    """Return whether a file of a checkpoint can change what the model answers."""
     parts = Path(name).parts
     hidden = any(part.startswith(".") for part in parts)
     return not hidden and not any(fnmatch(parts[-1].upper(), p) for p in UNREAD)
@@ -59,10 +64,15 @@ def _read(name: str) -> bool:
 def locate(
     weights: str | None, needs: tuple[str, ...], option: str = "model.weights"
 ) -> Checkpoint:
-    """The checkpoint that is named, if it is on this machine and whole; nothing is downloaded.
+    """Return the checkpoint if it is complete and on this machine; download nothing.
 
-    needs: files or patterns ("*.safetensors") that must be there. `option` names it in the error.
-    Raises ReportCardError: not given, not there, no pinned commit, a file missing or cut short.
+    Args:
+        weights: a folder, or org/name@COMMIT.
+        needs: files or patterns ("*.safetensors") that the folder must hold.
+        option: the name of the setting, for the error message.
+
+    Raises ReportCardError if no weights are given, they are not here, the id has no commit, or a
+    file is missing or cut short.
     """
     if not weights:
         raise ReportCardError(
@@ -94,21 +104,22 @@ def locate(
 
 
 def fetch(weights: str, needs: tuple[str, ...], option: str = "model.weights") -> Checkpoint:
-    """`locate`, and a download first where a pinned hub id is not in the cache yet.
+    """Return the checkpoint like `locate`, and download it first if it is not in the cache.
 
-    Raises ReportCardError for a gate without a token, an unknown repository or commit, no network.
+    Raises ReportCardError for a gated repository without a token, an unknown repository or commit,
+    and a missing network.
     """
     match = HUB_ID.fullmatch(weights)
     if match and not Path(weights).exists():
         try:
             return locate(weights, needs, option)
-        except ReportCardError:  # not in the cache, or a download that was stopped: go on with it
+        except ReportCardError:  # not in the cache, or partly: the download resumes
             _download(match["repo"], match["revision"], option)
     return locate(weights, needs, option)
 
 
 def check(folder: Path, needs: tuple[str, ...], option: str) -> None:
-    """Raises ReportCardError when a needed file is absent or a download was cut short."""
+    """Raise ReportCardError if a needed file is missing or a download was interrupted."""
     names = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
     half = sorted(n for n in names if any(fnmatch(Path(n).name, part) for part in PARTS))
     if half:
@@ -144,10 +155,11 @@ def _check_index(path: Path, option: str) -> None:
 
 
 def safetensors_shapes(path: Path, option: str = "model.weights") -> dict[str, tuple[int, ...]]:
-    """Tensor name → shape out of a safetensors header. Raises ReportCardError when the file is cut.
+    """Read the shape of every tensor from the header of a safetensors file.
 
-    Format: 8 bytes little-endian header length, JSON header, data (huggingface/safetensors README).
-    A file is read again when its size or time changes.
+    The format is 8 bytes with the header's length (little-endian), a JSON header, and the data
+    (huggingface/safetensors, README). A file is read again when its size or time changes.
+    Raises ReportCardError if the file is cut short.
     """
     stat = path.stat()
     return _shapes(path, stat.st_size, stat.st_mtime_ns, option)
@@ -177,20 +189,39 @@ def _shapes(path: Path, size: int, time: int, option: str) -> dict[str, tuple[in
     return shapes
 
 
+def weights_identity(weights: str | None) -> str:
+    """Identify weights as `Checkpoint.identity` does, or return "absent" if they are not here.
+
+    A Hugging Face id at a commit identifies its weights before they are downloaded.
+    """
+    if weights and HUB_ID.fullmatch(weights) and not Path(weights).exists():
+        return weights
+    try:
+        return locate(weights, ()).identity
+    except ReportCardError:
+        return "absent"
+
+
+def weights_revision(weights: str | None) -> str | None:
+    """Return the commit of a Hugging Face id, or None for a folder."""
+    match = HUB_ID.fullmatch(weights or "")
+    return match["revision"] if match else None
+
+
 def size_of(folder: Path, patterns: tuple[str, ...]) -> int:
-    """Bytes of the files that match: what loading will read."""
+    """Return the total size in bytes of the files that match: what loading will read."""
     return sum(p.stat().st_size for pattern in patterns for p in folder.glob(pattern))
 
 
 def cached(repo: str, revision: str) -> Path | None:
-    """The snapshot folder of a commit in the Hugging Face cache; None: not there."""
+    """Return the folder of a commit in the Hugging Face cache, or None if it is not there."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         return None
     try:
         return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except Exception:  # the hub's client raises errors of several libraries for "not there"
+    except Exception:  # huggingface_hub raises errors of several libraries for "not there"
         return None
 
 
@@ -224,14 +255,17 @@ def _download(repo: str, revision: str, option: str) -> None:
         cause = " ".join(str(error.__cause__ or error).split())[:200]
         reason = f"could not fetch {repo} from {hub}: {cause}. What arrived is kept; or download it"
         reason += f" elsewhere and give {option}=FOLDER"
-    except Exception as error:  # httpx' errors are no OSError
+    except Exception as error:  # the errors of httpx are not OSErrors
         cause = " ".join(str(error).split())[:200] or type(error).__name__
         reason = f"could not fetch {repo} from {hub}: {cause}. Give {option}=FOLDER instead"
     raise ReportCardError(f"{option}: {reason}.")
 
 
 def _remembered_digest(path: Path) -> str:
-    """file_digest, asked again only when size or time changed; kept beside the weights cache."""
+    """Return the digest of a file, and compute it again only if its size or time changed.
+
+    The digests of large files are kept in `digests.json` beside the weights cache.
+    """
     from reportcard.core.weights import weights_dir
 
     real = path.resolve()

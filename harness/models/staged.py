@@ -1,12 +1,12 @@
-"""A model that loads weights, in three stages: what it is given, the forward pass, what it said.
+"""StagedAdapter is the base class of models that load weights. It answers in three stages.
 
     Request ──prepare──▶ Prepared ──complete──▶ Completion ──report──▶ Report
              prompt, ids,          weights,               parsed text,
              pixels (CPU)          device                 boxes
 
-`prompt` and `report` need no weights, so the exact prompt can be shown (`reportcard prompt`) and
-both can be tested anywhere. The engine sorts requests by `cost`, prepares the coming batches in
-threads, and halves a batch for which the device has no memory.
+`prompt` and `report` need no weights, so `reportcard prompt` can show the exact prompt, and both
+can be tested on any machine. The engine sorts requests by `cost`, prepares the next batches in
+threads, and halves a batch that does not fit into the device's memory.
 """
 
 from __future__ import annotations
@@ -16,13 +16,22 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reportcard.api import Image, ModelCard, Prediction, Report, ReportCardError, Request
+from reportcard.api import (
+    Image,
+    ModelCard,
+    Prediction,
+    Report,
+    ReportCardError,
+    Request,
+    Status,
+)
+from reportcard.models.checkpoints import weights_identity, weights_revision
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KV_CACHES = ("dynamic", "static")
@@ -31,15 +40,16 @@ Cost = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is told and shown for one request.
+    """Prompt is the text and the images that a model receives for one request.
 
-    text            the exact string, each image as the model's own placeholder
-    images          in the order in which they enter
+    text            the exact string, with the model's own placeholder for each image
+    images          the images, in the order in which the model receives them
     max_new_tokens  the limit of this task
-    ids             token ids with one placeholder per image; None: the tokenizer is not here
-    used            inputs that reach the model: frontal, lateral, prior_image, prior_report,
+    ids             token ids with one placeholder per image; None if the tokenizer is not on this
+                    machine
+    used            the inputs that reach the model: frontal, lateral, prior_image, prior_report,
                     indication, technique, comparison, phrase, age, sex, marks
-    left_out        input → why it does not reach the model although the request has it
+    left_out        inputs that the request has and the model does not receive, each with the reason
     """
 
     text: str
@@ -52,7 +62,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request ready for the forward pass: one array and one (height, width) per image."""
+    """Prepared is a request that is ready for the forward pass.
+
+    `pixels` holds one array per image and `sizes` the (height, width) of each original image.
+    """
 
     request: Request
     prompt: Prompt
@@ -62,7 +75,10 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The model's answer without special tokens. finished: it ended by itself, not at the limit."""
+    """Completion is the model's answer without special tokens.
+
+    `finished` is false when the answer was cut at the limit of new tokens.
+    """
 
     text: str
     token_ids: tuple[int, ...] = ()
@@ -72,7 +88,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Seeded sampling instead of greedy decoding, `draws` reports per study."""
+    """Sampling holds the settings of seeded sampling, which replaces greedy decoding.
+
+    Each study gets `draws` reports.
+    """
 
     temperature: float
     top_p: float = 1.0
@@ -88,15 +107,15 @@ class Sampling:
 
 
 class StagedAdapter(ABC):
-    """Extend this for a model with weights. `reportcard new-model` writes the skeleton.
+    """StagedAdapter is what a model with weights extends; `reportcard new-model` writes a skeleton.
 
-    weights         a folder, or a hub id at a commit: org/name@0123…
+    weights         a folder, or a Hugging Face id at a commit: org/name@0123…
     max_new_tokens  replaces the limits of the model's paper
-    dtype           of the parameters; auto: `paper_dtype` on CUDA, float32 on a CPU
+    dtype           type of the parameters; auto means `paper_dtype` on CUDA and float32 on a CPU
     device          auto, cpu, cuda, cuda:1
     batch_size      requests per forward pass
-    sampling        {temperature, top_p, draws, seed}; None: greedy
-    kv_cache        dynamic, or static: allocated whole, and compiled by transformers on a GPU
+    sampling        {temperature, top_p, draws, seed}; None means greedy decoding
+    kv_cache        dynamic, or static: allocated in full, and compiled by transformers on a GPU
     """
 
     paper_dtype = "bfloat16"
@@ -135,71 +154,90 @@ class StagedAdapter(ABC):
                 f"{name}: sampling takes temperature, top_p, draws and seed, not"
                 f" {', '.join(map(str, sampling or ()))}."
             ) from None
-        # The engine puts its own here, which has prepared some requests already.
+        # The engine replaces this by a function that has prepared some requests in advance.
         self.prepared: Callable[[Request], Prepared] = self.prepare
-        self.uses: Counter[Image] = Counter()  # how often each image will still be asked for
+        self.uses: Counter[Image] = Counter()  # how many coming requests show each image
 
-    # What an adapter says and does.
+    # An adapter implements these.
 
-    @property
-    @abstractmethod
-    def card(self) -> ModelCard: ...
+    base_card: ModelCard  # what is the same for any weights: description, inputs, licence, …
 
     @property
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """What decides the answers: digests of weights, prompt version, decoding, dtype."""
+        """Everything that decides the answers: weights, prompt version, decoding, dtype."""
 
     @abstractmethod
     def missing(self) -> str | None:
-        """None when it can run; else a sentence: what is missing, and what to do. Loads nothing."""
+        """Return None if the model can run, else a sentence: what is missing and what to do.
+
+        It loads nothing and imports no torch, because `list models` calls it for every model.
+        """
 
     @abstractmethod
     def prompt(self, request: Request) -> Prompt:
-        """Raises ReportCardError where the request lacks what the model cannot do without."""
+        """Build the prompt. Raises ReportCardError if the request lacks an input that is needed."""
 
     @abstractmethod
     def pixels(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """One image as the vision tower takes it, from grey values (height, width)."""
+        """Turn the grey values (height, width) of one image into the vision encoder's input."""
 
     @abstractmethod
     def load(self) -> None:
-        """Read the weights, once. Raises ReportCardError."""
+        """Read the weights; a second call does nothing. Raises ReportCardError."""
 
     @abstractmethod
     def complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        """The forward pass. A failure for want of device memory is raised as it comes."""
+        """Run the forward pass. Lets the error through when the device has too little memory."""
 
     def report(self, prepared: Prepared, completion: Completion) -> Report:
-        """What was said, parsed; default: all of it is the findings."""
+        """Parse the answer; by default all of its text is the findings."""
         return Report(findings=completion.text.strip())
 
     def close(self) -> None:  # noqa: B027 (most have nothing to add)
         """Free the device's memory."""
 
+    # An adapter inherits these.
+
+    @property
+    def card(self) -> ModelCard:
+        """The model card: `base_card` with the weights, their commit and the number of draws.
+
+        Weights that `base_card` names stay as they are; so the card of a preset can name the public
+        repository while a local copy is loaded.
+        """
+        said = self.base_card
+        return replace(
+            said,
+            weights=said.weights or (weights_identity(self.weights) if self.weights else None),
+            revision=said.revision or weights_revision(self.weights),
+            draws=self.sampling.draws if self.sampling else said.draws,
+        )
+
     def free(self) -> None:
-        """What nothing refers to any more goes back to the device; called when it was full, too."""
+        """Give unused memory back to the device; the engine also calls this when it was full."""
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    # What follows from it.
-
     def plan(self, requests: Sequence[Request]) -> None:
-        """Called once before the first batch: load, and count what images are asked for again."""
+        """Load the weights and count how often each image is used; called before all batches."""
         self.uses = Counter(image for r in requests for image in self.images(r))
         self.load()
 
     def images(self, request: Request) -> tuple[Image, ...]:
-        """The images that this request brings to the model; none where it cannot be asked."""
+        """Return the images that the model receives for a request, or none if it has no prompt."""
         try:
             return self.prompt(request).images
-        except Exception:  # raised again where it costs this study alone: in `prepare`
+        except Exception:  # `prepare` raises it again, for this study alone
             return ()
 
     def cost(self, request: Request) -> Cost:
-        """(new tokens, images, prompt tokens) at most: equal costs make equally long batches."""
+        """Return at most how many new tokens, images and prompt tokens a request takes.
+
+        Requests of equal cost make batches without padding.
+        """
         try:
             prompt = self.prompt(request)
         except Exception:  # as in `images`
@@ -209,13 +247,14 @@ class StagedAdapter(ABC):
         return (prompt.max_new_tokens, n, words + n * (self.tokens_per_image - 1))
 
     def prepare(self, request: Request) -> Prepared:
-        """Everything before the weights. Raises ImageError, ReportCardError."""
+        """Build the prompt and read the images. Raises ImageError and ReportCardError."""
         prompt = self.prompt(request)
         greys = [image.pixels() for image in prompt.images]
         sizes = tuple((int(g.shape[0]), int(g.shape[1])) for g in greys)
         return Prepared(request, prompt, tuple(self.pixels(g) for g in greys), sizes)
 
     def generate(self, requests: Sequence[Request]) -> list[Prediction]:
+        """Answer one batch of requests, in order."""
         if not requests:
             return []
         batch = [self.prepared(request) for request in requests]
@@ -224,18 +263,14 @@ class StagedAdapter(ABC):
 
     def _answer(self, prepared: Prepared, completion: Completion) -> Prediction:
         report = self.report(prepared, completion)
-        status = (
-            "empty"
-            if not answered(report, completion.text)
-            else "ok"
-            if completion.finished
-            else "truncated"
-        )
+        status: Status = "ok" if completion.finished else "truncated"
+        if not answered(report, completion.text):
+            status = "empty"
         return Prediction(
             prepared.request.study_id,
             report,
             raw=completion.text,
-            status=status,  # type: ignore[arg-type]
+            status=status,
             used=prepared.prompt.used,
             tokens_in=completion.tokens_in,
             tokens_out=len(completion.token_ids) or None,
@@ -245,26 +280,29 @@ class StagedAdapter(ABC):
 
 
 def answered(report: Report, raw: str) -> bool:
-    """Whether a model said anything. A phrase that it was to locate is the request's own word, so
-    without a box it is an answer only where the model wrote some text."""
+    """Return whether the model answered anything.
+
+    In phrase grounding the report repeats the phrase of the request. So a phrase without a box
+    counts only if the model wrote some text.
+    """
     written = report.text(("findings", "impression")).strip()
     located = any(phrase.boxes for phrase in report.phrases)
     return bool(written or located or (report.phrases and raw.strip()))
 
 
 def decoding_of(adapter: StagedAdapter) -> Mapping[str, Any]:
-    """The part of an identity that is the same for every adapter."""
+    """Return the part of `identity` that all adapters have in common: how tokens are decoded."""
     sampling = adapter.sampling
     return {
         "max_new_tokens": adapter.max_new_tokens,
         "dtype": resolved_dtype(adapter),
-        "kv_cache": adapter.kv_cache,  # it can move the last bits of half precision
+        "kv_cache": adapter.kv_cache,  # it can change the last bits in half precision
         "sampling": [sampling.temperature, sampling.top_p, sampling.seed] if sampling else None,
     }
 
 
 def resolved_dtype(adapter: StagedAdapter) -> str:
-    """`auto` in words: what the parameters will be held in on this machine."""
+    """Return the type that the parameters have on this machine: `dtype` with auto resolved."""
     if adapter.dtype != "auto":
         return adapter.dtype
     if adapter.device == "auto":

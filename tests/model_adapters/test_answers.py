@@ -7,7 +7,13 @@ import time
 import pytest
 
 from reportcard.api import Box
-from reportcard.model_adapters._answers import KINDS, boxed, boxes_in, read, reasoned
+from reportcard.model_adapters._shared.parse_answer import (
+    FORMATS,
+    after_reasoning,
+    find_boxes,
+    last_boxed,
+    parse_answer,
+)
 
 CLEAR = "The lungs are clear."
 
@@ -26,8 +32,8 @@ CLEAR = "The lungs are clear."
     ],
 )
 def test_reasoning_is_no_part_of_the_report(text: str, answer: str) -> None:
-    assert reasoned(text) == answer
-    assert read("reasoned", text).findings == answer
+    assert after_reasoning(text) == answer
+    assert parse_answer("reasoned", text).findings == answer
 
 
 @pytest.mark.parametrize(
@@ -45,8 +51,8 @@ def test_reasoning_is_no_part_of_the_report(text: str, answer: str) -> None:
     ],
 )
 def test_the_last_box_is_the_answer(text: str, answer: str) -> None:
-    assert boxed(text) == answer
-    assert read("boxed", text).findings == answer
+    assert last_boxed(text) == answer
+    assert parse_answer("boxed", text).findings == answer
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ def test_the_last_box_is_the_answer(text: str, answer: str) -> None:
 def test_sections_are_cut_at_their_headings(
     text: str, findings: str | None, impression: str | None
 ) -> None:
-    report = read("findings_impression", text)
+    report = parse_answer("findings_impression", text)
     assert (report.findings, report.impression) == (findings, impression)
 
 
@@ -92,12 +98,12 @@ def test_sections_are_cut_at_their_headings(
     ],
 )
 def test_boxes_are_fractions_in_order(text: str, boxes: list[tuple[float, ...]]) -> None:
-    assert boxes_in(text) == tuple(Box(*corners) for corners in boxes)
-    (phrase,) = read("boxes_0_1", text, "small effusion").phrases
-    assert (phrase.text, phrase.boxes) == ("small effusion", boxes_in(text))
+    assert find_boxes(text) == tuple(Box(*corners) for corners in boxes)
+    (phrase,) = parse_answer("boxes_0_1", text, "small effusion").phrases
+    assert (phrase.text, phrase.boxes) == ("small effusion", find_boxes(text))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(
     "piece",
     [
@@ -109,6 +115,6 @@ def test_boxes_are_fractions_in_order(text: str, boxes: list[tuple[float, ...]])
 def test_hostile_text_is_read_quickly_and_without_an_error(kind: str, piece: str) -> None:
     text = piece * (50_000 // len(piece))
     began = time.perf_counter()
-    report = read(kind, text, "a phrase")
+    report = parse_answer(kind, text, "a phrase")
     assert time.perf_counter() - began < 2
     assert all(isinstance(part, str | None) for part in (report.findings, report.impression))

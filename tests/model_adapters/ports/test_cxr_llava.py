@@ -184,7 +184,7 @@ def test_logits_are_those_of_the_architecture_written_out(loaded):
                 embed(torch.tensor(prepared.prompt.ids[place + 1 :])),
             ]
         )
-        (row,) = loaded._network.rows([prepared])
+        (row,) = loaded._network.embeddings([prepared])
         logits = loaded._network.llama(inputs_embeds=row[None]).logits[0, -1]
         theirs = llama(inputs_embeds=expected[None]).logits[0, -1]
     assert row.shape == (len(prepared.prompt.ids) + 1023, 64)

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the gpu extra: torch")
 
 from reportcard.api import Image, Request  # noqa: E402
-from reportcard.model_adapters._features import Features  # noqa: E402
+from reportcard.model_adapters._shared.image_features import ImageFeatureCache  # noqa: E402
 from reportcard.models.staged import Prepared, Prompt  # noqa: E402
 
 EACH = 4 * 6 * 4  # bytes of one image's features: (4, 6) in float32
@@ -39,16 +39,16 @@ class Tower:
         return numbers[:, None, None].expand(len(numbers), 4, 6).clone()
 
 
-def run(features: Features, tower: Tower, batches: list[list[Prepared]]) -> None:
+def run(features: ImageFeatureCache, tower: Tower, batches: list[list[Prepared]]) -> None:
     for batch in batches:
         for item, found in zip(batch, features.of(batch, tower, CPU), strict=True):
             wanted = [int(pixels[0, 0, 0]) for pixels in item.pixels]
             assert [int(one[0, 0]) for one in found] == wanted
 
 
-def counted(batches: list[list[Prepared]], most: int) -> tuple[Features, Tower]:
+def counted(batches: list[list[Prepared]], most: int) -> tuple[ImageFeatureCache, Tower]:
     images = [image for batch in batches for item in batch for image in item.prompt.images]
-    return Features(SimpleNamespace(uses=Counter(images)), most), Tower()
+    return ImageFeatureCache(SimpleNamespace(uses=Counter(images)), most), Tower()
 
 
 def test_each_image_is_encoded_once_and_let_go_after_its_last_use() -> None:

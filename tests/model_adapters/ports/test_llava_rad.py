@@ -20,7 +20,7 @@ from torch.nn import functional  # noqa: E402
 
 from reportcard.api import Prior, Report, ReportCardError, Request  # noqa: E402
 from reportcard.cli.main import main  # noqa: E402
-from reportcard.model_adapters._torch import memory_problem  # noqa: E402
+from reportcard.model_adapters._shared.torch_runtime import memory_problem  # noqa: E402
 from reportcard.model_adapters.llava_rad import LlavaRad  # noqa: E402
 from tests.model_adapters.ports.checkpoints.dinov2 import DEPTH, WIDTH  # noqa: E402
 from tests.model_adapters.ports.checkpoints.llava_rad import (  # noqa: E402

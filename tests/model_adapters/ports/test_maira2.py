@@ -16,7 +16,7 @@ sentencepiece = pytest.importorskip("sentencepiece", reason="needs the gpu extra
 
 from reportcard.api import Image, Prior, Report, ReportCardError, Request  # noqa: E402
 from reportcard.cli.main import main  # noqa: E402
-from reportcard.model_adapters._llama_tokens import llama_tokens  # noqa: E402
+from reportcard.model_adapters._shared.llama_tokenizer import open_llama_tokenizer  # noqa: E402
 from reportcard.model_adapters.cxr_llava import CxrLlava  # noqa: E402
 from reportcard.model_adapters.llava_rad import LlavaRad  # noqa: E402
 from reportcard.model_adapters.maira1 import Maira1  # noqa: E402
@@ -77,7 +77,7 @@ def test_both_tokenizer_layouts_give_sentencepieces_own_ids(tmp_path, legacy, re
     write_tokenizer(tmp_path / "slow", ADDED, fast=False, legacy=legacy)
     fast = Maira2(str(tmp_path / "fast")).prompt(request_)
     assert fast.ids == Maira2(str(tmp_path / "slow")).prompt(request_).ids
-    layouts = [llama_tokens(tmp_path / name) for name in ("fast", "slow")]
+    layouts = [open_llama_tokenizer(tmp_path / name) for name in ("fast", "slow")]
     assert layouts[0].encode(MARKED) == layouts[1].encode(MARKED)
     assert fast.ids[0] == 1
     assert list(fast.ids).count(IDS["<image>"]) == len(fast.images)
@@ -96,10 +96,10 @@ def test_a_part_between_images_is_what_sentencepiece_makes_of_it(tmp_path):
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_an_answer_keeps_added_tokens_and_blanks_and_drops_control_tokens(tmp_path, fast):
-    from reportcard.model_adapters._llama_tokens import llama_tokens
+    from reportcard.model_adapters._shared.llama_tokenizer import open_llama_tokenizer
 
     write_tokenizer(tmp_path, ADDED, fast)
-    tokens = llama_tokens(tmp_path)
+    tokens = open_llama_tokenizer(tmp_path)
     said = "There is  a small effusion."
     words = tokens.encode(said)[1:]
     ids = [IDS["<obj>"], *words, IDS["<box>"], IDS["<x7>"], IDS["</box>"], IDS["</obj>"], 2, 0]
@@ -136,7 +136,7 @@ def test_logits_are_those_of_the_architecture_written_out(loaded):
     prepared = loaded.prepare(THREE)
     state = maira2_state()
     with torch.inference_mode():
-        (row,) = loaded._network.rows([prepared])
+        (row,) = loaded._network.embeddings([prepared])
         logits = loaded._network.llama(inputs_embeds=row[None]).logits[0]
         expected = reference(state, prepared)
     assert row.shape == (len(prepared.prompt.ids) + 3 * 1368, 64)
@@ -229,7 +229,9 @@ def test_the_image_matters(loaded):
     other = replace(ONE, images=(image("g", "PA"),))
     with torch.inference_mode():
         first, second = (
-            loaded._network.llama(inputs_embeds=loaded._network.rows([loaded.prepare(r)])[0][None])
+            loaded._network.llama(
+                inputs_embeds=loaded._network.embeddings([loaded.prepare(r)])[0][None]
+            )
             for r in (ONE, other)
         )
     assert (first.logits[0, -1] - second.logits[0, -1]).abs().max() > 0.1

@@ -71,14 +71,14 @@ def write_cxr_llava(
     """says: words that every answer consists of, "</s>" last. half: bfloat16, as published."""
     import torch
 
-    from reportcard.model_adapters._llama_tokens import PieceTokens
+    from reportcard.model_adapters._shared.llama_tokenizer import SentencePieceTokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, fast=False, legacy=legacy)
     (folder / "added_tokens.json").unlink()
     state = cxr_llava_state()
     if says:
-        tokens = PieceTokens(folder)
+        tokens = SentencePieceTokenizer(folder)
         ids = [tokens.eos if word == "</s>" else tokens.encode(word)[-1] for word in says]
         chain(state, "llama.", [tokens.encode(" [/INST]")[-1], *ids])
     if half:

@@ -97,13 +97,13 @@ def write_maira2(
 ) -> Path:
     """says: names of tokens that every answer consists of, "</s>" last; nothing: at random.
     drop, add: a tensor too few or too many. config: fields changed."""
-    from reportcard.model_adapters._llama_tokens import llama_tokens
+    from reportcard.model_adapters._shared.llama_tokenizer import open_llama_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, ADDED, fast, legacy)
     state = maira2_state(seed)
     if says:
-        tokens = llama_tokens(folder)
+        tokens = open_llama_tokenizer(folder)
         last = tokens.encode("  ASSISTANT: ")[-1]
         chain(state, "language_model.model.", [last, *(_id(tokens, name) for name in says)])
     if drop:

@@ -1,14 +1,14 @@
-"""What a chat model said, as a report: four ways of answering, each read with tolerance.
+"""Turns a chat model's answer into a report. There are five formats:
 
-    plain                everything is the findings
-    reasoned             what follows the reasoning: after </think>, inside <answer> if there is one
-    boxed                `reasoned`, and of that the last \\boxed{…}
+    plain                the whole text is the findings
+    reasoned             the text after </think>, inside <answer> if there is one
+    boxed                the last \\boxed{…} of `reasoned`
     findings_impression  "Findings: … Impression: …" in its two sections
-    boxes_0_1            the phrase that was asked for, with every [x1, y1, x2, y2] in fractions
+    boxes_0_1            the phrase of the request with every box [x1, y1, x2, y2] in fractions
 
-Text is never thrown away for want of a mark: without </think>, a box or a heading, all of it
-counts. A reasoning that was begun and not ended is the exception: nothing was answered.
-Everything here is linear in the length of the text, whatever it holds.
+Text is never dropped because a mark is missing: without </think>, \\boxed or a heading, the whole
+text counts. The exception is a reasoning that has no end: then nothing was answered.
+The time is linear in the length of the text, whatever the text holds.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ CORNERS = re.compile(rf"\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]")
 BOXED = re.compile(r"\\boxed\s{0,4}\{")
 
 
-def read(kind: str, text: str, phrase: str | None = None) -> Report:
-    """The report in an answer. `phrase`: what was to be located, for boxes_0_1."""
+def parse_answer(kind: str, text: str, phrase: str | None = None) -> Report:
+    """Parse an answer in one of FORMATS; `phrase` is the phrase to locate, for boxes_0_1."""
     if kind == "boxes_0_1":
-        return Report(phrases=(Phrase(phrase or text.strip(), boxes_in(text)),))
-    return READERS[kind](text)
+        return Report(phrases=(Phrase(phrase or text.strip(), find_boxes(text)),))
+    return PARSERS[kind](text)
 
 
-def reasoned(text: str) -> str:
-    """The answer without the reasoning before it."""
+def after_reasoning(text: str) -> str:
+    """Return the answer without the reasoning before it."""
     _, closed, after = text.rpartition("</think>")
     if not closed:
         after = text.partition("<think>")[0]
@@ -46,9 +46,9 @@ def reasoned(text: str) -> str:
     return (answer if opened else after).partition("</answer>")[0].strip()
 
 
-def boxed(text: str) -> str:
-    """The inside of the last \\boxed{…}, braces paired; one that is not closed runs to the end."""
-    answer = reasoned(text)
+def last_boxed(text: str) -> str:
+    """Return the inside of the last \\boxed{…}; one that is not closed runs to the end."""
+    answer = after_reasoning(text)
     starts = [match.end() for match in BOXED.finditer(answer)]
     if not starts:
         return answer
@@ -56,32 +56,31 @@ def boxed(text: str) -> str:
     for at in range(begin, len(answer)):
         depth += {"{": 1, "}": -1}.get(answer[at], 0)
         if not depth:
-            return _untied(answer[begin:at])
-    return _untied(answer[begin:])
+            return _without_wrappers(answer[begin:at])
+    return _without_wrappers(answer[begin:])
 
 
-def sections(text: str) -> Report:
-    """Findings and impression by their headings. Text before the first heading is findings, where
-    an impression follows as where findings do."""
-    text = reasoned(text)
+def split_sections(text: str) -> Report:
+    """Split findings and impression at their headings; text before the first one is findings."""
+    text = after_reasoning(text)
     found: dict[str, list[str]] = {"findings": [], "impression": []}
     name, begin, headed = "findings", 0, False
     for match in HEADING.finditer(text):
         before = text[max(0, match.start() - 16) : match.start()]
         if (OPENS if match["end"] is None else MARKED).search(before):
             part = text[begin : match.start()]
-            if headed or _bare(part):
+            if headed or _without_markdown(part):
                 found[name].append(part)
             name, begin, headed = match[1].lower(), match.end(), True
     if not headed:
         return Report(findings=text.strip())
     found[name].append(text[begin:])
-    parts = {key: " ".join(map(_bare, texts)) for key, texts in found.items() if texts}
+    parts = {key: " ".join(map(_without_markdown, texts)) for key, texts in found.items() if texts}
     return Report(parts.get("findings"), parts.get("impression"))
 
 
-def boxes_in(text: str) -> tuple[Box, ...]:
-    """Every box in fractions of the image; pixels and swapped corners are passed over."""
+def find_boxes(text: str) -> tuple[Box, ...]:
+    """Return every box in fractions of the image; skip pixel values and swapped corners."""
     boxes = []
     for match in CORNERS.finditer(text):
         try:
@@ -91,8 +90,8 @@ def boxes_in(text: str) -> tuple[Box, ...]:
     return tuple(dict.fromkeys(boxes))
 
 
-def _untied(inside: str) -> str:
-    """`\\boxed{\\text{…}}` and `\\boxed{{…}}` hold the same text as `\\boxed{…}`."""
+def _without_wrappers(inside: str) -> str:
+    """Remove the wrappers of `\\boxed{\\text{…}}` and `\\boxed{{…}}`."""
     inside = inside.strip()
     for opening in ("\\text{", "{"):
         if inside.startswith(opening) and inside.endswith("}"):
@@ -100,15 +99,15 @@ def _untied(inside: str) -> str:
     return inside
 
 
-def _bare(text: str) -> str:
-    """Without the marks of a heading that Markdown leaves at either end."""
+def _without_markdown(text: str) -> str:
+    """Remove the marks of a Markdown heading at both ends."""
     return text.strip(" \t\r\n*_#")
 
 
-READERS: Mapping[str, Callable[[str], Report]] = {
+PARSERS: Mapping[str, Callable[[str], Report]] = {
     "plain": lambda text: Report(findings=text.strip()),
-    "reasoned": lambda text: Report(findings=reasoned(text)),
-    "boxed": lambda text: Report(findings=boxed(text)),
-    "findings_impression": sections,
+    "reasoned": lambda text: Report(findings=after_reasoning(text)),
+    "boxed": lambda text: Report(findings=last_boxed(text)),
+    "findings_impression": split_sections,
 }
-KINDS = (*READERS, "boxes_0_1")
+FORMATS = (*PARSERS, "boxes_0_1")

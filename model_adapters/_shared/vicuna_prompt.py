@@ -1,4 +1,4 @@
-"""What a model of one frontal image and an indication is told, and what it is not shown."""
+"""Builds Vicuna's prompt for the findings of one frontal image, and lists what it leaves out."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ NO_MARKS = "its prompt has no place for marks"
 
 
 def findings_prompt(indication: str | None) -> str:
-    """LLaVA-Rad's prompt: Vicuna v1's conversation (llava/conversation.py `conv_vicuna_v1`) around
-    the instruction of llava/utils.py `data_loader_mimic_reason_findings`.
+    """Return LLaVA-Rad's prompt.
 
-    An indication that is there and empty counts as one, as upstream.
+    It is Vicuna v1's conversation (llava/conversation.py, `conv_vicuna_v1`) around the instruction
+    of llava/utils.py, `data_loader_mimic_reason_findings`. As upstream, an empty indication is
+    treated as an indication; only None leaves it out.
     """
     task = "Provide a description of the findings in the radiology image"
     if indication is None:
@@ -26,12 +27,13 @@ def findings_prompt(indication: str | None) -> str:
     return f"{SYSTEM} USER: <image>\n{task} ASSISTANT:"
 
 
-def used(request: Request) -> tuple[str, ...]:
+def used_inputs(request: Request) -> tuple[str, ...]:
+    """Return the inputs of the request that the prompt shows."""
     return ("frontal",) if request.indication is None else ("frontal", "indication")
 
 
-def left_out(request: Request, shown: Image, model: str) -> dict[str, str]:
-    """Input that the request has → why this model is not shown it."""
+def left_out_inputs(request: Request, shown: Image, model: str) -> dict[str, str]:
+    """Return the inputs that the request has and the model does not see, each with the reason."""
     one = f"{model} takes one frontal image"
     words = f"{model}'s prompt has the indication and no other text"
     others = [image for image in request.images if image is not shown and image.radiograph]
@@ -51,6 +53,6 @@ def left_out(request: Request, shown: Image, model: str) -> dict[str, str]:
 
 
 def check_task(request: Request, model: str) -> None:
-    """Raises ReportCardError for a task that is no writing of findings."""
+    """Raise ReportCardError for phrase grounding, which a model without boxes cannot do."""
     if request.task == "phrase_grounding":
         raise ReportCardError(f"{model} writes findings; it cannot point at a phrase.")

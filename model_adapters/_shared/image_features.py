@@ -1,4 +1,4 @@
-"""Vision features between the batches of a run."""
+"""ImageFeatureCache keeps the features of images that later requests of a run need again."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from reportcard.models.staged import Prepared, StagedAdapter
 KEPT_BYTES = 2 * 2**30  # of vision features: 190 images of 1369 × 4096 in half precision
 
 
-class Features:
-    """Vision features of a run, kept while their image is asked for again: each image is encoded
-    once, unless more than `most` bytes wait. Then the oldest go, among them those that a resumed
-    run counted and does not ask for."""
+class ImageFeatureCache:
+    """ImageFeatureCache encodes each image of a run once, and keeps its features while needed.
+
+    When the features take more than `most` bytes, the oldest are dropped. Among them are those of
+    images that a resumed run counted and does not request.
+    """
 
     def __init__(self, adapter: StagedAdapter, most: int = KEPT_BYTES) -> None:
         self._adapter, self._most = adapter, most
@@ -24,12 +26,16 @@ class Features:
 
     @property
     def bytes(self) -> int:
+        """The size of all features that are kept."""
         return sum(kept.nbytes for kept in self._kept.values())
 
     def of(
         self, batch: Sequence[Prepared], encode: Callable[[Tensor], Tensor], device: torch.device
     ) -> list[list[Tensor]]:
-        """Per request, per image: (tokens, width). `encode`: (1, c, h, w) → (1, tokens, width)."""
+        """Return the features (tokens, width) of each image of each request.
+
+        `encode` maps pixels (1, c, h, w) to features (1, tokens, width).
+        """
         new = {
             image: pixels
             for prepared in batch
@@ -38,8 +44,8 @@ class Features:
         }
         found = dict(self._kept)
         for image, pixels in new.items():
-            # One by one: which images are new depends on where a run was stopped, and what shares a
-            # forward pass moves the last bits in half precision.
+            # One image per pass: which images are new depends on where a run was interrupted, and
+            # in half precision the other images of a pass change the last bits.
             found[image] = encode(torch.from_numpy(pixels)[None].to(device))[0]
         uses = self._adapter.uses
         for image in (image for prepared in batch for image in prepared.prompt.images):

@@ -1,6 +1,6 @@
-"""What a chat model is asked: lines with the request's own words in them, and the images.
+"""Builds the user's turn for a chat model: lines filled in from the request, and images.
 
-A line names inputs in braces, `Indication: {indication}`. A line whose input the request lacks is
+A line names inputs in braces: `Indication: {indication}`. A line whose input the request lacks is
 left out, so that no model reads "Indication: None". Other braces stay as they are (\\boxed{{}}).
 """
 
@@ -19,8 +19,11 @@ FIELD = re.compile("{(" + "|".join(FIELDS) + ")}")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One user's turn: its text, its images in order, what of the request is in it, what is not."""
+class ChatTurn:
+    """ChatTurn is a user's turn: its text and its images in order.
+
+    `used` names the inputs of the request that are in it; `left_out` the others, with the reason.
+    """
 
     text: str
     images: tuple[Image, ...]
@@ -28,11 +31,20 @@ class Asked:
     left_out: Mapping[str, str]
 
 
-def asked(
+def build_turn(
     request: Request, instruction: str, context: Sequence[str], roles: Sequence[str]
-) -> Asked:
-    """Raises ReportCardError when nothing is left to ask, ImageError without a frontal image."""
-    values = fields(request)
+) -> ChatTurn:
+    """Fill in the lines and choose the images.
+
+    Args:
+        request: the study.
+        instruction: the last lines of the turn.
+        context: lines before the instruction.
+        roles: the images to show, in order, of frontal, lateral and prior.
+
+    Raises ReportCardError if no line is left, and ImageError without a frontal image.
+    """
+    values = text_inputs(request)
     lines, named = [], []
     for line in [*context, *instruction.split("\n")]:
         inside = FIELD.findall(line)
@@ -47,11 +59,11 @@ def asked(
     shown = ["prior_image" if role == "prior" else role for role in images]
     used = (*shown, *(name for name in FIELDS if name in named))
     pictures = [p for image in images.values() for p in (image, *masks_of(request, image))]
-    return Asked("\n".join(lines), tuple(pictures), used, _left_out(request, values, used))
+    return ChatTurn("\n".join(lines), tuple(pictures), used, _left_out(request, values, used))
 
 
-def fields(request: Request) -> dict[str, str]:
-    """The inputs in words that this request has."""
+def text_inputs(request: Request) -> dict[str, str]:
+    """Return the text inputs that the request has."""
     prior = request.prior.report if request.prior else None
     found = {
         "indication": request.indication,

@@ -1,7 +1,7 @@
-"""LLaMA's tokenizer by sentencepiece itself.
+"""Reads LLaMA's `tokenizer.model` with sentencepiece itself.
 
-transformers 5 builds a LlamaTokenizer out of a bare `tokenizer.model` that cuts runs of blanks
-differently from sentencepiece and from every earlier version, and indications are full of them.
+transformers 5 splits runs of blanks differently from sentencepiece and from every earlier version
+when it builds a LlamaTokenizer from a bare `tokenizer.model`, and indications are full of them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from reportcard.api import ReportCardError
 
 
-class Pieces:
-    """A `tokenizer.model`. bos and eos are its own ids, `size` the number of its pieces."""
+class SentencePieceModel:
+    """SentencePieceModel is a `tokenizer.model`: its bos and eos ids, and its number of pieces."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -31,9 +31,9 @@ class Pieces:
         self.size = int(self._model.vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        """Ids without bos; a blank is put before the text, as LLaMA's `legacy` tokenizers do."""
+        """Return ids without bos; like LLaMA's `legacy` tokenizers, put a blank before the text."""
         return [int(i) for i in self._model.encode(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text without control tokens."""
+        """Return the text without control tokens."""
         return str(self._model.decode(list(ids)))

@@ -1,11 +1,12 @@
-"""A LLaMA tokenizer with tokens added to it, out of a checkpoint's own files.
+"""Opens a LLaMA tokenizer with the tokens that a checkpoint adds to it.
 
-    tokenizer.json                       read by `tokenizers`, as LlamaTokenizerFast does
-    tokenizer.model, added_tokens.json   cut at the added tokens, the rest by sentencepiece itself,
-                                         as the slow LlamaTokenizer of transformers 4.36 to 4.51 did
+    tokenizer.json                       is read by `tokenizers`, as LlamaTokenizerFast does
+    tokenizer.model, added_tokens.json   the text is split at the added tokens, and sentencepiece
+                                         tokenises the parts, as the slow LlamaTokenizer of
+                                         transformers 4.36 to 4.51 did
 
-Nothing of transformers is involved: version 5 cuts runs of blanks of a bare tokenizer.model
-differently, and AutoTokenizer asks on standard input before it reads a folder with an auto_map.
+transformers is not used: version 5 splits runs of blanks differently with a bare tokenizer.model,
+and AutoTokenizer asks a question on standard input when the folder has an auto_map.
 """
 
 from __future__ import annotations
@@ -17,38 +18,41 @@ from typing import Any, Protocol
 
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
-from reportcard.model_adapters._sentencepiece import Pieces
+from reportcard.model_adapters._shared.sentencepiece_model import SentencePieceModel
 
-BLANK = "▁"  # sentencepiece's own
+BLANK = "▁"  # sentencepiece's mark of a blank
 SPECIALS = ("<unk>", "<s>", "</s>")
-LINE = "\n"  # no piece of LLaMA's contains it, so that nothing merges with what follows
+LINE = "\n"  # no piece of LLaMA's contains it, so it never merges with the text after it
 
 
-class Tokens(Protocol):
-    """bos and eos are ids; `added` maps an added token that is no control token to its id."""
+class LlamaTokenizer(Protocol):
+    """LlamaTokenizer encodes prompts and decodes answers.
+
+    bos and eos are ids; `added` maps each added token that is not a control token to its id.
+    """
 
     bos: int
     eos: int
     added: dict[str, int]
 
     def encode(self, text: str) -> list[int]:
-        """Ids with bos before them."""
+        """Return the ids of a text after bos."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text without control tokens, added tokens kept."""
+        """Return the text with added tokens and without control tokens."""
         ...
 
 
-def llama_tokens(folder: Path) -> Tokens:
-    """The tokenizer of a checkpoint. Raises ReportCardError when its files cannot be read."""
+def open_llama_tokenizer(folder: Path) -> LlamaTokenizer:
+    """Open the tokenizer of a checkpoint. Raises ReportCardError if its files cannot be read."""
     if (folder / "tokenizer.json").is_file():
-        return FastTokens(folder)
-    return PieceTokens(folder)
+        return JsonTokenizer(folder)
+    return SentencePieceTokenizer(folder)
 
 
-class FastTokens:
-    """A tokenizer.json. The post-processor that it may hold is left out: bos is put here."""
+class JsonTokenizer:
+    """JsonTokenizer reads tokenizer.json. It adds bos itself; the post-processor is not used."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / "tokenizer.json"
@@ -81,15 +85,15 @@ class FastTokens:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
-class PieceTokens:
-    """tokenizer.model and the tokens added to it.
+class SentencePieceTokenizer:
+    """SentencePieceTokenizer reads tokenizer.model and the tokens added to it.
 
-    `legacy` of tokenizer_config.json, true where it is not there: each part between added tokens
-    gets a blank before it. Otherwise only the text itself does, and not before a control token.
+    If `legacy` of tokenizer_config.json is true or absent, each part between added tokens gets a
+    blank before it. Otherwise only the whole text does, unless it starts with a control token.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._pieces = Pieces(folder / "tokenizer.model")
+        self._pieces = SentencePieceModel(folder / "tokenizer.model")
         config = _json(folder / "tokenizer_config.json")
         self.bos, self.eos = self._pieces.bos, self._pieces.eos
         self._legacy = config.get("legacy") is not False
@@ -114,35 +118,35 @@ class PieceTokens:
             if part in self._ids:
                 ids.append(self._ids[part])
             elif part:
-                ids += self._pieces.encode(part) if self._legacy else self._as_it_is(part)
+                ids += self._pieces.encode(part) if self._legacy else self._encode_part(part)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         text, run = "", list[int]()
         for token in [*ids, self.bos]:
             if token in self._names or token in self._specials.values():
-                text += self._said(run) + self._names.get(token, "")
+                text += self._decode_run(run) + self._names.get(token, "")
                 run = []
             else:
                 run.append(token)
         return text.removeprefix(" ")
 
-    def _as_it_is(self, part: str) -> list[int]:
-        """Without a blank before it."""
+    def _encode_part(self, part: str) -> list[int]:
+        """Encode a part without a blank before it."""
         ids = self._pieces.encode(LINE + part)
         head = len(self._line)
         if ids[:head] != self._line:
             raise ReportCardError("tokenizer.model has a piece with a line break: not LLaMA's.")
         return ids[head:]
 
-    def _said(self, run: list[int]) -> str:
-        """With the blank that a text's first piece begins with, which `decode` alone takes off."""
+    def _decode_run(self, run: list[int]) -> str:
+        """Decode a run of pieces and keep the blank before it, which sentencepiece drops."""
         known = [i for i in run if i < self._pieces.size]
         return self._pieces.decode([*self._line, *known])[len(self._line_text) :] if known else ""
 
 
 def _added(folder: Path, config: dict[str, Any]) -> dict[str, int]:
-    """Added token → id, of added_tokens.json and tokenizer_config.json, which must agree."""
+    """Read the added tokens of added_tokens.json and tokenizer_config.json, which must agree."""
     found: dict[str, int] = {}
     listed = config.get("added_tokens_decoder")
     try:

@@ -1,8 +1,8 @@
-"""What the models that run in this process share on torch's side: device, loading, decoding.
+"""Runs models with torch: device, loading of weights, memory estimate, sampling, generation.
 
-Every port is the same few lines: vision tower and projector make embeddings, the prompt's tokens
-make embeddings, both are strung together, and a stock `LlamaForCausalLM.generate` goes on from
-there. Only public API of transformers is used, so that a new version breaks nothing in silence.
+The ports share one pattern: the vision tower and the projector make embeddings, the prompt's tokens
+make embeddings, and `LlamaForCausalLM.generate` continues from both. Only transformers' public API
+is used, so that a new version cannot break a port silently.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reportcard.models.staged import Completion, Prepared, Sampling, StagedAdapt
 
 
 def device_of(adapter: StagedAdapter) -> torch.device:
-    """Raises ReportCardError for a device that this machine does not have."""
+    """Return the adapter's device. Raises ReportCardError if this machine does not have it."""
     name = adapter.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,13 +44,17 @@ def device_of(adapter: StagedAdapter) -> torch.device:
 
 
 def dtype_of(adapter: StagedAdapter) -> torch.dtype:
+    """Return the type that the adapter's parameters have on this machine."""
     dtype = getattr(torch, resolved_dtype(adapter))
     assert isinstance(dtype, torch.dtype)
     return dtype
 
 
-def tensors(path: Path) -> dict[str, Tensor]:
-    """Name → tensor of a .safetensors, .bin or .pt file, mapped and not copied; no pickled code."""
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .safetensors, .bin or .pt file; no pickled code is run.
+
+    The file is mapped into memory instead of copied.
+    """
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -65,26 +69,36 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def sharded(folder: Path, patterns: Sequence[str]) -> dict[str, Tensor]:
-    """All tensors of the files that match the first pattern that matches any."""
+def read_shards(folder: Path, patterns: Sequence[str]) -> dict[str, Tensor]:
+    """Read the tensors of all files that match the first pattern with a match."""
     for pattern in patterns:
         found = sorted(folder.glob(pattern))
         if found:
-            return {k: v for path in found for k, v in tensors(path).items()}
+            return {k: v for path in found for k, v in read_tensors(path).items()}
     raise ReportCardError(f"{folder} has none of {', '.join(patterns)}.")
 
 
-def built(cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype, what: str) -> Any:
-    """`cls` with exactly these tensors. transformers applies the renames that its version needs and
-    keeps buffers as they are computed: `module.to(bfloat16)` would round RoPE's inv_freq, a phase
-    error of 1.7 rad at position 1,400.
+def build_model(
+    cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype, what: str
+) -> Any:
+    """Build a model of transformers with exactly these tensors.
 
-    Raises ReportCardError for a missing, an unexpected or a misshapen tensor.
+    transformers applies the renames that its version needs, and leaves buffers as computed:
+    `module.to(bfloat16)` would round RoPE's inv_freq, a phase error of 1.7 rad at position 1,400.
+
+    Args:
+        cls: the class of the model.
+        config: its config.
+        state: its tensors.
+        dtype: of the parameters.
+        what: the name of the checkpoint in messages.
+
+    Raises ReportCardError for a tensor that is missing, unexpected or of another shape.
     """
-    # What is misshapen is told below, by name.
+    # Tensors of another shape are listed by name below.
     loading = {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        with quiet():
+        with quiet_transformers():
             model, info = cls.from_pretrained(
                 None, config=config, state_dict=dict(state), **loading
             )
@@ -104,8 +118,8 @@ def built(cls: Any, config: Any, state: Mapping[str, Tensor], dtype: torch.dtype
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """transformers without its load report and bars: what is wrong is raised by us in words."""
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' load report and progress bars; errors are raised as sentences."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -120,7 +134,7 @@ def quiet() -> Iterator[None]:
 
 
 def load_exactly(module: torch.nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Fill a module of our own. Raises ReportCardError unless all names and shapes agree."""
+    """Fill one of our own modules. Raises ReportCardError unless all names and shapes agree."""
     own = module.state_dict()
     wrong = [
         *(f"missing {k}" for k in own.keys() - state.keys()),
@@ -140,21 +154,29 @@ def load_exactly(module: torch.nn.Module, state: Mapping[str, Tensor], what: str
 
 
 def cast_parameters(module: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Parameters only, never buffers (see `built`)."""
+    """Cast the parameters and leave the buffers alone (see `build_model`)."""
     for parameter in module.parameters():
         parameter.data = parameter.data.to(dtype)
 
 
 def check_rotary(module: torch.nn.Module, what: str) -> None:
-    """Raises ReportCardError when a rotary frequency was rounded to half precision."""
+    """Raise ReportCardError if a rotary frequency was rounded to half precision."""
     for name, buffer in module.named_buffers():
         if name.endswith("inv_freq") and buffer.dtype != torch.float32:
             raise ReportCardError(f"{what}: {name} is {buffer.dtype}; RoPE needs float32.")
 
 
 def memory_problem(weights: int, per_request: int, batch_size: int, free: int) -> str | None:
-    """A sentence when weights and one batch do not fit into `free` bytes of the device, with the
-    batch that would. An estimate: weights, KV cache and a tenth on top."""
+    """Return a sentence if weights and one batch do not fit on the GPU, else None.
+
+    This is an estimate: weights, KV cache and a tenth on top.
+
+    Args:
+        weights: bytes of the weights.
+        per_request: bytes of the KV cache of one request.
+        batch_size: requests per batch.
+        free: free bytes of the GPU.
+    """
     if 1.1 * (weights + per_request * batch_size) <= free:
         return None
     gib = 2**30
@@ -170,13 +192,16 @@ def memory_problem(weights: int, per_request: int, batch_size: int, free: int) -
     )
 
 
-def checked_memory(
+def gpu_memory_problem(
     adapter: StagedAdapter, weight_bytes: int, kv_bytes_per_token: int, tokens: int
 ) -> str | None:
-    """`memory_problem` of this adapter on the GPU it would run on; None where that is no GPU.
+    """Return `memory_problem` for the GPU that the adapter runs on, or None without a GPU.
 
-    weight_bytes: as held. tokens: of the longest request, answer included.
-    kv_bytes_per_token: 2 · layers · width of the keys · bytes of a number.
+    Args:
+        adapter: the model, whose device and batch_size count.
+        weight_bytes: bytes of the weights in their dtype.
+        kv_bytes_per_token: 2 · layers · width of the keys · bytes of a number.
+        tokens: the length of the longest request with its answer.
     """
     device = device_of(adapter)
     if device.type != "cuda":
@@ -186,10 +211,11 @@ def checked_memory(
 
 
 class SeededSampling(LogitsProcessor):
-    """Sampling as an argmax: temperature, nucleus, then Gumbel noise of a generator per request.
+    """SeededSampling samples by an argmax: temperature, nucleus, then seeded Gumbel noise.
 
-    So an answer depends on (seed, study, draw) and neither on the batch nor on the device's kernels
-    for drawing. Greedy decoding of the result draws from the softmax (Gumbel-max).
+    Each request has its own generator. So an answer depends on (seed, study, draw), and not on the
+    batch or on the device's random numbers. Greedy decoding of the noisy scores draws from the
+    softmax (the Gumbel-max trick).
     """
 
     def __init__(self, sampling: Sampling, batch: Sequence[Prepared]) -> None:
@@ -214,13 +240,13 @@ class SeededSampling(LogitsProcessor):
         return scores - (-noise.clamp_min(1e-20).log()).log()
 
 
-def cache_of(adapter: StagedAdapter) -> str | None:
-    """`kv_cache` as `generate` takes it."""
+def cache_implementation(adapter: StagedAdapter) -> str | None:
+    """Return `kv_cache` in the form that transformers' `generate` takes."""
     return "static" if adapter.kv_cache == "static" else None
 
 
 @torch.inference_mode()
-def complete(
+def generate_from_embeddings(
     adapter: StagedAdapter,
     model: Any,
     rows: Sequence[Tensor],
@@ -228,11 +254,19 @@ def complete(
     eos: Sequence[int],
     decode: Callable[[list[int]], str],
 ) -> list[Completion]:
-    """Generate from embeddings, one (tokens, width) tensor per request.
+    """Generate answers from embeddings.
 
-    Padding goes to the left, and the last position of every row is real: right padding answers
-    another question for all rows but the longest. Nothing of the checkpoint's own
-    generation_config is used.
+    The padding is on the left, so that the last position of every row is a real token. With padding
+    on the right, all rows but the longest would get another answer. The checkpoint's own
+    generation_config is not used.
+
+    Args:
+        adapter: the model, whose sampling and kv_cache count.
+        model: the language model.
+        rows: the embeddings (tokens, width) of each request.
+        batch: the requests.
+        eos: the ids that end an answer.
+        decode: turns ids into text.
     """
     longest = max(len(row) for row in rows)
     width, device, dtype = rows[0].shape[1], rows[0].device, rows[0].dtype
@@ -256,7 +290,7 @@ def complete(
         eos_token_id=list(eos),
         pad_token_id=eos[0],
         logits_processor=processors,
-        cache_implementation=cache_of(adapter),
+        cache_implementation=cache_implementation(adapter),
     )
     return [
         _completion(ids[:limit], set(eos), len(row), decode)

@@ -1,6 +1,7 @@
-"""A DINOv2 ViT/14 at 518 pixels as 37 × 37 = 1369 patch features: RAD-DINO, and what it is like.
+"""Builds a DINOv2 ViT/14 at 518 pixels, like RAD-DINO: it gives 37 × 37 = 1369 patch features.
 
-The names are those of Hugging Face's Dinov2, in the spelling of any version: `built` renames.
+The tensors have the names of Hugging Face's Dinov2. Names of older versions work too, because
+transformers renames them on loading.
 """
 
 from __future__ import annotations
@@ -14,27 +15,33 @@ from torch import Tensor
 from transformers import Dinov2Backbone, Dinov2Config
 
 from reportcard.api import ReportCardError
-from reportcard.model_adapters._torch import built
+from reportcard.model_adapters._shared.torch_runtime import build_model
 
 SIDE, PATCH, TOKENS = 518, 14, 1369
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
 HEAD_WIDTH = 64  # of every DINOv2
 
 
-def tower(
+def build_tower(
     state: Mapping[str, Tensor],
     dtype: torch.dtype,
     what: str,
     after: int = 0,
     layernorm: bool = True,
 ) -> Any:
-    """The tower with exactly these tensors; width and depth are read from them.
+    """Build the vision tower from exactly these tensors; width and depth are read from them.
 
-    after: which layer's output is the feature, counted back from the last; `layernorm`: whether
-    the final norm is applied to it. MAIRA takes the last with the norm, LLaVA-Rad the last but one
-    without. Raises ReportCardError for a missing, an unexpected or a misshapen tensor.
+    Args:
+        state: the tensors.
+        dtype: of the parameters.
+        what: the name of the checkpoint in messages.
+        after: how many layers follow the one whose output is the feature. MAIRA takes the last
+            layer (0), LLaVA-Rad the last but one (1).
+        layernorm: whether the final norm is applied; MAIRA does, LLaVA-Rad does not.
+
+    Raises ReportCardError for a tensor that is missing, unexpected or of another shape.
     """
-    width, depth, hidden = shape(state, what)
+    width, depth, hidden = tower_shape(state, what)
     config = Dinov2Config(
         hidden_size=width,
         num_hidden_layers=depth,
@@ -47,11 +54,11 @@ def tower(
         apply_layernorm=layernorm,
         reshape_hidden_states=False,
     )
-    return built(Dinov2Backbone, config, state, dtype, what)
+    return build_model(Dinov2Backbone, config, state, dtype, what)
 
 
-def shape(state: Mapping[str, Tensor], what: str) -> tuple[int, int, int]:
-    """(width, layers, width inside the MLP) of the tensors."""
+def tower_shape(state: Mapping[str, Tensor], what: str) -> tuple[int, int, int]:
+    """Return (width, number of layers, width inside the MLP) of the tensors."""
     layers = {int(found[1]) for name in state if (found := LAYER.match(name))}
     cls = state.get("embeddings.cls_token")
     inner = state.get("encoder.layer.0.mlp.fc1.weight")
@@ -63,19 +70,22 @@ def shape(state: Mapping[str, Tensor], what: str) -> tuple[int, int, int]:
     return int(cls.shape[-1]), len(layers), int(inner.shape[0])
 
 
-class Eyes(torch.nn.Module):
-    """Tower and projector: pixels (n, 3, 518, 518) → (n, 1369, width of the language model)."""
+class VisionEncoder(torch.nn.Module):
+    """VisionEncoder is a vision tower and a projector.
+
+    It maps pixels (n, 3, 518, 518) to features (n, 1369, width of the language model).
+    """
 
     def __init__(self, tower: Any, projector: torch.nn.Module) -> None:
         super().__init__()
         self.tower, self.projector = tower, projector
 
     def forward(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.projector(patches(self.tower, pixels))
+        features: Tensor = self.projector(patch_features(self.tower, pixels))
         return features
 
 
-def patches(backbone: Any, pixels: Tensor) -> Tensor:
-    """(n, 3, 518, 518) → (n, 1369, width): the CLS token is dropped."""
+def patch_features(backbone: Any, pixels: Tensor) -> Tensor:
+    """Map pixels (n, 3, 518, 518) to features (n, 1369, width), without the CLS token."""
     features: Tensor = backbone(pixels).feature_maps[-1]
     return features[:, 1:]
