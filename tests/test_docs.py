@@ -57,7 +57,7 @@ def test_excerpts_of_adding_a_model_are_python_and_yaml() -> None:
     for block in code_blocks(page, "python"):
         compile(block, str(page), "exec")
     for block in code_blocks(page, "yaml"):
-        assert "plugin" in yaml.safe_load(block)
+        assert {"plugin", "defaults"} & yaml.safe_load(block).keys()
 
 
 def test_the_toy_model_of_adding_a_model_runs(

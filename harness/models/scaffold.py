@@ -1,7 +1,7 @@
-"""`reportcard new-model NAME`: an adapter, its YAML and its test, which works at once as a toy.
+"""Writes the files of `reportcard new-model NAME`: an adapter, its YAML file and its test.
 
-The three are `harness/skeleton/*.txt` with the name put in. Nothing that exists is overwritten,
-and either all three are written or none.
+They are copies of harness/models/skeleton/*.txt with the name filled in, and work at once as a toy.
+No existing file is overwritten, and either all three are written or none.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 def write_model(name: str, say: Callable[[str], None]) -> int:
-    """Write the files and say what to do next. Raises ReportCardError for a name that is no name,
-    is taken, or would hide a module; and outside of a checkout."""
+    """Write the three files and print the next steps.
+
+    Raises ReportCardError for a name that is invalid, taken, or would hide a module, and outside of
+    a checkout.
+    """
     root = checkout()
     check_name(name, root)
     files = {
         root / "model_adapters" / f"{name}.py": "adapter.txt",
         root / "conf" / "model" / f"{name}.yaml": "model.txt",
-        root / "tests" / f"test_{name}.py": "test.txt",
+        root / "tests" / "model_adapters" / f"test_{name}.py": "test.txt",
     }
     for path in files:
         if path.exists() or path.is_symlink():
-            raise ReportCardError(f"{path} exists already and is left alone. Take another name.")
+            raise ReportCardError(f"{path} exists already. Choose another name.")
     written: list[Path] = []
     try:
         for path, skeleton in files.items():
@@ -50,18 +53,21 @@ def write_model(name: str, say: Callable[[str], None]) -> int:
     for path in files:
         say(f"  {path}")
     say(
-        f"A toy that works. Next:\n"
+        f"These files work as a toy model. Next:\n"
         f"  reportcard check model={name}\n"
         f"  reportcard run model={name} dataset=phantom\n"
-        f"  pytest tests/test_{name}.py\n"
-        f"then put the real model into model_adapters/{name}.py, one stage at a time"
+        f"  pytest tests/model_adapters/test_{name}.py\n"
+        f"Then replace the toy in model_adapters/{name}.py by your model, one stage at a time"
         " (docs/adding-a-model.md)."
     )
     return 0
 
 
 def checkout() -> Path:
-    """The repository that this package is run from. Raises ReportCardError for an installed one."""
+    """Return the repository that this package runs from.
+
+    Raises ReportCardError for an installed package.
+    """
     root = Path(__file__).resolve().parents[2]
     if all((root / part).exists() for part in ("pyproject.toml", "model_adapters", "conf/model")):
         return root
@@ -73,12 +79,12 @@ def checkout() -> Path:
 
 
 def class_name(name: str) -> str:
-    """'my_model' → 'MyModel'"""
+    """Turn 'my_model' into 'MyModel'."""
     return "".join(word.capitalize() for word in name.split("_"))
 
 
 def packages(root: Path) -> set[str]:
-    """The modules, roughly, of what the project's extras install: torch may be absent here."""
+    """Return the names of the project's dependencies, also of extras that are not installed."""
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     found = (re.match(r"[\w.-]+", line) for group in groups for line in group)
@@ -86,25 +92,27 @@ def packages(root: Path) -> set[str]:
 
 
 def check_name(name: str, root: Path) -> None:
-    """Raises ReportCardError with the reason why a model cannot have this name."""
+    """Raise ReportCardError with the reason if a model cannot have this name."""
     if not NAME.fullmatch(name) or len(name) > 40:
         words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
         near = "_".join(words).lstrip("0123456789_")[:40]
-        hint = f" Say {near}." if NAME.fullmatch(near) else ""
+        hint = f" Try {near}." if NAME.fullmatch(near) else ""
         raise ReportCardError(
-            f"{name!r}: a name begins with a letter and has lower case letters, digits and single"
-            f" _ between them, at most 40.{hint}"
+            f"{name!r} is not a valid name: it starts with a letter, has only lower-case letters,"
+            f" digits and single _ between them, and at most 40 characters.{hint}"
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name):
-        raise ReportCardError(f"{name} is a word of Python's own. Take another name.")
+        raise ReportCardError(f"{name} is a Python keyword or built-in. Choose another name.")
     if name in registry.models.names() or name in paths.names("model"):
-        raise ReportCardError(f"There is a model {name} already (reportcard list models).")
+        raise ReportCardError(f"There is already a model {name} (reportcard list models).")
     taken = sys.stdlib_module_names | packages(root)
     if name in taken or importlib.util.find_spec(name) is not None:
-        raise ReportCardError(f"{name} is the name of a module, which it would hide.")
+        raise ReportCardError(
+            f"{name} is the name of a module that the file would hide. Choose another."
+        )
     words_of_skeleton = re.findall(r"[A-Z]\w+", (SKELETON / "adapter.txt").read_text("utf-8"))
     if class_name(name) in words_of_skeleton:
         raise ReportCardError(
-            f"Its class would be called {class_name(name)}, which its file uses for something else."
-            " Take another name."
+            f"The class would be called {class_name(name)}, a name that its file already uses."
+            " Choose another name."
         )

@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from reportcard.api import ReportCardError
-from reportcard.models import scaffold as new_model
+from reportcard.models import scaffold
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("harness", "metrics", "model_adapters", "conf", "reportcard", "pyproject.toml")
-WRITTEN = ("model_adapters/my_toy.py", "conf/model/my_toy.yaml", "tests/test_my_toy.py")
+WRITTEN = (
+    "model_adapters/my_toy.py",
+    "conf/model/my_toy.yaml",
+    "tests/model_adapters/test_my_toy.py",
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         else:
             shutil.copy(source, root / part)
-    (root / "tests").mkdir()
+    (root / "tests" / "model_adapters").mkdir(parents=True)
     return root
 
 
@@ -70,7 +74,7 @@ def test_what_it_writes_passes_the_linter(checkout: Path) -> None:
     pytest.importorskip("ruff", reason="ruff is not installed")
     (checkout / "lint").mkdir()
     for skeleton, name in (("adapter.txt", "my_toy.py"), ("test.txt", "test_my_toy.py")):
-        text = (new_model.SKELETON / skeleton).read_text("utf-8")
+        text = (scaffold.SKELETON / skeleton).read_text("utf-8")
         text = text.replace("CLASS", "MyToy").replace("NAME", "my_toy")
         (checkout / "lint" / name).write_text(text, encoding="utf-8")
     for words in (("check", "lint"), ("format", "--check", "lint")):
@@ -79,7 +83,7 @@ def test_what_it_writes_passes_the_linter(checkout: Path) -> None:
 
 
 def test_a_file_that_exists_is_left_alone(checkout: Path) -> None:
-    path = checkout / "tests" / "test_taken.py"
+    path = checkout / "tests" / "model_adapters" / "test_taken.py"
     path.write_text("mine", encoding="utf-8")
     refused = reportcard(checkout, "new-model", "taken")
     assert refused.returncode == 2
@@ -91,25 +95,25 @@ def test_a_file_that_exists_is_left_alone(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("MyModel-2", "Say my_model_2."),
-        ("../escape", "a name begins with a letter"),
-        ("_hidden", "Say hidden."),
-        ("", "a name begins with a letter"),
+        ("MyModel-2", "Try my_model_2."),
+        ("../escape", "it starts with a letter"),
+        ("_hidden", "Try hidden."),
+        ("", "it starts with a letter"),
         ("a" * 41, "at most 40"),
-        ("class", "Python's own"),
-        ("match", "Python's own"),
-        ("list", "Python's own"),
+        ("class", "Python keyword or built-in"),
+        ("match", "Python keyword or built-in"),
+        ("list", "Python keyword or built-in"),
         ("json", "name of a module"),
         ("harness", "name of a module"),
         ("torch", "name of a module"),  # also where it is not installed
-        ("replay", "There is a model replay already"),
-        ("reference_oracle", "There is a model reference_oracle already"),
-        ("prompt", "Its class would be called Prompt"),
+        ("replay", "There is already a model replay"),
+        ("reference_oracle", "There is already a model reference_oracle"),
+        ("prompt", "The class would be called Prompt"),
     ],
 )
 def test_names_that_would_break_something_are_refused(name: str, reason: str) -> None:
     with pytest.raises(ReportCardError) as caught:
-        new_model.check_name(name, ROOT)
+        scaffold.check_name(name, ROOT)
     assert reason in str(caught.value)
 
 
