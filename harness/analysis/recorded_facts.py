@@ -16,8 +16,8 @@ from reportcard.analysis.paired_comparison import check_label, run_folders
 from reportcard.api import Json, ReportCardError
 from reportcard.core.files import read_json, read_jsonl
 from reportcard.publish.board.published import published
+from reportcard.score.signature import Signature
 
-LABELLED = ("protocol", "text", "sections", "ci", "n", "cohort")  # parts of a signature
 COUNTS = ("cohort", "evaluated", "excluded_empty_reference", "failed", "empty_candidates")
 CARD = ("weights", "revision", "inputs", "trained_on", "needs_train", "sees_references", "draws")
 ABOUT = ("kind", "description", "licence", "url")
@@ -124,16 +124,14 @@ def _scores(side: Side, saved: Json) -> None:
 def _signatures(side: Side, keys: Json) -> None:
     for key, entry in keys.items():
         side.values[key] = entry.get("value")
-        parts = str(entry.get("signature", "")).split("|")
-        named = {name: rest for p in parts for name, _, rest in [p.partition(":")] if rest}
+        signature = Signature.parse(str(entry.get("signature", "")))
         metric = key.partition(".")[0]
-        other = [p for p in parts[2:] if p.partition(":")[0] not in LABELLED]
         facts = {
-            "scoring.protocol": named.get("protocol"),
-            "scoring.normalisation": named.get("text"),
-            "scoring.sections": named.get("sections"),
-            f"metric {metric}.version": parts[1] if len(parts) > 1 else None,
-            f"metric {metric}.variant": "|".join(other) or None,
+            "scoring.protocol": signature.protocol,
+            "scoring.normalisation": signature.text,
+            "scoring.sections": signature.sections,
+            f"metric {metric}.version": signature.version,
+            f"metric {metric}.variant": "|".join(signature.variant) or None,
         }
         side.facts |= {name: value for name, value in facts.items() if value is not None}
         if key.count(".") == 1:  # not those of single classes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -27,6 +27,7 @@ from reportcard.core.files import digest
 from reportcard.llm.judge.contract import Judge
 from reportcard.llm.judge.open_judge import open_judge
 from reportcard.score.normalise import Normaliser
+from reportcard.score.signature import Signature
 from reportcard.score.stats.resampling import (
     Centre,
     Recipe,
@@ -56,6 +57,13 @@ class Scorer:
         """What a judge says of its own verdicts."""
         judged = [a.caveat for a in self.annotators if isinstance(a, JudgedAnnotator)]
         return "; ".join(filter(None, judged)) or None
+
+    def signature(self, key: str) -> Signature:
+        """Return what names the metric and its readers, without text, interval and cohort."""
+        spec = self.metric.spec
+        readers = (f"{a.id}:{read_by(a)}" for a in self.annotators)
+        variant = (*spec.signature.split("|"), *readers)
+        return Signature(f"{self.label}.{key}", f"v{spec.version}", variant)
 
 
 def open_metrics(
@@ -138,22 +146,21 @@ class ScoringContext:
         seed = next(seed for seed in seeds if seed is not None)
         return _resampler(tuple(patients), stats.resamples, seed, interval.recipe)
 
-    def signature(self, scorer: Scorer, key: str, n: int, resampler: Resampler) -> str:
-        """One line to paste into a paper."""
-        spec, stats = scorer.metric.spec, self.stats
+    def signature(self, scorer: Scorer, key: str, n: int, resampler: Resampler) -> Signature:
+        """Return the signature of one key, scored on n studies."""
+        stats = self.stats
         centre = self.protocol.interval_of(scorer.label).centre
         method = "percentile" if resampler.recipe == "scipy" else resampler.recipe
-        parts = [
-            f"{scorer.label}.{key}|v{spec.version}",
-            spec.signature,
-            *(f"{a.id}:{read_by(a)}" for a in scorer.annotators),
-            f"protocol:{self.protocol.name}|text:{self.text.name}",
-            f"sections:{'+'.join(self.protocol.sections)}",
-            f"ci:{method}{100 * stats.confidence:g}%,B={stats.resamples},seed={resampler.seed},"
+        return replace(
+            scorer.signature(key),
+            protocol=self.protocol.name,
+            text=self.text.name,
+            sections="+".join(self.protocol.sections),
+            ci=f"{method}{100 * stats.confidence:g}%,B={stats.resamples},seed={resampler.seed},"
             f"by={resampler.unit}" + (f",centre={centre}" if centre != "point" else ""),
-            f"n:{n}",
-        ]
-        return "|".join([*parts, f"cohort:{self.cohort}"] if self.cohort else parts)
+            n=str(n),
+            cohort=self.cohort or None,
+        )
 
 
 def read_by(annotator: Annotator, whole: bool = False) -> str:
@@ -286,7 +293,7 @@ def _entries(
             "direction": key.direction,
             "unit": key.unit,
             "range": [key.low, key.high],
-            "signature": context.signature(scorer, name, n, resampler),
+            "signature": context.signature(scorer, name, n, resampler).format(),
             **({"caveat": caveat} if caveat else {}),
         }
         for name, key in scorer.metric.spec.keys.items()

@@ -222,3 +222,19 @@ def test_a_key_without_a_score_on_a_side_has_no_small_p() -> None:
     assert np.isnan(found.value)
     assert found.p == 1.0
     assert np.isnan(found.low)
+
+
+def test_units_and_swaps_are_of_patients_where_a_patient_has_several_studies() -> None:
+    patients = ["a", "b", "a", "c", "b"]
+    by_study = Resampler(5, seed=3)
+    by_patient = Resampler(5, seed=3, clusters=clusters_of(patients))
+    assert (by_study.unit, by_study.units) == ("study", 5)
+    assert (by_patient.unit, by_patient.units) == ("patient", 3)
+    masks = np.concatenate(list(by_patient.swap_masks(200)))
+    assert masks.shape == (200, 5)
+    assert set(np.unique(masks)) == {0.0, 1.0}
+    assert (masks[:, 0] == masks[:, 2]).all()
+    assert (masks[:, 1] == masks[:, 4]).all()
+    assert abs(masks.mean() - 0.5) < 0.1
+    again = np.concatenate(list(by_patient.swap_masks(200)))
+    assert (again == masks).all()

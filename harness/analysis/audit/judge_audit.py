@@ -45,7 +45,7 @@ from reportcard.api import Array, Custody, JudgedAnnotator, Pair, ReportCardErro
 from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.llm.judge.contract import Judge, Question, Verdict
 from reportcard.score.evaluation import with_notes
-from reportcard.score.scorer import Scorer, open_metrics, read_by, why_not
+from reportcard.score.scorer import Scorer, open_metrics, why_not
 from reportcard.score.stats.resampling import Estimate, Resampler, clusters_of, estimate
 
 RESAMPLES = 1000
@@ -160,16 +160,12 @@ def audit_judges(
 
 def _signature(scorer: Scorer, repeats: int) -> str:
     """Return one line to cite; an annotator's version names its judge and its prompt."""
-    spec = scorer.metric.spec
-    return "|".join(
-        [
-            f"audit:{scorer.label}|v{spec.version}",
-            spec.signature,
-            *(f"{a.id}:{read_by(a)}" for a in scorer.annotators),
-            f"repeats:{repeats}|{pairs_id()}",
-            f"ci:percentile95%,B={RESAMPLES},seed=0,by=base report",
-        ]
+    signature = replace(
+        scorer.signature(""),
+        key=f"audit:{scorer.label}",
+        ci=f"percentile95%,B={RESAMPLES},seed=0,by=base report",
     )
+    return signature.with_variant(f"repeats:{repeats}", pairs_id()).format()
 
 
 def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[Pair]]) -> Grades:

@@ -24,7 +24,7 @@ from reportcard.analysis.audit.edited_pairs import KINDS, EditedPair, edited_pai
 from reportcard.api import Array, Custody, MetricSpec, ReportCardError
 from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.score.evaluation import with_notes
-from reportcard.score.scorer import Scorer, open_metrics, read_by
+from reportcard.score.scorer import Scorer, open_metrics
 
 PROTOCOL = "reportcard"
 CLOSE = 1e-9  # scores nearer than this are equal: sums in another order differ in the last bits
@@ -62,16 +62,14 @@ def _keys(scorer: Scorer, pairs: Sequence[EditedPair], custody: Custody) -> dict
     rows = scorer.metric.rows(with_notes(scorer, [edited.pair for edited in pairs], custody))
     scores = scorer.metric.scores(rows)
     spec = scorer.metric.spec
-    read = [f"{a.id}:{read_by(a)}" for a in scorer.annotators]
     found = {}
     for name in shown_keys(spec):
         key = spec.keys[name]
         values = np.where(np.isnan(rows).any(axis=1), np.nan, scores[name])
-        signature = [f"{scorer.label}.{name}|v{spec.version}", spec.signature, *read, pairs_id()]
         found[f"{scorer.label}.{name}"] = AuditedKey(
             direction=key.direction,
             unit=key.unit,
-            signature="|".join(signature),
+            signature=scorer.signature(name).with_variant(pairs_id()).format(),
             unscored=int(np.isnan(values).sum()),
             kinds=_rates(pairs, values, 1.0 if key.direction == "higher" else -1.0),
             caveat=scorer.caveat,

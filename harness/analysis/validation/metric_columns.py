@@ -6,14 +6,14 @@ A corpus statistic (micro F1, corpus BLEU) is computed here as if each pair were
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from reportcard.api import Array, Custody, Key, Pair, ReportCardError
 from reportcard.predict.engines.failures import explain
 from reportcard.score.evaluation import with_notes
-from reportcard.score.scorer import Scorer, read_by, unscored_reasons
+from reportcard.score.scorer import Scorer, unscored_reasons
 from reportcard.score.stats.resampling import mask_unscored
 
 JUDGED = {"mean_total": "total", "mean_significant": "significant"}  # key → what it counts
@@ -43,9 +43,7 @@ class PairScores:
 
     @property
     def signature(self) -> str:
-        spec = self.scorer.metric.spec
-        notes = (f"{a.id}:{read_by(a)}" for a in self.scorer.annotators)
-        return "|".join([f"{self.label}|v{spec.version}", spec.signature, *notes, "text:none"])
+        return replace(self.scorer.signature(self.name), text="none").format()
 
 
 def columns_of(

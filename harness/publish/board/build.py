@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reportcard.api import Json, ReportCardError
@@ -20,6 +21,7 @@ from reportcard.publish.board.result_files import runs, score_files
 from reportcard.publish.board.ties import mark_ties
 from reportcard.publish.board.vision import vision_of
 from reportcard.score.scorer import Scorer
+from reportcard.score.signature import Signature
 
 MODEL_VERSION = 2
 VALUE = ("value", "ci_low", "ci_high")
@@ -143,7 +145,7 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
         # The key that stands for its metric where room is short.
         lead = headline[0] if first.get("headline") else headline[-1]
         for key, entry in first["keys"].items():
-            stem = [p for p in entry.get("signature", "").split("|") if not p.startswith("n:")]
+            signature = Signature.parse(entry.get("signature", ""))
             columns.append(
                 {
                     "key": key,
@@ -152,8 +154,8 @@ def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
                     "direction": entry.get("direction", "higher"),
                     "unit": entry.get("unit", "fraction"),
                     "range": entry.get("range", [None, None]),
-                    "version": stem[1] if len(stem) > 1 else None,
-                    "signature": "|".join(stem) or None,
+                    "version": signature.version,
+                    "signature": replace(signature, n=None).format() or None,
                     "metric_fingerprint": chosen and first["metric_fingerprint"],
                     "version_of_rows": chosen,
                     # A metric with dozens of keys names those that a table shows.

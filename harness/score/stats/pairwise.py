@@ -16,7 +16,7 @@ and never below the rarest sign pattern, 2 / 2^units. Such a p is marked `tail`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist
@@ -25,7 +25,6 @@ import numpy as np
 
 from reportcard.api import Array
 from reportcard.score.stats.resampling import (
-    BLOCK_BYTES,
     Resampler,
     Scores,
     difference_interval,
@@ -100,9 +99,7 @@ class _Shared:
         trials: int,
     ) -> None:
         self._scores, self._key, self._trials = scores, key, trials
-        self._n = resampler.n
-        groups = resampler.clusters
-        self._units = resampler.n if groups is None else int(groups.max()) + 1
+        self._units = resampler.units
         self._totals = {m: x.sum(axis=1) for m, x in rows.items()}
         self._replicates = {m: replicate_scores(x, scores, resampler)[key] for m, x in rows.items()}
         self._moved = _moved(rows, resampler, trials)
@@ -139,18 +136,8 @@ def _moved(rows: Mapping[str, Array], resampler: Resampler, trials: int) -> dict
         m: np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(resampler.n, -1)
         for m, x in rows.items()
     }
-    for mask in _masks(resampler, trials) if rows else ():
+    for mask in resampler.swap_masks(trials) if rows else ():
         for m, x in flat.items():
             parts[m].append(mask @ x)
     shapes = {m: (trials, x.shape[0], x.shape[2]) for m, x in rows.items()}
     return {m: np.concatenate(part).reshape(shapes[m]) for m, part in parts.items()}
-
-
-def _masks(resampler: Resampler, trials: int) -> Iterator[Array]:
-    clusters = resampler.clusters
-    units = resampler.n if clusters is None else int(clusters.max()) + 1
-    rng = np.random.default_rng(resampler.seed)
-    height = max(1, BLOCK_BYTES // (8 * resampler.n))
-    for start in range(0, trials, height):
-        mask = rng.integers(0, 2, (min(height, trials - start), units), dtype=np.int8)
-        yield (mask if clusters is None else mask[:, clusters]).astype(np.float64)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,25 @@ class Resampler:
 
     @property
     def unit(self) -> str:
+        """What is drawn: "study", or "patient" where a patient has several studies."""
         return "study" if self.clusters is None else "patient"
+
+    @cached_property
+    def units(self) -> int:
+        """How many studies or patients there are to draw from."""
+        return self.n if self.clusters is None else int(self.clusters.max()) + 1
+
+    def swap_masks(self, trials: int, width: int = 1) -> Iterator[Array]:
+        """Draw what a randomisation test swaps: blocks of (trials, n), 1 where a study is swapped.
+
+        Each unit is swapped with probability 1/2; studies of one patient are swapped together.
+        width: columns of the rows that a mask is multiplied with, which also limits a block.
+        """
+        rng = np.random.default_rng(self.seed)
+        height = max(1, BLOCK_BYTES // (8 * max(self.n, width)))
+        for start in range(0, trials, height):
+            shape = (min(height, trials - start), self.units)
+            yield self._per_study(rng.integers(0, 2, shape, dtype=np.int8)).astype(np.float64)
 
     def totals(self, rows: Array) -> Array:
         """Replicate sums W @ rows: (n, k) → (resamples, k)."""
@@ -72,7 +90,7 @@ class Resampler:
 
     def _draw(self) -> Iterator[Array]:
         """Blocks of W. Drawing block by block consumes the same random stream as one draw."""
-        units = self.n if self.clusters is None else int(self.clusters.max()) + 1
+        units = self.units
         height = max(1, BLOCK_BYTES // (8 * self.n))
         legacy = np.random.RandomState(self.seed)
         modern = np.random.default_rng(self.seed)
@@ -84,9 +102,11 @@ class Resampler:
                 drawn = modern.choice(units, (b, units))
             drawn += np.arange(b)[:, None] * units
             weights = np.bincount(drawn.ravel(), minlength=b * units).reshape(b, units)
-            if self.clusters is not None:
-                weights = weights[:, self.clusters]
-            yield weights.astype(np.float64)
+            yield self._per_study(weights).astype(np.float64)
+
+    def _per_study(self, per_unit: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give each study the column of its patient: (b, units) → (b, n)."""
+        return per_unit if self.clusters is None else per_unit[:, self.clusters]
 
 
 @dataclass(frozen=True)
@@ -283,15 +303,8 @@ def _swaps(a: Array, b: Array, resampler: Resampler, trials: int) -> Iterator[tu
     draws, n, k = a.shape
     difference = np.ascontiguousarray((a - b).transpose(1, 0, 2)).reshape(n, draws * k)
     total_a, total_b = a.sum(axis=1), b.sum(axis=1)
-    clusters = resampler.clusters
-    units = n if clusters is None else int(clusters.max()) + 1
-    rng = np.random.default_rng(resampler.seed)
-    height = max(1, BLOCK_BYTES // (8 * max(n, draws * k)))
-    for start in range(0, trials, height):
-        mask = rng.integers(0, 2, (min(height, trials - start), units), dtype=np.int8)
-        if clusters is not None:
-            mask = mask[:, clusters]
-        moved = (mask.astype(np.float64) @ difference).reshape(-1, draws, k)
+    for mask in resampler.swap_masks(trials, width=draws * k):
+        moved = (mask @ difference).reshape(-1, draws, k)
         yield total_a - moved, total_b + moved
 
 
