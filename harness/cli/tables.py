@@ -13,7 +13,7 @@ from reportcard.api import Json
 from reportcard.core.console import ARROW, console, number
 
 if TYPE_CHECKING:
-    pass
+    from reportcard.cli.cohort_description import DoctorLine
 
 
 def scores_table(result: Json) -> None:
@@ -91,7 +91,8 @@ def systems_table(rows: Sequence[Json]) -> None:
     console().print(table)
 
 
-def doctor_table(lines: Sequence[tuple[str, str, str]]) -> None:
+def doctor_table(lines: Sequence[DoctorLine]) -> None:
+    """Print what `doctor` found, a line per area."""
     table = Table(show_header=False)
     for area, state, text in lines:
         style = {"ok": "green", "missing": "red"}.get(state, "dim")

@@ -69,7 +69,7 @@ def test_a_local_judge_may_read_everything(mini_data: Path, tmp_path: Path) -> N
         mini_data, tmp_path, ["judge=local", "judge.base_url=http://127.0.0.1:9/v1"]
     )
     assert lines["judge"][0] == "ok"
-    assert "text goes to http://127.0.0.1:9" in lines["judge"][1]
+    assert "text is sent to http://127.0.0.1:9" in lines["judge"][1]
     assert lines["openi_findings → judge"] == ["ok", "open data may go anywhere"]
     assert lines["private → judge"] == ["ok", "it stays on this machine"]
 
@@ -99,7 +99,7 @@ def test_recorded_verdicts_need_their_file(mini_data: Path, tmp_path: Path) -> N
     verdicts.touch()
     state, text = judge_lines(mini_data, tmp_path, recorded)["judge"]
     assert state == "ok"
-    assert "text goes nowhere" in text
+    assert "no text is sent anywhere" in text
 
 
 @pytest.mark.parametrize(
