@@ -23,8 +23,8 @@ from typing import Any
 from reportcard.api import Custody, DatasetCard
 from reportcard.config.settings import JudgeSettings
 from reportcard.core.progress import quiet
-from reportcard.llm.client.budget import Usage
-from reportcard.llm.client.endpoint import Completion
+from reportcard.llm.client import batch
+from reportcard.llm.client.replies import Reply, Usage
 from reportcard.llm.judge.contract import BadAnswerError, Message, Question
 from reportcard.llm.judge.live import LiveJudge
 
@@ -100,7 +100,7 @@ class Clerk:
 
     async def send(
         self, question: Question, mode: str, sampling: Mapping[str, float], max_tokens: int
-    ) -> Completion:
+    ) -> Reply:
         texts = question.texts
         if question.kind == "radfact.phrases":
             phrases = re.split(r"[.\s]*\.[.\s]*", str(texts["report"]))
@@ -112,7 +112,7 @@ class Clerk:
             found = {"status": status, "evidence": [hypothesis] if entailed else []}
         else:
             found = {"significant": COUNTS, "insignificant": COUNTS}
-        return Completion(json.dumps(found), None, "stop", "m", Usage(100, 0, 10), None, 0.0)
+        return Reply(json.dumps(found), None, "stop", "m", Usage(100, 0, 10))
 
     async def close(self) -> None:
         """Do nothing: there is no connection."""
@@ -127,12 +127,12 @@ def rescoring(folder: Path, metrics: list[str]) -> None:
     pairs, total = rows(N), 0.0
     overrides = ["judge=local", "judge.base_url=http://127.0.0.1:9/v1", "judge.model=m"]
     options: dict[str, Any] = {"overrides": overrides, "data_class": "open"}
-    connect = LiveJudge._new_endpoint
+    connect = batch.connect
     for metric in metrics:
         said: list[str] = []
-        LiveJudge._new_endpoint = lambda self: Clerk()  # type: ignore[method-assign, assignment, return-value]
+        batch.connect = lambda settings, permit: Clerk()  # type: ignore[attr-defined]
         evaluate(pairs, [metric], **options)
-        LiveJudge._new_endpoint = connect  # type: ignore[method-assign]
+        batch.connect = connect  # type: ignore[attr-defined]
         began = time.perf_counter()
         result = evaluate(pairs, [metric], **options, say=said.append)
         seconds = time.perf_counter() - began

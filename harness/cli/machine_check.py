@@ -15,12 +15,12 @@ from pathlib import Path
 from reportcard.api import ReportCardError
 from reportcard.cli.cohort_description import DoctorLine, State, describe
 from reportcard.config import paths
-from reportcard.config.settings import Plugin, RunConfig
+from reportcard.config.settings import JudgeSettings, Plugin, RunConfig
 from reportcard.core import registry
 from reportcard.core.environment import environment
 from reportcard.data.cohort import open_dataset
 from reportcard.llm.egress.policy import parse_origin, permit
-from reportcard.llm.judge.open_judge import open_judge, settings_of
+from reportcard.llm.judge import open_judge
 from reportcard.predict.engines import ray_cluster
 from reportcard.publish.mlflow import tracking_uri
 from reportcard.score.scorer import Scorer, open_metrics
@@ -127,7 +127,8 @@ def _metric(scorer: Scorer) -> DoctorLine:
 def _judge(run: RunConfig) -> list[DoctorLine]:
     """Say which judge is configured, where it sends text, and which datasets may be sent there."""
     try:
-        judge, problem = settings_of(run.judge), open_judge(run.judge).missing()
+        judge = JudgeSettings.from_options(run.judge)
+        problem = open_judge(run.judge).missing()
         if judge.kind == "none":
             return [DoctorLine("judge", "--", str(problem))]
         if judge.kind == "recorded":

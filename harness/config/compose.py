@@ -109,7 +109,7 @@ def with_quotes(override: str) -> str:
     """Quote the value of `key=value` where Hydra's grammar would misread it."""
     key, _, value = override.partition("=")
     if key.lstrip("+") == "judge.prices" and value[:1] == "{":
-        return f"judge.prices={quoted(value)}"  # as text: llm/judge/open_judge.py reads it
+        return f"judge.prices={quoted(value)}"  # as text: JudgeSettings.from_options reads it
     if PLAIN_VALUE.fullmatch(value) or value[:1] in "[{'\"":
         return override
     return f"{key}={quoted(value)}"

@@ -150,6 +150,18 @@ class BoardFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheFolder:
+    """What was computed about a dataset's reports: the folder that `cache_folder` returns."""
+
+    path: Path
+
+    @property
+    def verdicts(self) -> Path:
+        """The live judge's verdicts."""
+        return self.path / "judge.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """A results folder. Only `score_folders` reads the disk."""
 

@@ -14,18 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from reportcard.api import Custody, Json, ReportCardError, Status
-from reportcard.config.settings import JudgeSettings
+from reportcard.api import Custody, ReportCardError, Status
+from reportcard.config.settings import ChatSettings as ChatSettings
 from reportcard.llm.client.backoff import UNREACHABLE
-from reportcard.llm.client.batch import QuestionBatch, QuestionOutcome, StructuredOutputModes
+from reportcard.llm.client.batch import QuestionBatch, QuestionOutcome
 from reportcard.llm.client.budget import Ledger
-from reportcard.llm.client.connect import connect, new_ledger, preflight
-from reportcard.llm.client.endpoint import EMPTY, REFUSES, Endpoint
-from reportcard.llm.client.endpoint_errors import CONTENT_FILTER
+from reportcard.llm.client.endpoint import StructuredOutputModes, preflight
 from reportcard.llm.client.loop_thread import EventLoopThread
-from reportcard.llm.client.redact import safe_id
+from reportcard.llm.client.replies import CONTENT_FILTER, EMPTY, REFUSES, ReplyRecord, safe_id
 from reportcard.llm.judge.contract import Message, Question
 
 if TYPE_CHECKING:
@@ -36,19 +34,6 @@ PROBE = "Answer with the word OK."
 PROBE_TOKENS = 16
 BROKEN = 3  # requests that each break an endpoint which has answered none: it breaks on all
 PROBE_S = 0.01  # patience: the second failure is the last
-
-
-@dataclass(frozen=True)
-class ChatSettings(JudgeSettings):
-    """A judge's settings under a model's name; `structured`, `attempts`, `verdicts`, `record` and
-    `caveat` are without effect."""
-
-    role: ClassVar[str] = "model"
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("openai", "azure"):
-            raise ReportCardError(f"model.kind '{self.kind}'; there are openai, azure.")
-        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -110,7 +95,7 @@ class ChatClient:
 
     def cost(self) -> str:
         """Tokens and USD of this invocation, lost answers included."""
-        return (self._ledger or new_ledger(self.settings)).summary()
+        return (self._ledger or Ledger.from_settings(self.settings)).summary()
 
     def ask(self, requests: Sequence[ChatRequest]) -> Round:
         """Ask all, `concurrency` at a time.
@@ -181,27 +166,26 @@ class ChatClient:
         permit = self._permit
         if permit is None:
             return [], "the model was not told whose requests these are: admit() comes first"
-        self._ledger = self._ledger or new_ledger(settings)
+        self._ledger = self._ledger or Ledger.from_settings(settings)
         outcomes: list[QuestionOutcome] = []
-        asking: list[QuestionBatch] = []
-
-        def build(endpoint: Endpoint) -> QuestionBatch:
-            assert self._ledger is not None
-            common = (settings, endpoint, self._ledger, self._modes, self._resolved)
-            proven = self.answered_by is not None
-            asking.append(QuestionBatch(*common, outcomes.append, proven=proven))
-            return asking[0]
-
-        pool = EventLoopThread(build, lambda: connect(settings, permit), questions)
+        batch = QuestionBatch(
+            settings,
+            permit,
+            self._ledger,
+            self._modes,
+            outcomes.append,
+            resolved=self._resolved,
+            proven=self.answered_by is not None,
+        )
+        thread = EventLoopThread(lambda: batch.run(questions))
         try:
-            while not pool.wait(WAIT_S):
+            while not thread.wait(WAIT_S):
                 pass
         finally:
-            pool.stop()
-        stopped = asking[0].stopped if asking else None
-        self._resolved = asking[0].resolved if asking else self._resolved
+            thread.stop()
+        stopped, self._resolved = batch.stopped, batch.resolved
         try:
-            pool.raise_error()
+            thread.raise_error()
         except ReportCardError as error:  # the egress guard
             stopped = str(error)
         return outcomes, stopped
@@ -242,22 +226,23 @@ def _answer_of(outcome: QuestionOutcome, question: Question) -> ChatAnswer:
         return ChatAnswer("refused" if reason == CONTENT_FILTER else "failed", reason=reason)
     last = outcome.answers[-1]
     status, reason = _status(last)
-    tokens_in, _, tokens_out = last["usage"] or (None, None, None)
+    usage = last.reply.usage
+    tokens_in, tokens_out = (usage.tokens_in, usage.tokens_out) if usage else (None, None)
     by = shown(str(outcome.model))
-    if fingerprint := last["system_fingerprint"]:
+    if fingerprint := last.reply.fingerprint:
         by += " " + safe_id(fingerprint, (str(text) for text in question.texts.values()))
-    return ChatAnswer(status, last["answer"] or "", reason, tokens_in, tokens_out, by)
+    return ChatAnswer(status, last.reply.content or "", reason, tokens_in, tokens_out, by)
 
 
-def _status(record: Json) -> tuple[Status, str | None]:
-    """What an answer as the endpoint recorded it counts as."""
-    finish, bad = record["finish_reason"], record["bad"]
+def _status(record: ReplyRecord) -> tuple[Status, str | None]:
+    """What a reply of the endpoint counts as."""
+    finish, bad = record.reply.finish, record.reply.bad
     if finish == "content_filter":
         return "refused", CONTENT_FILTER
     if bad == REFUSES:
         return "refused", bad
     if bad == EMPTY:
-        limit = f"no text within {record['max_tokens']} tokens" if finish == "length" else None
+        limit = f"no text within {record.max_tokens} tokens" if finish == "length" else None
         return "empty", limit
     if bad:
         return "failed", bad

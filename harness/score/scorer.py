@@ -24,8 +24,8 @@ from reportcard.config.compose import load_annotators
 from reportcard.config.settings import Plugin, Protocol, Stats
 from reportcard.core import registry
 from reportcard.core.files import digest
+from reportcard.llm.judge import open_judge
 from reportcard.llm.judge.contract import Judge
-from reportcard.llm.judge.open_judge import open_judge
 from reportcard.score.normalise import Normaliser
 from reportcard.score.signature import Signature
 from reportcard.score.stats.resampling import (

@@ -28,8 +28,8 @@ from reportcard.api import Array, Custody, Json, Key, MetricSpec, Pair, ReportCa
 from reportcard.cli.main import main
 from reportcard.config import paths
 from reportcard.core import registry
+from reportcard.llm.judge import NoJudge
 from reportcard.llm.judge.contract import Message, Question, Verdict
-from reportcard.llm.judge.open_judge import NoJudge
 from reportcard.score.scorer import Scorer
 
 SIDES = {"left", "right"}

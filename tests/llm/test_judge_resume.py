@@ -171,7 +171,8 @@ LATE = """
 import sys
 from pathlib import Path
 from reportcard.api import Custody, DatasetCard
-from reportcard.llm.judge.contract import JudgeSettings, Message, Question
+from reportcard.config.settings import JudgeSettings
+from reportcard.llm.judge.contract import Message, Question
 from reportcard.llm.judge.live import LiveJudge
 from reportcard.core.progress import quiet
 

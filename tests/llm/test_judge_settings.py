@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reportcard.api import ReportCardError
 from reportcard.cli.main import main
 from reportcard.config import compose as config
-from reportcard.config.settings import JudgeSettings
-from reportcard.llm.judge.open_judge import settings_of
+from reportcard.config.settings import ChatSettings, JudgeSettings
 from tests.scripted_judge import ScriptedJudge
 
 ZEROS = dict.fromkeys("ABCDEF", 0)
@@ -39,7 +39,7 @@ def test_prices_are_given_on_the_command_line(model: str, quote: str) -> None:
         config.load(chosen).annotators["chexprompt"].options["judge"],
         config.load_annotators(chosen)["chexprompt"].options["judge"],
     ):
-        assert settings_of(judge).prices == wanted
+        assert JudgeSettings.from_options(judge).prices == wanted
 
 
 def test_a_price_and_a_budget_work_to_the_end(
@@ -111,7 +111,28 @@ def test_files_may_have_any_name(
 
 
 def test_a_path_stays_a_path() -> None:
-    assert settings_of({"kind": "recorded", "verdicts": "a/b"}).verdicts == Path("a/b")
-    assert settings_of({"verdicts": None, "record": ""}) == JudgeSettings()
+    recorded = JudgeSettings.from_options({"kind": "recorded", "verdicts": "a/b"})
+    assert recorded.verdicts == Path("a/b")
+    assert JudgeSettings.from_options({"verdicts": None, "record": ""}) == JudgeSettings()
     with pytest.raises(ReportCardError, match="nosuch"):
-        settings_of({"nosuch": 1})
+        JudgeSettings.from_options({"nosuch": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("structured", "none"), ("attempts", 2), ("verdicts", "v"), ("record", "r"), ("caveat", "c")],
+)
+def test_a_judges_option_has_no_effect_for_a_chat_model_and_is_refused(
+    name: str, value: Any
+) -> None:
+    options = {"base_url": "http://127.0.0.1:9/v1", "model": "m"}
+    assert ChatSettings.from_options(options).model == "m"
+    assert JudgeSettings.from_options({"kind": "openai", **options}).model == "m"
+    with pytest.raises(ReportCardError, match=rf"model\.{name} has no effect.*base_url"):
+        ChatSettings.from_options({**options, name: value})
+
+
+@pytest.mark.parametrize("kind", ["none", "recorded", "nosuch"])
+def test_a_chat_model_is_behind_an_endpoint(kind: str) -> None:
+    with pytest.raises(ReportCardError, match=rf"model\.kind '{kind}'; there are openai, azure\."):
+        ChatSettings(kind)

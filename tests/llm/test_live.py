@@ -26,9 +26,8 @@ from reportcard.api import Custody, DatasetCard, Json, ReportCardError
 from reportcard.config.settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.client import backoff as patience
-from reportcard.llm.client.endpoint_errors import retry_after
-from reportcard.llm.judge.cache import VerdictCache
-from reportcard.llm.judge.cache_keys import content, key_of
+from reportcard.llm.client.replies import retry_after
+from reportcard.llm.judge.cache import VerdictCache, key_of, question_digest
 from reportcard.llm.judge.contract import BadAnswerError, Message, Question, Verdict, loose_json
 from reportcard.llm.judge.live import LiveJudge
 from tests import scripted_judge as scripted
@@ -425,7 +424,7 @@ def test_raw_answers_are_kept(asker: Asker) -> None:
         judge.ask([question], "six")
         judge.close()
         cache = VerdictCache(asker.cache_dir / "judge.sqlite")
-        kept = cache.answers(key_of(content(question, judge.settings), "m"))
+        kept = cache.answers(key_of(question_digest(question, judge.settings), "m"))
         assert [a["answer"] for a in kept] == ["nothing", GOOD]
         assert kept[1]["usage"] == [100, 0, 10]
 

@@ -1,51 +1,28 @@
-"""What an endpoint costs: prices are configuration, and a budget stops before it is passed.
+"""Counts what an endpoint costs, and stops before a budget is exceeded.
 
-Before a request goes out its worst case is reserved: every UTF-8 byte of it a token (a tokenizer
-makes no token of less than a byte), IMAGE_TOKENS per image, and `max_tokens` of output. What came
-back replaces the reservation. A request that was sent and whose answer was lost may have been
-billed, so its worst case stays counted, on an account of its own.
+Prices come from the configuration and are never guessed. Before a request is sent, its worst case
+is reserved: one token per UTF-8 byte (a tokenizer makes no token of less than a byte), IMAGE_TOKENS
+per image, and `max_tokens` of output. The usage in the reply replaces the reservation. A request
+that was sent and got no reply may have been billed, so its worst case stays counted, separately.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from reportcard.api import ReportCardError
+from reportcard.config.settings import EndpointSettings
+from reportcard.llm.client.replies import Usage
+from reportcard.llm.judge.contract import Question
 
 # Tokens of the chat template around one message, and around the conversation.
 TEMPLATE = 32
 # What one image is reserved as. No provider is known to bill more (from memory, unverified: GPT-4o
 # mini counts up to 2,833 + 8 × 5,667 = 48,169); a server without a limit of its own may.
 IMAGE_TOKENS = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call, as the endpoint counted them; `cached_in` is a part of `tokens_in`."""
-
-    tokens_in: int = 0
-    cached_in: int = 0
-    tokens_out: int = 0
-
-    @classmethod
-    def of(cls, found: Any) -> Usage | None:
-        """The `usage` of a completion; None where it is absent or makes no sense."""
-        if not isinstance(found, dict):
-            return None
-        details = found.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-        counts: list[Any] = [
-            found.get("prompt_tokens"),
-            cached or 0,
-            found.get("completion_tokens") or 0,
-        ]
-        if any(type(count) is not int or not 0 <= count < 10**9 for count in counts):
-            return None
-        return cls(counts[0], min(counts[1], counts[0]), counts[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +34,13 @@ class Price:
     output: float
 
     @classmethod
-    def of(
-        cls, prices: Mapping[str, Mapping[str, float]], model: str, role: str = "judge"
-    ) -> Price | None:
-        """A model's price; None where the configuration has none: it is never guessed.
+    def from_settings(cls, settings: EndpointSettings) -> Price | None:
+        """Return the price of the configured model; None where the configuration has none.
 
-        Raises ReportCardError for a price that is none.
+        Raises ReportCardError for a price that is not usable.
         """
-        found = (prices or {}).get(model)
+        model = str(settings.model)
+        found = (settings.prices or {}).get(model)
         if found is None:
             return None
         try:
@@ -74,31 +50,40 @@ class Price:
             values = [-1.0]
         if not all(math.isfinite(value) and value >= 0 for value in values):
             raise ReportCardError(
-                f"{role}.prices.{model} must be {{input: …, cached_input: …, output: …}} in USD per"
-                " million tokens."
+                f"{settings.role}.prices.{model} must be {{input: …, cached_input: …, output: …}}"
+                " in USD per million tokens."
             )
         return price
 
     def cost(self, usage: Usage) -> float:
-        """USD."""
+        """Return the cost of a call in USD."""
         fresh = usage.tokens_in - usage.cached_in
         total = fresh * self.input + usage.cached_in * self.cached_input
         return (total + usage.tokens_out * self.output) / 1e6
 
-    def worst(self, n_bytes: int, n_messages: int, max_tokens: int) -> float:
-        """The most that a request of so many bytes can cost, in USD."""
-        tokens = n_bytes + TEMPLATE * (n_messages + 1)
-        dearest = max(self.input, self.cached_input)
-        return (tokens * dearest + max_tokens * self.output) / 1e6
+    def worst(self, question: Question, max_tokens: int) -> float:
+        """Return the most that one request with this question can cost, in USD."""
+        size = sum(len(m.content.encode("utf-8", "surrogatepass")) for m in question.messages)
+        size += len(json.dumps(question.schema)) if question.schema else 0
+        size += IMAGE_TOKENS * sum(len(m.images) for m in question.messages)
+        tokens = size + TEMPLATE * (len(question.messages) + 1)
+        highest = max(self.input, self.cached_input)
+        return (tokens * highest + max_tokens * self.output) / 1e6
 
 
 class SpentError(Exception):
-    """The next request might pass the budget."""
+    """The next request might exceed the budget."""
 
 
 @dataclass
 class Ledger:
-    """USD of one invocation. `spent` was counted by the endpoint, `lost` may have been billed."""
+    """The cost of one invocation, in USD.
+
+    usage     tokens that the endpoint counted
+    spent     their cost
+    lost      the most that requests without a reply may have cost
+    reserved  the most that requests under way may cost
+    """
 
     price: Price | None = None
     budget: float | None = None
@@ -108,37 +93,54 @@ class Ledger:
     reserved: float = 0.0
     _settled: asyncio.Event | None = None
 
-    async def reserve(self, amount: float) -> None:
-        """Set aside; where that might pass the budget, wait for answers that are on their way.
+    @classmethod
+    def from_settings(cls, settings: EndpointSettings) -> Ledger:
+        """Open an empty ledger.
 
-        Raises SpentError when none is and it still might.
+        Raises ReportCardError for unusable prices, and for a budget without prices.
         """
+        role, budget = settings.role, settings.budget_usd
+        price = Price.from_settings(settings)
+        if budget is None:
+            return cls(price)
+        if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
+            raise ReportCardError(f"{role}.budget_usd must be a number above 0, not {budget!r}.")
+        if price is None:
+            raise ReportCardError(
+                f"{role}.budget_usd needs {role}.prices.{settings.model}: without a price the cost"
+                " is unknown."
+            )
+        return cls(price, float(budget))
+
+    async def reserve(self, question: Question, max_tokens: int) -> float:
+        """Reserve the worst case of a request and return it.
+
+        Where that might exceed the budget, wait for the replies that are on their way. Raises
+        SpentError when none is on its way and it still might.
+        """
+        amount = self.price.worst(question, max_tokens) if self.price else 0.0
         while self.budget is not None and self._used() + amount > self.budget:
             if self.reserved <= 0:
                 raise SpentError
             self._settled = self._settled or asyncio.Event()
             await self._settled.wait()
         self.reserved += amount
+        return amount
 
     def _used(self) -> float:
         return self.spent + self.lost + self.reserved
 
     def settle(self, amount: float, usage: Usage | None) -> None:
-        """An answer came. Without a usage it counts with its worst case."""
+        """Replace a reservation by the usage of its reply; without one the worst case counts."""
         if usage is None:
             self.lost += amount
         else:
-            mine = self.usage
-            self.usage = Usage(
-                mine.tokens_in + usage.tokens_in,
-                mine.cached_in + usage.cached_in,
-                mine.tokens_out + usage.tokens_out,
-            )
+            self.usage += usage
             self.spent += self.price.cost(usage) if self.price else 0.0
         self._free(amount)
 
     def release(self, amount: float, billed: bool) -> None:
-        """No answer came; `billed`: the endpoint had the request, and may charge for it."""
+        """End a reservation without a reply. `billed`: the provider may charge for it."""
         self.lost += amount if billed else 0.0
         self._free(amount)
 
@@ -151,7 +153,7 @@ class Ledger:
             self._settled = None
 
     def summary(self) -> str:
-        """`1,234 tokens in (200 cached by the provider), 56 out, $0.0123`."""
+        """Return `1,234 tokens in (200 cached by the provider), 56 out, $0.0123`."""
         used = self.usage
         cached = f" ({used.cached_in:,} cached by the provider)" if used.cached_in else ""
         text = f"{used.tokens_in:,} tokens in{cached}, {used.tokens_out:,} out"

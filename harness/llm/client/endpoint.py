@@ -1,78 +1,129 @@
-"""One request to one OpenAI-compatible or Azure endpoint, and what its failures mean.
+"""Sends one question to one OpenAI-compatible or Azure endpoint.
 
-The `openai` SDK writes its address and headers (key, deployment, API version). Sending, retries,
-waiting and the reading of answers are ours: what may be retried depends on the other requests of
-the run (harness/asking.py), and the SDK takes longer over a request than a fast endpoint.
+The `openai` SDK writes the address and the headers (key, deployment, API version). Sending, retries
+and waiting are ours: which request may be retried depends on the other requests of the run
+(batch.py), and the SDK takes longer over a request than a fast endpoint does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-from reportcard.api import ImageError, Json
-from reportcard.config.settings import JudgeSettings
-from reportcard.llm.client.budget import Usage
-from reportcard.llm.client.endpoint_errors import (
+from reportcard.api import ImageError, Json, ReportCardError
+from reportcard.config.settings import EndpointSettings
+from reportcard.llm.client.budget import Ledger
+from reportcard.llm.client.replies import (
     FatalError,
     PermanentError,
+    Reply,
+    RequestRejectedError,
     TransientError,
-    of_status,
+    failure_of,
+    read_reply,
 )
-from reportcard.llm.client.redact import FINISHES, safe_id, word
 from reportcard.llm.judge.contract import MAX_ANSWER, Message, Question
 
 if TYPE_CHECKING:
     import httpx2
     from openai import OpenAI
 
+    from reportcard.llm.egress.policy import Permit
+
 Mode = Literal["json_schema", "json_object", "none"]
+MODES: tuple[Mode, ...] = ("json_schema", "json_object", "none")  # best first
 
-EMPTY, REFUSES = "an empty answer", "the model refuses to answer"  # `bad` of an Answer
 MAX_BODY = 10 * MAX_ANSWER  # bytes of one HTTP answer; JSON writes a character in up to 6
+UNSET = (None, "", "???")
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What came back: the content, or why there is none (`bad`)."""
+def preflight(settings: EndpointSettings) -> str | None:
+    """Return None when the endpoint can be asked; else what is missing and what to do.
 
-    content: str | None
-    bad: str | None
-    finish: str | None
-    model: str | None
-    usage: Usage | None
-    fingerprint: str | None
-    seconds: float
+    Needs no network: it checks the installed client, the settings, the key and the prices.
+    """
+    role = settings.role
+    if importlib.util.find_spec("openai") is None:
+        return f"the {role}'s client is not installed: pip install 'cxr-reportcard[judge]'"
+    needed = {"base_url": settings.base_url, "model": settings.model}
+    if settings.kind == "azure":
+        needed["api_version"] = settings.api_version
+    for name, value in needed.items():
+        if value in UNSET:
+            return f"{role}.{name} is not set: add {role}.{name}=…"
+    if settings.api_key_env and not os.environ.get(settings.api_key_env):
+        return f"no key: put it into the environment variable {settings.api_key_env}"
+    try:
+        Ledger.from_settings(settings)
+    except ReportCardError as error:
+        return str(error)
+    return None
 
-    def record(self, mode: str, sampling: Mapping[str, float], max_tokens: int) -> Json:
-        """As the cache keeps it."""
-        usage = self.usage
-        return {
-            "answer": self.content,
-            "bad": self.bad,
-            "finish_reason": self.finish,
-            "model": self.model,
-            "usage": [usage.tokens_in, usage.cached_in, usage.tokens_out] if usage else None,
-            "system_fingerprint": self.fingerprint,
-            "seconds": round(self.seconds, 3),
-            "structured": mode,
-            "sampling": dict(sampling),
-            "max_tokens": max_tokens,
-        }
+
+def connect(settings: EndpointSettings, permit: Permit) -> Endpoint:
+    """Open connections that reach only the permitted endpoint. Needs a running event loop."""
+    from reportcard.llm.egress.transport import http_client
+
+    connections = max(1, int(settings.concurrency))
+    return Endpoint(settings, http_client(permit, settings.timeout_s, connections))
+
+
+@dataclass
+class StructuredOutputModes:
+    """The structured output modes that the endpoint accepts, for each kind of question.
+
+    A mode is given up only where a lower one worked on the question it failed on: at once if the
+    endpoint rejected it, at the second time after a status 500, which may have been an accident
+    (llama-cpp-python answers json_schema so). A mode that worked once is never given up.
+    """
+
+    setting: str
+    _given_up: dict[str, set[Mode]] = field(default_factory=dict)
+    _works: set[tuple[str, Mode]] = field(default_factory=set)
+    _strikes: Counter[tuple[str, Mode]] = field(default_factory=Counter)
+
+    def candidates(self, question: Question) -> tuple[Mode, ...]:
+        """Return the modes to try, best first."""
+        if question.schema is None:
+            return ("none",)
+        if self.setting != "auto":
+            return tuple(mode for mode in MODES if mode == self.setting)
+        given_up = self._given_up.get(question.kind, set())
+        modes = tuple(mode for mode in MODES if mode not in given_up)
+        works = [mode for mode in modes if (question.kind, mode) in self._works]
+        return (works[0],) if works and works[0] == modes[0] else modes
+
+    def worked(self, question: Question, mode: Mode, rejected: set[Mode], broke: set[Mode]) -> None:
+        """Note that a mode worked.
+
+        Args:
+            question: the question that was answered.
+            mode: the mode that worked.
+            rejected: higher modes in which the endpoint rejected the same question just before.
+            broke: higher modes in which it answered the same question with a status 500.
+        """
+        kind = question.kind
+        self._works.add((kind, mode))
+        for higher in (rejected | broke) - {mode}:
+            self._strikes[kind, higher] += 2 if higher in rejected else 1
+            if self._strikes[kind, higher] >= 2 and (kind, higher) not in self._works:
+                self._given_up.setdefault(kind, set()).add(higher)
 
 
 class Endpoint:
-    """A connection pool to settings.base_url; needs a running event loop for `send`."""
+    """Connections to settings.base_url. `send` needs a running event loop."""
 
-    def __init__(self, settings: JudgeSettings, http_client: httpx2.AsyncClient) -> None:
+    def __init__(self, settings: EndpointSettings, http_client: httpx2.AsyncClient) -> None:
         http_client.event_hooks["response"].append(_bounded)
         self._client, self._settings = http_client, settings
         self._url, self._headers = _address(settings)
@@ -80,10 +131,17 @@ class Endpoint:
 
     async def send(
         self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
-    ) -> Completion:
-        """Raises one of the failures above, or ReportCardError when the address is not permitted.
+    ) -> Reply:
+        """Send a question once and return the reply.
 
-        The whole exchange has timeout_s, however slowly the bytes drip.
+        The whole exchange has timeout_s, however slowly the bytes arrive. Raises a FailureError, or
+        EgressError when the address is not permitted.
+
+        Args:
+            question: the conversation and the schema of the answer.
+            mode: the structured output that is requested.
+            sampling: temperature, top_p, …, as the endpoint names them.
+            max_tokens: limit of the answer.
         """
         import httpx2
 
@@ -103,14 +161,16 @@ class Endpoint:
         except httpx2.RequestError:
             raise TransientError("the connection was lost", billed=True) from None
         except _TooLongBodyError:
-            return _no_content("an answer too long to read", began)
+            seconds = time.monotonic() - began
+            return Reply(None, "an answer too long to read", seconds=seconds)
         if response.is_success:
-            return _read(response.content, began)
-        failure = of_status(
+            return read_reply(response.content, time.monotonic() - began)
+        failure = failure_of(
             response.status_code, response.headers, response.content, self._settings
         )
-        if getattr(failure, "param", None) == "max_tokens" and limit_name == "max_tokens":
-            # Reasoning models of OpenAI take the limit under its newer name only.
+        rejected_limit = isinstance(failure, RequestRejectedError) and failure.param == "max_tokens"
+        if rejected_limit and limit_name == "max_tokens":
+            # Reasoning models of OpenAI accept the limit only under its newer name.
             self._limit_name = "max_completion_tokens"
             return await self.send(question, mode, sampling, max_tokens)
         raise failure
@@ -118,7 +178,7 @@ class Endpoint:
     async def _body(
         self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
     ) -> bytes:
-        """The request in bytes; one with images is made in a thread, since it takes a while."""
+        """Write the request; in a thread where it has images, because encoding takes a while."""
 
         def write() -> bytes:
             return json.dumps(self.payload(question, mode, sampling, max_tokens)).encode()
@@ -133,26 +193,29 @@ class Endpoint:
     def payload(
         self, question: Question, mode: Mode, sampling: Mapping[str, float], max_tokens: int
     ) -> Json:
-        body: Json = {
+        """Return the JSON of a chat completion request; the arguments are those of `send`."""
+        format_: Json = {}
+        if mode == "json_object":
+            format_ = {"response_format": {"type": "json_object"}}
+        elif mode == "json_schema":
+            name = re.sub(r"\W", "_", question.kind)
+            schema = {"name": name, "strict": True, "schema": question.schema}
+            format_ = {"response_format": {"type": "json_schema", "json_schema": schema}}
+        return {
             "model": self._settings.model,
             "messages": [{"role": m.role, "content": _content(m)} for m in question.messages],
             **sampling,
             self._limit_name: max_tokens,
+            **format_,
         }
-        if mode == "json_object":
-            body["response_format"] = {"type": "json_object"}
-        elif mode == "json_schema":
-            name = re.sub(r"\W", "_", question.kind)
-            schema = {"name": name, "strict": True, "schema": question.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return body
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.aclose()
 
 
 def _content(message: Message) -> str | list[Json]:
-    """Content parts only where there are images: some servers take nothing but text."""
+    """Return content parts only where there are images: some servers accept nothing but text."""
     if not message.images:
         return message.content
     urls = (f"data:image/png;base64,{base64.b64encode(i()).decode()}" for i in message.images)
@@ -160,10 +223,10 @@ def _content(message: Message) -> str | list[Json]:
     return [*parts, {"type": "text", "text": message.content}]
 
 
-def _address(settings: JudgeSettings) -> tuple[httpx2.URL, httpx2.Headers]:
-    """URL and headers of a chat completion, from a request that the SDK writes and nobody gets.
+def _address(settings: EndpointSettings) -> tuple[httpx2.URL, httpx2.Headers]:
+    """Return URL and headers of a chat completion, taken from a request that is never sent.
 
-    Writing each of thousands anew costs it more than all the rest of a question.
+    The SDK writes that request once; writing each of thousands takes it longer than all the rest.
     """
     import httpx2
 
@@ -181,14 +244,14 @@ def _address(settings: JudgeSettings) -> tuple[httpx2.URL, httpx2.Headers]:
     return request.url, headers
 
 
-def _sdk_client(settings: JudgeSettings, http_client: httpx2.Client) -> OpenAI:
-    """The SDK's client, deaf to its environment variables."""
+def _sdk_client(settings: EndpointSettings, http_client: httpx2.Client) -> OpenAI:
+    """Build the SDK's client so that environment variables do not change it."""
     import logging
 
     import openai
 
-    # At DEBUG the SDK logs whole requests, and those hold reports. Only now: to be imported with
-    # OPENAI_LOG=debug sets the level.
+    # At DEBUG the SDK logs whole requests, which hold reports. This must come after the import:
+    # importing it with OPENAI_LOG=debug sets the level.
     log = logging.getLogger("openai")
     log.setLevel(max(log.getEffectiveLevel(), logging.INFO))
 
@@ -208,26 +271,29 @@ def _sdk_client(settings: JudgeSettings, http_client: httpx2.Client) -> OpenAI:
             base_url=settings.base_url, api_key=key, max_retries=0, http_client=http_client
         )
     client.organization = client.project = None
-    # OPENAI_CUSTOM_HEADERS has no argument that would switch it off. A compressed answer could be
-    # larger than its bytes, so none is asked for.
+    # No argument switches OPENAI_CUSTOM_HEADERS off. A compressed answer could be larger than its
+    # bytes, so none is requested.
     client._custom_headers = {"Accept-Encoding": "identity"}
     return client
 
 
 class _TooLongBodyError(Exception):
-    """An HTTP body over MAX_BODY."""
+    """An HTTP body is longer than MAX_BODY."""
 
 
 async def _bounded(response: httpx2.Response) -> None:
-    """An event hook: reading the body stops at MAX_BODY bytes."""
+    """Make reading the body stop at MAX_BODY bytes; an event hook of the HTTP client."""
     if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise _TooLongBodyError  # nobody asked for it; unpacked it may have any size
+        raise _TooLongBodyError  # compression was not requested; unpacked it may have any size
     response.stream = _bounded_stream()(response.stream)
 
 
 @cache
 def _bounded_stream() -> type:
-    """A stream that ends with _TooLongBodyError; made when httpx2 is there to derive it from."""
+    """Return the class of a stream that ends with _TooLongBodyError.
+
+    It is made on first use, because httpx2 belongs to an optional extra.
+    """
     import httpx2
 
     class Bounded(httpx2.AsyncByteStream):
@@ -246,39 +312,3 @@ def _bounded_stream() -> type:
             await self._inner.aclose()
 
     return Bounded
-
-
-def _no_content(reason: str, began: float) -> Completion:
-    return Completion(None, reason, None, None, None, None, time.monotonic() - began)
-
-
-def _read(body: bytes, began: float) -> Completion:
-    """Parse the body of a 200; raise TransientError when it is no chat completion."""
-    try:
-        value = json.loads(body)
-        choice = value["choices"][0]
-        message = choice["message"]
-        finish = choice.get("finish_reason")
-        content, refusal = message.get("content"), message.get("refusal")
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        raise TransientError("the endpoint's answer is no chat completion", billed=True) from None
-    if isinstance(content, list):  # content parts: text, and a reasoning model's thoughts
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        content = "".join(part for part in parts if isinstance(part, str))
-    bad = None
-    if refusal:
-        content, bad = None, REFUSES
-    elif not isinstance(content, str) or not content.strip():
-        content, bad = None, EMPTY
-    elif len(content) > MAX_ANSWER:
-        content, bad = None, f"an answer of more than {MAX_ANSWER:,} characters"
-    model, fingerprint = value.get("model"), value.get("system_fingerprint")
-    return Completion(
-        content,
-        bad,
-        word(finish, FINISHES),
-        model if isinstance(model, str) and model else None,
-        Usage.of(value.get("usage")),
-        safe_id(fingerprint) if isinstance(fingerprint, str) else None,
-        time.monotonic() - began,
-    )

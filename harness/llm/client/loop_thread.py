@@ -1,38 +1,34 @@
-"""The thread in which questions are asked, with an event loop of its own."""
+"""Runs one coroutine in a thread with an event loop of its own.
+
+The main thread cannot run it: Jupyter already runs an event loop there, and Ctrl-C reaches the main
+thread, which can then cancel the requests in flight and store what was answered.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from reportcard.llm.client.batch import QuestionBatch
-from reportcard.llm.client.endpoint import Endpoint
-from reportcard.llm.judge.contract import Question
-
-STOP_S = 5.0  # for requests in flight to be abandoned in
+STOP_S = 5.0  # how long `stop` waits for the requests in flight to be cancelled
 
 
 class EventLoopThread:
-    """A thread with an event loop that asks all questions and ends."""
+    """A daemon thread that runs one coroutine in an event loop of its own."""
 
-    def __init__(
-        self,
-        build: Callable[[Endpoint], QuestionBatch],
-        connect: Callable[[], Endpoint],
-        questions: Sequence[Question],
-    ) -> None:
-        self._build, self._connect, self._questions = build, connect, questions
+    def __init__(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._main = main
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         # Not Thread.join: before Python 3.13 a Ctrl-C in it makes a running thread count as ended.
         self._over = threading.Event()
-        threading.Thread(target=self._main, name="judge", daemon=True).start()
+        threading.Thread(target=self._run_thread, name="judge", daemon=True).start()
 
-    def _main(self) -> None:
+    def _run_thread(self) -> None:
         try:
             asyncio.run(self._run())
         except asyncio.CancelledError:
@@ -46,26 +42,22 @@ class EventLoopThread:
 
     async def _run(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        if self._stopping:
-            return
-        endpoint = self._connect()
-        try:
-            await self._build(endpoint).run(self._questions)
-        finally:
-            await endpoint.close()
+        if not self._stopping:
+            await self._main()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended, after at most so many seconds."""
+        """Wait at most so many seconds; return whether the coroutine has ended."""
         return self._over.wait(seconds)
 
     def stop(self) -> None:
-        """Abandon what is in flight."""
+        """Cancel the coroutine, and with it the requests in flight."""
         self._stopping = True
         if not self._over.is_set() and self._loop and self._task:
-            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 self._loop.call_soon_threadsafe(self._task.cancel)
         self._over.wait(STOP_S)
 
     def raise_error(self) -> None:
+        """Raise what ended the coroutine, if anything but `stop` did."""
         if self._error is not None:
             raise self._error

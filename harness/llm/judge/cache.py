@@ -1,27 +1,79 @@
-"""The cache of a live judge: verdicts by content, with the raw answers beside them."""
+"""Stores the verdicts of a live judge in SQLite, so that no question is asked twice.
+
+The key of a verdict holds everything that decides it: the question, the endpoint, and the id of the
+model that answered. Beside each verdict lie the answers that it was read from.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reportcard.api import Json, ReportCardError
+from reportcard.config.settings import JudgeSettings
+from reportcard.core.files import canonical
+from reportcard.core.layout import CacheFolder
+from reportcard.llm.client.batch import QuestionOutcome
+from reportcard.llm.judge.contract import Question, Verdict
 
-# A file that is no database, or not one any more; all else (locked, no room, no folder) passes.
+NOBODY = ""  # in place of a model's id: the verdict was final before a model answered
+# SQLite's names for a file that is damaged or no database. Any other error (locked, no space, no
+# folder) goes away without touching the file.
 DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 
 
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A model's name at an endpoint. The endpoint resolves it to the id of a model."""
+
+    endpoint: str
+    model: str
+
+    @classmethod
+    def from_settings(cls, settings: JudgeSettings) -> ModelName:
+        """Return the model that these settings ask."""
+        return cls(str(settings.base_url).rstrip("/"), str(settings.model))
+
+
+def question_digest(question: Question, settings: JudgeSettings) -> bytes:
+    """Digest everything that decides a verdict, except for the id behind the model's name.
+
+    The endpoint's address is part of it: two servers may give two models the same name.
+    """
+    name = ModelName.from_settings(settings)
+    parts = [
+        name.endpoint,
+        settings.model,
+        settings.api_version,
+        settings.structured,
+        dict(question.sampling),
+        question.max_tokens,
+        question.prompt,
+        question.kind,
+        dict(question.texts),
+        question.repeat,
+    ]
+    return hashlib.sha256(canonical(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+def key_of(digest: bytes, resolved: str) -> bytes:
+    """Return the cache's key: the question's digest together with the id that answered."""
+    return hashlib.sha256(digest + resolved.encode("utf-8", "surrogatepass")).digest()
+
+
 class VerdictCache:
-    """Verdicts by content with the raw answers beside them, in one SQLite file of its owner's.
+    """Verdicts and the raw answers beside them, in one SQLite file that only its owner can read.
 
     verdicts  key → {"value": …}, or {"reason": …, "answers": n} for what stays unscored
-    answers   key → every answer that was got for it, zlib-packed JSON
+    answers   key → every answer that was received for it, zlib-packed JSON
     models    (endpoint, model) → the id that the endpoint last resolved it to
     ids       (endpoint, model) → every id that it has answered under
     """
@@ -44,33 +96,40 @@ class VerdictCache:
         except (sqlite3.DatabaseError, OSError) as error:
             raise self._broken(error) from None
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> VerdictCache:
+        """Open the cache in a `Custody.cache_dir`; it is created if it is not there."""
+        return cls(CacheFolder(folder).verdicts)
+
     def _broken(self, error: Exception) -> ReportCardError:
         held = f"{self.path}: {error}. It holds the judge's verdicts"
         if str(getattr(error, "sqlite_errorname", "")).partition("_INDEX")[0] in DAMAGED:
-            return ReportCardError(f"{held}: move it away, and they are asked for anew.")
+            return ReportCardError(f"{held}: move it away, and the judge is asked again.")
         return ReportCardError(
-            f"{held}, so leave it where it is: see to its folder (is it there, writable, with room,"
-            " used by another process?) and run again."
+            f"{held}, so leave it where it is: check its folder (does it exist, can you write to"
+            " it, is there space, does another process use it?) and run again."
         )
 
-    def resolved(self, endpoint: str, model: str) -> str | None:
+    def resolved(self, name: ModelName) -> str | None:
+        """Return the id that the endpoint last resolved the name to."""
         query = "SELECT resolved FROM models WHERE endpoint = ? AND model = ?"
         try:
-            row = self._db.execute(query, (endpoint, model)).fetchone()
+            row = self._db.execute(query, (name.endpoint, name.model)).fetchone()
         except sqlite3.DatabaseError as error:
             raise self._broken(error) from None
         return str(row[0]) if row else None
 
-    def ids(self, endpoint: str, model: str) -> frozenset[str]:
-        """Every id that the endpoint has answered under."""
+    def ids(self, name: ModelName) -> frozenset[str]:
+        """Return every id that the endpoint has answered under."""
         query = "SELECT resolved FROM ids WHERE endpoint = ? AND model = ?"
         try:
-            return frozenset(str(row[0]) for row in self._db.execute(query, (endpoint, model)))
+            rows = self._db.execute(query, (name.endpoint, name.model))
+            return frozenset(str(row[0]) for row in rows)
         except sqlite3.DatabaseError as error:
             raise self._broken(error) from None
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
-        """The rows that are there and are JSON; whether they are verdicts is for the reader."""
+        """Return the rows that exist and are JSON; `usable_verdict` decides what they are worth."""
         found: dict[bytes, Any] = {}
         try:
             for start in range(0, len(keys), 500):
@@ -85,7 +144,7 @@ class VerdictCache:
         return found
 
     def answers(self, key: bytes) -> list[Json]:
-        """Every answer that was got for one question, as Answer.record writes it."""
+        """Return every answer that was received for one question, as ReplyRecord.to_json does."""
         query = "SELECT answers FROM answers WHERE key = ?"
         row = self._db.execute(query, (key,)).fetchone()
         if row is None:
@@ -96,31 +155,108 @@ class VerdictCache:
     def put(
         self,
         rows: Iterable[tuple[bytes, Json, Sequence[Json]]],
-        resolved: Sequence[tuple[str, str, str]] = (),
+        name: ModelName | None = None,
+        ids: Sequence[str] = (),
     ) -> None:
-        """(key, verdict, answers) rows in one transaction; resolved: (endpoint, model, id) in the
-        order in which they answered."""
-        kept = [
+        """Store rows in one transaction.
+
+        Args:
+            rows: (key, verdict, answers).
+            name: the model that was asked.
+            ids: the ids that it answered under, in the order in which they answered.
+        """
+        packed = [
             (key, _text(verdict), zlib.compress(_text(list(answers)).encode(), 1))
             for key, verdict, answers in rows
         ]
+        resolved = [(name.endpoint, name.model, each) for each in ids] if name else []
         try:
             with self._db:
                 self._db.executemany("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", resolved)
                 self._db.executemany("INSERT OR IGNORE INTO ids VALUES (?, ?, ?)", resolved)
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO verdicts VALUES (?, ?)", ((k, v) for k, v, _ in kept)
+                    "INSERT OR REPLACE INTO verdicts VALUES (?, ?)", ((k, v) for k, v, _ in packed)
                 )
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO answers VALUES (?, ?)", ((k, a) for k, _, a in kept)
+                    "INSERT OR REPLACE INTO answers VALUES (?, ?)", ((k, a) for k, _, a in packed)
                 )
         except sqlite3.DatabaseError as error:
             raise self._broken(error) from None
 
     def close(self) -> None:
+        """Close the file."""
         self._db.close()
 
 
+def usable_verdict(row: Any, question: Question, attempts: int) -> Verdict | None:
+    """Read a row of the cache; None where the question must be asked (again).
+
+    That is so for a damaged row, and for an unscored one that had fewer answers than may be
+    requested now.
+    """
+    if not isinstance(row, dict):
+        return None
+    value = row.get("value")
+    if isinstance(value, dict):
+        try:
+            return Verdict(question.check(value))
+        except Exception:  # a check meets whatever the row holds
+            return None
+    reason, answers = row.get("reason"), row.get("answers", attempts)
+    if isinstance(reason, str) and type(answers) is int and answers >= attempts:
+        return Verdict(reason=reason)
+    return None
+
+
+def _row_of(outcome: QuestionOutcome) -> Json:
+    """Return what the cache stores of a verdict; `usable_verdict` reads it."""
+    verdict = outcome.verdict
+    if verdict.value is not None:
+        return {"value": verdict.value}
+    return {"reason": verdict.reason} | ({"answers": outcome.unread} if outcome.unread else {})
+
+
+class VerdictWriter:
+    """Writes the outcomes of one batch into the cache, and collects their verdicts.
+
+    verdicts  of this batch, by digest of the question
+    foreign   outcomes of another model than the first: they are stored, and not used in this run
+    resolved  the id that answered last; `first` is the one that answered first
+    """
+
+    def __init__(
+        self,
+        cache: VerdictCache,
+        name: ModelName,
+        resolved: str | None,
+        digests: Sequence[bytes],
+    ) -> None:
+        self.verdicts: dict[bytes, Verdict] = {}
+        self.foreign: dict[bytes, QuestionOutcome] = {}
+        self.resolved = self.first = resolved
+        self._cache, self._name, self._digests = cache, name, digests
+
+    def store(self, outcomes: Sequence[QuestionOutcome]) -> None:
+        """Write outcomes in one transaction. Writing an outcome twice does no harm."""
+        rows: list[tuple[bytes, Json, Sequence[Json]]] = []
+        ids: list[str] = []
+        for outcome in outcomes:
+            digest, verdict = self._digests[outcome.index], outcome.verdict
+            self.verdicts[digest] = verdict
+            if outcome.model and self.first is None:
+                self.first = self.resolved = outcome.model
+                ids.append(outcome.model)
+            if outcome.model and outcome.model != self.first:
+                self.foreign[digest], self.resolved = outcome, outcome.model
+                ids.append(outcome.model)
+            if not verdict.again:
+                key = key_of(digest, outcome.model or NOBODY)
+                answers = [record.to_json() for record in outcome.answers]
+                rows.append((key, _row_of(outcome), answers))
+        if rows or ids:
+            self._cache.put(rows, self._name, ids)
+
+
 def _text(value: Any) -> str:
-    """JSON in ASCII: a lone surrogate of a hostile answer is no UTF-8."""
+    """Write JSON in ASCII, because a lone surrogate in a hostile answer is no UTF-8."""
     return json.dumps(value, separators=(",", ":"))

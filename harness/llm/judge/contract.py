@@ -1,10 +1,10 @@
-"""Questions to a language model, and verdicts: what a judged metric and a judge say to each other.
+"""Defines the questions and verdicts that pass between a judged metric and a judge.
 
     annotator ──Question──▶ judge ──Verdict──▶ annotator
-                             │ live (harness/llm.py): verdict cache, then the endpoint
-                             │ recorded (harness/recorded.py): a JSONL file, no model
+                             │ live.py: the verdict cache, then the endpoint
+                             │ recorded.py: a JSONL file, no model
 
-An answer is hostile until it has passed the question's own `check`. A question without a usable
+An answer is not trusted until it has passed the question's own `check`. A question without a usable
 answer gets a verdict with a reason, never a guessed value. Plugins may import this module.
 """
 
@@ -18,22 +18,23 @@ from itertools import islice
 from typing import Any, Literal, Protocol
 
 from reportcard.api import Custody, Json
-from reportcard.config.settings import KINDS as KINDS
-from reportcard.config.settings import JudgeSettings as JudgeSettings
 from reportcard.core.files import digest
 
 MAX_ANSWER = 100_000  # characters; a longer answer is no verdict
-MAX_OBJECTS = 100  # places where an object may begin; 100,000 nested ones would take seconds
+MAX_OBJECTS = 100  # places in an answer where parsing is tried; 100,000 would take seconds
 
 
 class BadAnswerError(ValueError):
-    """An answer that is no verdict. The message says what is wrong and quotes none of it."""
+    """An answer is no verdict. The message says what is wrong and quotes none of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`images`: each makes the bytes of a PNG, when the message is sent and not before; they stand
-    in front of the text."""
+    """One turn of a conversation.
+
+    images  functions that return the bytes of a PNG; they are called when the message is sent. The
+            images come before the text.
+    """
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -41,10 +42,10 @@ class Message:
 
 
 def loose_json(answer: str) -> Any:
-    """The first whole JSON object in an answer, whatever prose or fence stands around it.
+    """Return the first complete JSON object in an answer, ignoring prose or fences around it.
 
-    What a reasoning model thinks aloud (<think>…</think>) is passed over. Raises BadAnswerError
-    where there is none.
+    The thoughts of a reasoning model (<think>…</think>) are skipped. Raises BadAnswerError where
+    there is no object.
 
     >>> loose_json('Sure! {"a": 1} Hope that helps.')
     {'a': 1}
@@ -54,7 +55,7 @@ def loose_json(answer: str) -> Any:
     for opening in islice(re.finditer(r'\{(?=\s*["}])', answer), MAX_OBJECTS):
         try:
             value, _ = decoder.raw_decode(answer, opening.start())
-        except (ValueError, RecursionError):  # ValueError: an integer of 5,000 digits, too
+        except (ValueError, RecursionError):  # ValueError also for an integer of 5,000 digits
             continue
         return value
     raise BadAnswerError("no JSON object in the answer")
@@ -64,17 +65,19 @@ def loose_json(answer: str) -> Any:
 class Question:
     """One question. Its verdict is cached under (model, sampling, prompt, kind, texts).
 
-    kind      what is asked: "chexprompt", "radfact.phrases", "radfact.entailment"
-    texts     what the verdict is about, by field of the recorded line; a list stands for a set,
-              sorted and without repeats
-    messages  the whole conversation; static instructions first, so that prefix caches work
-    prompt    name and digest of the static part: `reportcard@1a2b3c4d`
-    check     a parsed answer → the verdict's value; raises BadAnswerError
-    parse     the raw answer → what `check` reads; raises BadAnswerError
-    schema    JSON schema of the answer, for servers that constrain decoding; None: free text
-    sampling  temperature, top_p, …, as the endpoint names them
-    repeat    0, or a number that asks the same question anew (test–retest)
-    once      the first answer stands, whatever it holds: `parse` and `check` are not called
+    kind        what is asked: "chexprompt", "radfact.phrases", "radfact.entailment"
+    texts       what the verdict is about, by field of the recorded line; a list stands for a set,
+                sorted and without repeats
+    messages    the whole conversation; static instructions come first, so that the endpoint can
+                cache them
+    prompt      name and digest of the static part: `reportcard@1a2b3c4d`
+    check       turns a parsed answer into the verdict's value; raises BadAnswerError
+    parse       turns the raw answer into what `check` reads; raises BadAnswerError
+    schema      JSON schema of the answer, for servers that constrain decoding; None: free text
+    sampling    temperature, top_p, …, as the endpoint names them
+    max_tokens  limit of the answer
+    repeat      0, or the number of a repetition, which is cached separately (test–retest)
+    once        accept the first answer, whatever it holds: `parse` and `check` are not called
     """
 
     kind: str
@@ -92,8 +95,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A value, or the reason why there is none. `again`: asking another time may succeed
-    (the endpoint was down, the budget was spent); else the reason is final and cached."""
+    """A value, or the reason why there is none.
+
+    again  asking later may succeed (the endpoint was down, the budget was spent). Otherwise the
+           reason is final and cached.
+    """
 
     value: Json | None = None
     reason: str | None = None
@@ -101,7 +107,7 @@ class Verdict:
 
 
 def closed_object(properties: Mapping[str, Json]) -> Json:
-    """The JSON schema of an object with these keys, all required and no other."""
+    """Return the JSON schema of an object with exactly these keys, all of them required."""
     return {
         "type": "object",
         "properties": dict(properties),
@@ -111,33 +117,45 @@ def closed_object(properties: Mapping[str, Json]) -> Json:
 
 
 def prompt_id(name: str, static: Any) -> str:
-    """`reportcard@1a2b3c4d`: whose wording, and the digest of everything static in it."""
+    """Return `reportcard@1a2b3c4d`: whose wording, and the digest of its static part."""
     return f"{name}@{digest(static)[:8]}"
 
 
 class Judge(Protocol):
-    """Who answers. `identity` goes into signatures: model and the id that the endpoint resolves it
-    to, or the digest of a recording. `caveat` is shown beside every score."""
+    """Answers questions about report text. `open_judge` builds the one that conf/judge names."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """The name in signatures: the model and the id that the endpoint resolves it to, or the
+        digest of a recording."""
+        ...
 
     @property
-    def caveat(self) -> str | None: ...
+    def caveat(self) -> str | None:
+        """A warning that is shown beside every score."""
+        ...
 
     def missing(self) -> str | None:
-        """None when it can be asked; else what is missing and what to do. Needs no network."""
+        """Return None when it can be asked; else what is missing and what to do.
+
+        Needs no network.
+        """
         ...
 
     def admit(self, custody: Custody) -> None:
-        """Whose text comes next. Raises ReportCardError when it may not go to this judge; until
-        it is called, nothing is sent."""
+        """Say whose text the next questions are about. Nothing is sent before.
+
+        Raises ReportCardError when that text may not go to this judge.
+        """
         ...
 
     def ask(self, questions: Sequence[Question], label: str) -> list[Verdict]:
-        """One verdict per question, in order; equal questions are asked once."""
+        """Return one verdict per question, in order; equal questions are asked once.
+
+        `label` names the questions in messages.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of connections and files; a later `ask` opens them again."""
+        """Close connections and files; a later `ask` opens them again."""
         ...

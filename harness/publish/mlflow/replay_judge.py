@@ -10,8 +10,15 @@ from dataclasses import dataclass
 
 from reportcard.api import Custody, Json, ReportCardError
 from reportcard.config.settings import JudgeSettings
-from reportcard.llm.judge.cache import VerdictCache
-from reportcard.llm.judge.cache_keys import NOBODY, content, key_of, usable
+from reportcard.core.layout import CacheFolder
+from reportcard.llm.judge.cache import (
+    NOBODY,
+    ModelName,
+    VerdictCache,
+    key_of,
+    question_digest,
+    usable_verdict,
+)
 from reportcard.llm.judge.contract import Judge, Question, Verdict
 from reportcard.llm.judge.live import LiveJudge
 
@@ -60,12 +67,11 @@ class ReplayJudge:
             self._judge.admit(custody)
             return
         self.close()
-        path = custody.cache_dir / "judge.sqlite"
+        path = CacheFolder(custody.cache_dir).verdicts
         if path.is_file():
             settings = self._judge.settings
             self._cache = VerdictCache(path)
-            endpoint = str(settings.base_url).rstrip("/")
-            self._resolved = self._cache.resolved(endpoint, str(settings.model))
+            self._resolved = self._cache.resolved(ModelName.from_settings(settings))
 
     def ask(self, questions: Sequence[Question], label: str) -> list[Verdict]:
         """Return the cached verdicts and append one exchange per question."""
@@ -78,12 +84,12 @@ class ReplayJudge:
         return [exchange.verdict for exchange in found]
 
     def _cached(self, question: Question, settings: JudgeSettings) -> Exchange:
-        digest = content(question, settings)
+        digest = question_digest(question, settings)
         for model in (self._resolved, NOBODY):
             if self._cache is None or model is None:
                 continue
             key = key_of(digest, model)
-            verdict = usable(self._cache.get([key]).get(key), question, settings.attempts)
+            verdict = usable_verdict(self._cache.get([key]).get(key), question, settings.attempts)
             if verdict is not None:
                 return Exchange(question, verdict, tuple(self._answers(key)))
         return Exchange(question, ABSENT)

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from reportcard.config.settings import JudgeSettings
-from reportcard.llm.client.endpoint_errors import of_status
-from reportcard.llm.client.redact import safe_id
+from reportcard.llm.client.replies import failure_of, safe_id
 
 TEXT = "CANARYLARK shows a small effusion."
 
@@ -48,7 +47,7 @@ def test_codes_and_parameters_that_nobody_knows_are_not_shown(field: str, echo: 
     body = json.dumps({"error": {field: echo}}).encode()
     settings = JudgeSettings(kind="openai", base_url="http://127.0.0.1:9/v1", model="m")
     for status in (400, 401, 429, 500):
-        shown = str(of_status(status, {}, body, settings))
+        shown = str(failure_of(status, {}, body, settings))
         assert f"HTTP {status}" in shown
         assert echo not in shown
 
@@ -56,4 +55,4 @@ def test_codes_and_parameters_that_nobody_knows_are_not_shown(field: str, echo: 
 def test_known_codes_are_shown() -> None:
     body = json.dumps({"error": {"code": "unsupported_value", "param": "temperature"}}).encode()
     settings = JudgeSettings(kind="openai", base_url="http://127.0.0.1:9/v1", model="m")
-    assert "HTTP 400 unsupported_value temperature" in str(of_status(400, {}, body, settings))
+    assert "HTTP 400 unsupported_value temperature" in str(failure_of(400, {}, body, settings))
