@@ -34,7 +34,7 @@ def main() -> None:
     print(f"scores of all resamples {scored - began:.2f} s")
     print(f"ranks and intervals     {ended - scored:.2f} s")
     print(f"together                {ended - began:.2f} s of CPU   (target 10)")
-    widest = max(entry["high"] - entry["low"] for entry in found)
+    widest = max(entry.high - entry.low for entry in found)
     print(f"widest interval         {widest} ranks")
 
 

@@ -154,6 +154,7 @@ class LabelF1:
             headline=("macro_f1_14", "micro_f1_14", "no_finding.f1", "macro_f1_5", "micro_f1_5"),
             signature=f"{annotator}|uncertain:{uncertain}|zero_division:0",
             annotators=(annotator,),
+            group="clinical",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

@@ -65,6 +65,7 @@ class BertScore:
             signature=f"bert_score|{annotator}|idf:{_idf(annotator)}|baseline:{baseline}",
             annotators=(annotator,),
             headline=("f1",),
+            group="lexical",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

@@ -140,6 +140,7 @@ class Bleu:
             version="1",
             keys={f"bleu_{n}": key for n in orders},
             signature=self.variant.signature,
+            group="lexical",
         )
         self._encoder = Encoder(self.variant.tokenise)
 

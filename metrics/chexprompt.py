@@ -57,6 +57,7 @@ class Chexprompt:
             signature=f"prompts:{ANNOTATORS[annotator]}|empty:unscored|mean",
             annotators=(annotator,),
             headline=tuple(HEADLINE),
+            group="judged",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

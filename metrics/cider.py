@@ -47,6 +47,7 @@ class Cider:
             keys={"cider_d": Key(high=10.0, unit="score")},
             signature="pycocoevalcap|cider-d|n:4|sigma:6|tok:space|case:mixed|df:references",
             whole_corpus=True,
+            group="lexical",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

@@ -104,6 +104,7 @@ class F1RadGraph:
             signature=f"{annotator}|case:{case}|mean",
             annotators=(annotator,),
             headline=("rg_er", "entity_relation_f1", "rg_e", "rg_bar_er"),
+            group="clinical",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

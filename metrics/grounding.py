@@ -94,6 +94,7 @@ class Grounding:
             signature=f"boxes:union@{GRID}|match:greedy,1-1,IoU>={IOU:g}",
             headline=("miou", "pixel_f1", "box_precision_50", "box_recall_50"),
             boxes=True,
+            group="grounding",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

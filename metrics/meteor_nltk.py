@@ -24,6 +24,7 @@ class MeteorNltk:
             keys={"meteor_nltk": Key()},
             signature="nltk|tok:word_tokenize|wordnet|alpha:0.9|beta:3|gamma:0.5|mean",
             annotators=(ANNOTATOR,),
+            group="lexical",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

@@ -95,6 +95,7 @@ class RadCliQ:
             "|semb:chexbert_cls|bleu2:fast_bleu",
             annotators=(RADGRAPH, BERTSCORE, CHEXBERT),
             headline=("v1", "v0"),
+            group="clinical",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

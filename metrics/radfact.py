@@ -80,6 +80,7 @@ class Radfact:
             "|nanmean,f1-of-means",
             annotators=(annotator,),
             headline=("logical_f1", "logical_precision", "logical_recall"),
+            group="judged",
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

@@ -78,7 +78,7 @@ class Rouge:
             names = ("rouge_1", "rouge_2", "rouge_l")
             tokenise = tokens_stemmed if stem else tokens_rouge_score
             signature = f"rouge_score|stem:{'porter' if stem else 'no'}|F1"
-        self.spec = MetricSpec("1", {name: Key() for name in names}, signature)
+        self.spec = MetricSpec("1", {name: Key() for name in names}, signature, group="lexical")
         self._encoder = Encoder(tokenise)
 
     def rows(self, pairs: Sequence[Pair]) -> Array:

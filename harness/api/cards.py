@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 Direction = Literal["higher", "lower"]
+MetricGroup = Literal["lexical", "clinical", "judged", "grounding", "other"]
 Kind = Literal["model", "floor", "ceiling"]
 DataClass = Literal["open", "registered", "credentialed"]
 # Wraps batches to show progress: (batches, number of items, label) → the same batches.
@@ -102,6 +103,8 @@ class MetricSpec:
     whole_corpus   a row depends on the other pairs, so `rows` must get all pairs at once
     boxes          it reads boxes and no text, so it does not apply to cohorts or runs without
                    boxes
+    group          where the leaderboard and MLflow show it: it compares words (lexical), findings
+                   (clinical) or boxes (grounding), or asks a judge (judged)
     """
 
     version: str
@@ -111,3 +114,4 @@ class MetricSpec:
     headline: tuple[str, ...] = ()
     whole_corpus: bool = False
     boxes: bool = False
+    group: MetricGroup = "other"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from reportcard.analysis.paired_comparison import Comparison, Row
 from reportcard.analysis.sample_size import Plan
-from reportcard.api import Json
+from reportcard.analysis.score_difference import Explanation
 from reportcard.core.console import ARROW, console, number
+from reportcard.publish.board.pairwise_matrix import Pairs
 from reportcard.score.stats.effect_size import ALPHA
 
 
@@ -84,19 +85,21 @@ def power_table(title: str, plans: Sequence[Plan]) -> None:
         out.print(Text(f"{assumed}; two-sided 5 %, 80 % power for what is detectable"))
 
 
-def pairs_table(title: str, found: Json, labels: dict[str, str]) -> None:
-    """Row less column; `*` where Holm's p over all pairs is below 5 %."""
-    pairs, about = found["pairs"], found["pairs_about"]
-    out = console()
-    if about is None or "unknown" in about:
-        out.print(Text(f"{title}: no pairs ({about['unknown'] if about else 'no key'})"))
+def pairs_table(title: str, found: Pairs, labels: Mapping[str, str]) -> None:
+    """Print the differences of all pairs, row minus column; `*` marks the significant ones.
+
+    labels: folder of a system → its label.
+    """
+    out, about = console(), found.pairs_about
+    if about is None or about.unknown is not None:
+        out.print(Text(f"{title}: no pairs ({about.unknown if about else 'no key'})"))
         return
-    names = list(dict.fromkeys(n for pair in pairs for n in (pair["a"], pair["b"])))
+    names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.a, pair.b)))
     cells: dict[tuple[str, str], str] = {}
-    for pair in pairs:
-        mark = "*" if pair["p_holm"] < ALPHA else ""
-        for a, b, sign in ((pair["a"], pair["b"], 1), (pair["b"], pair["a"], -1)):
-            cells[a, b] = f"{sign * pair['difference'] + 0.0:+.3g}{mark}"
+    for pair in found.pairs:
+        mark = "*" if pair.p_holm < ALPHA else ""
+        cells[pair.a, pair.b] = f"{pair.difference + 0.0:+.3g}{mark}"
+        cells[pair.b, pair.a] = f"{-pair.difference + 0.0:+.3g}{mark}"
     table = Table(title=Text(title), title_justify="left")
     table.add_column("row − column")
     for i in range(len(names)):
@@ -105,37 +108,38 @@ def pairs_table(title: str, found: Json, labels: dict[str, str]) -> None:
         row = (cells.get((a, b), "" if a == b else "–") for b in names)
         table.add_row(Text(f"{i + 1} {labels.get(a, a)}"), *row)
     out.print(table)
-    apart = sum(pair["p_holm"] < ALPHA for pair in pairs)
+    significant = sum(pair.p_holm < ALPHA for pair in found.pairs)
     out.print(
-        f"* told apart: {apart} of {len(pairs)} pairs, p below {ALPHA:g} after Holm over all"
-        f" ({about['trials']:,} randomisations; a smaller p is their normal tail)"
+        f"* significant difference: {significant} of {len(found.pairs)} pairs, p below {ALPHA:g}"
+        f" after Holm's correction over all ({about.trials:,} randomisations; a smaller p is their"
+        " normal tail)"
     )
-    if about.get("left_out"):
-        out.print(Text(f"left out, beyond the first {len(names)}: {', '.join(about['left_out'])}"))
+    if about.left_out:
+        out.print(Text(f"left out, beyond the first {len(names)}: {', '.join(about.left_out)}"))
 
 
-def explain_table(found: Json) -> None:
-    """Why two numbers differ: what is recorded of both, by what it does to a number."""
+def explain_table(found: Explanation) -> None:
+    """Print why two scores differ: what is recorded of both, by its effect on the score."""
     out = console()
-    for side in ("a", "b"):
-        out.print(Text(f"{side.upper()}: {_short(found[side]['name'])}"))
-    if found["values"]:
+    out.print(Text(f"A: {_short(found.a.name)}"))
+    out.print(Text(f"B: {_short(found.b.name)}"))
+    if found.values:
         table = Table()
         for name in ("metric", "A", "B"):
             table.add_column(name, justify="left" if name == "metric" else "right")
-        for key, left, right in found["values"]:
+        for key, left, right in found.values:
             table.add_row(Text(key), number(left), number(right))
         out.print(table)
-    for title, entries in found["differences"].items():
+    for title, entries in found.differences.items():
         if not entries:
             continue
         table = Table(title=Text(title), title_justify="left")
         for name in ("what", "A", "B"):
             table.add_column(name, overflow="fold")
         for entry in entries:
-            table.add_row(*(Text(_short(entry[name])) for name in ("field", "a", "b")))
+            table.add_row(*(Text(_short(x)) for x in (entry.field, entry.a, entry.b)))
         out.print(table)
-    out.print(Text(found["verdict"], style="bold"))
+    out.print(Text(found.verdict, style="bold"))
 
 
 def _short(value: object) -> str:

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from reportcard.api import Json
 from reportcard.config.settings import RunConfig
 from reportcard.core.console import console
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
+from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
 from reportcard.publish.mlflow import log, tracking_uri
 from reportcard.publish.page.terminal_board import published_line, render
 from reportcard.publish.page.viewer import load_cohorts, write_viewers
-from reportcard.publish.page.write import write_model
+from reportcard.publish.page.write import write_leaderboard
 
 Say = Callable[[str], None]
 
@@ -35,7 +35,7 @@ def publish(config: RunConfig, scored: Sequence[tuple[Cohort, list[System]]], sa
 
 def publish_board(
     config: RunConfig, everything: bool, cohorts: Sequence[Cohort] | None = None
-) -> tuple[Json, list[Path]]:
+) -> tuple[Leaderboard, list[Path]]:
     """Write the leaderboard's files, show its tables, and return the board and the paths.
 
     Args:
@@ -49,6 +49,6 @@ def publish_board(
         board, [(cohort, config.protocol) for cohort in found], config.results_dir, config.text
     )
     tracked = cohorts is not None and config.tracking.enabled and find_spec("mlflow") is not None
-    files = write_model(board, config.results_dir, viewers, tracked)
+    files = write_leaderboard(board, config.results_dir, viewers, tracked)
     render(board, console())
     return board, files

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reportcard.api import Json
+from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.page.page import render
 
 pytest.importorskip("playwright.sync_api", reason="needs the browser extra: make test-browser")
@@ -60,7 +61,7 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     def go(what: Json | Path, hash: str = "", **options: Any) -> Any:
         path = what if isinstance(what, Path) else tmp_path / "index.html"
         if not isinstance(what, Path):
-            path.write_text(render(what), encoding="utf-8")
+            path.write_text(render(Leaderboard.from_json(what)), encoding="utf-8")
         options = {"viewport": {"width": 1400, "height": 900}, **options}
         context = browser.new_context(**options)
         context.set_default_timeout(20_000)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reportcard.api import Json
+from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.page.page import render
 from tests.browser.axe import barriers
 from tests.publish.synthetic import leaderboard
@@ -305,7 +306,9 @@ def test_hostile_names_stay_text_in_the_matrix(visit: Visit) -> None:
 
 def test_a_board_without_pairs_has_no_matrix(visit: Visit) -> None:
     model = leaderboard(models=3, cohorts=1)
-    model["boards"][0] |= {"pairs": [], "pairs_about": {"unknown": "fewer than two rows"}}
+    board = model["boards"][0]
+    about = {**board["pairs_about"], "unknown": "fewer than two rows"}
+    board |= {"pairs": [], "pairs_about": about}
     assert visit(model).locator(".pairs").count() == 0
 
 
@@ -378,7 +381,9 @@ def test_sixty_models_four_cohorts_sixty_keys_are_quick(visit: Visit, tmp_path: 
             spent.append(worked(lambda: page.evaluate(NEXT_FRAME)))
         return spent
 
-    (tmp_path / "index.html").write_text(render(leaderboard()), encoding="utf-8")
+    (tmp_path / "index.html").write_text(
+        render(Leaderboard.from_json(leaderboard())), encoding="utf-8"
+    )
     assert worked(load) < 2
     assert page.locator(".board.open .scores tbody tr").count() == 60
     # Held as an element: to look for a role is work of the page's thread as well.
@@ -401,6 +406,8 @@ def test_sixty_models_four_cohorts_sixty_keys_are_quick(visit: Visit, tmp_path: 
 
 def test_logged_runs_are_linked(visit: Visit, model: Json, tmp_path: Path) -> None:
     assert visit(model).get_by_role("link", name="in MLflow").count() == 0
-    (tmp_path / "linked.html").write_text(render(model, mlflow="mlflow.html"), encoding="utf-8")
+    (tmp_path / "linked.html").write_text(
+        render(Leaderboard.from_json(model), mlflow="mlflow.html"), encoding="utf-8"
+    )
     link = visit(tmp_path / "linked.html").get_by_role("link", name="in MLflow")
     assert link.get_attribute("href") == "mlflow.html"

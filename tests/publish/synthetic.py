@@ -1,4 +1,4 @@
-"""An invented leaderboard of any size, as `tables.collect` would give it: for the page's tests.
+"""Makes an invented leaderboard.json of any size, for tests of the page.
 
 Nothing in it was measured. The same arguments give the same model.
 """
@@ -23,6 +23,7 @@ HEADLINE = (
     *("bleu.bleu_4", "rouge.rouge_l", "f1_chexpert_rules.f1_1", "f1_chexpert_rules.f1_2"),
     *("radcliq.radcliq_v1", "chexprompt.errors_1", "grounding.iou_1", "grounding.iou_2"),
 )
+STATS = {"resamples": 500, "seed": 0, "confidence": 0.95, "unit": "study"}
 FINDINGS = ("Pneumothorax", "Pleural effusion", "Consolidation", "Edema", "Fracture")
 
 
@@ -106,7 +107,7 @@ def _row(rng: random.Random, i: int, columns: list[Json], of_row: Json) -> Json:
             **{"empty_candidates": 0, "unique_candidates": 400 - 5 * i},
         },
         "cells": {c["key"]: _cell(rng, c) for c in columns},
-        "score_files": {metric: {"stats": {"confidence": 0.95}} for metric in METRICS},
+        "score_files": {metric: {"stats": STATS} for metric in METRICS},
         "tier": "generated here" if i % 2 else "re-scored from predictions",
         "used": {"frontal": 500, "lateral": 10 * i},
         "speed": {"seconds_per_1000": 40.0 + i, "studies": 500},

@@ -83,7 +83,7 @@ def scores_of(bench: Bench, label: str = "m") -> Path:
 
 
 def opened(bench: Bench, label: str = "m") -> dict[str, Any]:
-    rows = collect(bench.results_dir)["boards"][0]["rows"]
+    rows = collect(bench.results_dir).to_json()["boards"][0]["rows"]
     found: dict[str, Any] = next(row for row in rows if row["label"] == label)
     return found
 

@@ -34,7 +34,10 @@ from reportcard.data.cohort import Cohort
 from reportcard.predict.prediction_stage import predict
 from reportcard.predict.system import System
 from reportcard.publish.board import ties
+from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
+from reportcard.publish.board.metric_group import groups_of
+from reportcard.publish.page.columns import columns_of
 from reportcard.publish.page.terminal_board import render
 from reportcard.publish.page.write import write
 from reportcard.score.rows_file import load_rows
@@ -187,13 +190,33 @@ def test_order_is_ceiling_then_best_first(bench: Bench) -> None:
     bench.add("good", 0.1)
     bench.add("silent", 1.0, kind="floor")
     bench.add("oracle", 0.0, kind="ceiling")
-    board = collect(bench.results_dir)["boards"][0]
+    board = collect(bench.results_dir).to_json()["boards"][0]
     assert [row["label"] for row in board["rows"]] == ["oracle", "good", "middling", "silent"]
     assert board["primary"] == "bleu.bleu_4"
     assert [c["key"] for c in board["columns"]][-1] == "rouge.rouge_l"
     assert board["rows"][1]["counts"]["evaluated"] == 60
     assert board["rows"][1]["status"] == "complete"
     assert board["cohort"]["overlap"]["test_reports_verbatim_in_train"] == 5
+
+
+def test_leaderboard_json_is_read_back_as_the_same_leaderboard(bench: Bench) -> None:
+    bench.add("one", 0.3, draws=2)
+    edit(bench.scores(bench.add("blocked", 0.5)), not_run)
+    bench.add("oracle", 0.0, kind="ceiling")
+    found = collect(bench.results_dir)
+    path = write(bench.results_dir)[1]
+    assert Leaderboard.read(path) == found
+    assert Leaderboard.from_json(found.to_json()).to_json() == json.loads(path.read_text())
+
+
+def test_the_page_groups_a_metric_as_its_spec_says(bench: Bench) -> None:
+    bench.add("one", 0.3)
+    groups = groups_of(["bleu", "f1_chexpert_rules", "radfact", "grounding", "gone"], "reportcard")
+    assert list(groups.values()) == ["lexical", "clinical", "judged", "grounding", "other"]
+    (board,) = collect(bench.results_dir).boards
+    shown = {column.id: column.group for column, _ in columns_of(board)}
+    assert shown["rouge.rouge_l"] == "lexical"
+    assert shown["bleu.bleu_4"] == "ranked by"
 
 
 def test_lower_is_better_turns_order_best_and_arrow(bench: Bench) -> None:
@@ -203,7 +226,7 @@ def test_lower_is_better_turns_order_best_and_arrow(bench: Bench) -> None:
             bench.scores(system),
             lambda saved: [e.update(direction="lower") for e in saved["keys"].values()],
         )
-    board = collect(bench.results_dir)["boards"][0]
+    board = collect(bench.results_dir).to_json()["boards"][0]
     assert [row["label"] for row in board["rows"]] == ["low", "high"]
     assert board["rows"][0]["cells"]["bleu.bleu_1"]["best"]
     assert board["rows"][1]["cells"]["rouge.rouge_l"]["best"]
@@ -220,7 +243,7 @@ def test_ties_are_those_of_the_paired_bootstrap(bench: Bench) -> None:
         "sampled": bench.add("sampled", 0.25, seed=3, draws=3),
     }
     bench.add("oracle", 0.0, kind="ceiling")
-    board = collect(bench.results_dir)["boards"][0]
+    board = collect(bench.results_dir).to_json()["boards"][0]
     rows = {row["label"]: row["cells"] for row in board["rows"]}
     assert not rows["oracle"]["bleu.bleu_1"]["tied_with_best"]
     assert not rows["worse"]["bleu.bleu_1"]["tied_with_best"]
@@ -287,7 +310,9 @@ def test_page_asks_for_nothing_from_outside(bench: Bench) -> None:
     tags = Tags(bench.page())
     loads = [v for name, v in tags.attributes if name in ("src", "href") and v]
     assert all(v.startswith(("#", "leaderboard.")) for v in loads)
-    assert "5 of 60 test reports stand word for word in the train part (5 studies)" in tags.text
+    assert (
+        "5 of 60 test reports also appear verbatim in the training split (5 studies)" in tags.text
+    )
 
 
 def test_a_metric_that_did_not_run_says_so(bench: Bench) -> None:
@@ -295,7 +320,7 @@ def test_a_metric_that_did_not_run_says_so(bench: Bench) -> None:
     bench.add("whole", 0.4)
     edit(bench.scores(blocked), not_run)
     bench.scores(absent).unlink()
-    board = collect(bench.results_dir)["boards"][0]
+    board = collect(bench.results_dir).to_json()["boards"][0]
     rows = {row["label"]: row for row in board["rows"]}
     assert board["rows"][0]["label"] == "whole"  # the others have no primary value
     assert rows["blocked"]["status"] == "incomplete"
@@ -320,13 +345,13 @@ def _csv(bench: Bench) -> str:
 def test_current_runs_or_everything(bench: Bench) -> None:
     old, new = bench.add("m", 0.5, seed=1), bench.add("m", 0.4, seed=2)
     bench.current(new)
-    shown = collect(bench.results_dir)["boards"][0]["rows"]
+    shown = collect(bench.results_dir).to_json()["boards"][0]["rows"]
     assert [row["label"] for row in shown] == ["m"]
     assert shown[0]["model"] == new.folder
-    every = collect(bench.results_dir, everything=True)["boards"][0]["rows"]
+    every = collect(bench.results_dir, everything=True).to_json()["boards"][0]["rows"]
     assert {row["label"] for row in every} == {old.folder, new.folder}
     (bench.results_dir / "current.json").unlink()
-    assert len(collect(bench.results_dir)["boards"][0]["rows"]) == 2
+    assert len(collect(bench.results_dir).to_json()["boards"][0]["rows"]) == 2
 
 
 def test_studies_of_one_patient_are_drawn_together_or_no_ties_are_shown(bench: Bench) -> None:
@@ -334,7 +359,8 @@ def test_studies_of_one_patient_are_drawn_together_or_no_ties_are_shown(bench: B
     bench.cohort = replace(bench.cohort, test=test)
     systems = [bench.add("a", 0.3, seed=1), bench.add("b", 0.31, seed=2)]
     clusters = np.arange(60) // 3
-    rows = {r["label"]: r["cells"] for r in collect(bench.results_dir)["boards"][0]["rows"]}
+    board = collect(bench.results_dir).to_json()["boards"][0]
+    rows = {row["label"]: row["cells"] for row in board["rows"]}
     matrices = [load_rows(bench.scores(system).parent)[1] for system in systems]
     if rows["a"]["bleu.bleu_1"]["best"]:
         matrices.reverse()
@@ -350,7 +376,7 @@ def test_studies_of_one_patient_are_drawn_together_or_no_ties_are_shown(bench: B
             np.savez(path.parent / "rows.npz", ids=np.array(ids), rows=values)
             sha256 = file_digest(path.parent / "rows.npz")
             edit(path, lambda saved, sha256=sha256: saved.update(rows_sha256=sha256))
-    columns = collect(bench.results_dir)["boards"][0]["columns"]
+    columns = collect(bench.results_dir).to_json()["boards"][0]["columns"]
     assert all("grouped by patient" in column["ties_unknown"] for column in columns)
 
 
@@ -359,7 +385,8 @@ def test_rows_of_another_metric_version_are_marked_and_never_tied(bench: Bench) 
     bench.add("b", 0.3, seed=2)
     odd = bench.add("odd", 0.05)
     edit(bench.scores(odd), lambda saved: saved.update(metric_fingerprint="0" * 64))
-    rows = {r["label"]: r["cells"] for r in collect(bench.results_dir)["boards"][0]["rows"]}
+    board = collect(bench.results_dir).to_json()["boards"][0]
+    rows = {row["label"]: row["cells"] for row in board["rows"]}
     assert rows["odd"]["bleu.bleu_1"]["other_version"]
     assert not rows["odd"]["bleu.bleu_1"]["best"]
     assert rows["a"]["bleu.bleu_1"]["tied_with_best"]
@@ -369,7 +396,7 @@ def test_rows_of_another_metric_version_are_marked_and_never_tied(bench: Bench) 
 def test_a_metric_that_is_gone_leaves_its_scores_and_says_why_no_ties(bench: Bench) -> None:
     for system in (bench.add("a", 0.3, seed=1), bench.add("b", 0.3, seed=2)):
         edit(bench.scores(system), lambda saved: saved.update(metric_fingerprint="0" * 64))
-    board = collect(bench.results_dir)["boards"][0]
+    board = collect(bench.results_dir).to_json()["boards"][0]
     assert "changed" in board["columns"][0]["ties_unknown"]
     assert board["rows"][0]["cells"]["bleu.bleu_1"]["value"] > 0
     assert "No ties are shown for" in bench.page()

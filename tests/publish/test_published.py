@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from reportcard.api import Json, ReportCardError
+from reportcard.core.records import to_json
+from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.published import published, published_dir, read_figures
 from reportcard.publish.page import page
 from reportcard.publish.page.terminal_board import published_line, render, render_published
@@ -39,7 +41,8 @@ def write(folder: Path, text: str, name: str = "a.yaml") -> Path:
 
 
 def by_name() -> dict[str, Json]:
-    return {cohort["name"]: cohort for cohort in published()}
+    found: list[Json] = to_json(published())
+    return {cohort["name"]: cohort for cohort in found}
 
 
 def test_every_system_that_cannot_be_run_has_a_row_with_its_source() -> None:
@@ -118,22 +121,22 @@ def test_a_file_that_does_not_fit_is_an_error_with_file_and_key(
 
 def test_page_json_csv_and_terminal_show_them_apart(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    model = {"version": 1, "boards": [], "published": published(tmp_path)}
-    text = page.render(model)
-    assert text == page.render(json.loads(json.dumps(model)))
+    found = Leaderboard(1, (), published(tmp_path))
+    text = page.render(found)
+    assert text == page.render(Leaderboard.from_json(json.loads(json.dumps(found.to_json()))))
     assert "System &lt;b&gt;X&lt;/b&gt;" in text
     assert "<b>X" not in text
     assert 'href="#as-published"' in text
     for shown in ("3.10", "[3.07, 3.14]", "A paper, Table 2", "second-hand", "not found"):
         assert shown in text
     assert 'class="scores"' not in text  # neither sorted nor ranked
-    lines = list(csv.DictReader(io.StringIO(tidy(model))))
+    lines = list(csv.DictReader(io.StringIO(tidy(found))))
     assert [(x["model"], x["kind"], x["value"], x["best"], x["source"]) for x in lines] == [
         ("System <b>X</b>", "as published", "3.1", "", "A paper, Table 2"),
         ("System Y", "as published", "", "", "A paper, Table 2"),
     ]
     console = Console(width=200, file=io.StringIO())
-    render_published(model, console)
+    render_published(found, console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "MIMIC-CXR findings, n 2,461 — as published: 1 of System <b>X</b>" in printed
     assert "not found: System Y" in printed
@@ -141,15 +144,15 @@ def test_page_json_csv_and_terminal_show_them_apart(tmp_path: Path) -> None:
 
 def test_a_run_says_in_one_line_where_they_are(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
-    model = {"version": 1, "boards": [], "published": published(tmp_path)}
+    found = Leaderboard(1, (), published(tmp_path))
     console = Console(width=200, file=io.StringIO())
-    render(model, console)
+    render(found, console)
     assert console.file.getvalue() == ""  # type: ignore[attr-defined]
     page_path = Path("results/leaderboard/index.html")
-    assert published_line(model, page_path) == (
+    assert published_line(found, page_path) == (
         "1 board of figures as published: results/leaderboard/index.html, tab As published"
     )
-    assert published_line({"version": 1, "boards": []}, page_path) == ""
+    assert published_line(Leaderboard(1, ()), page_path) == ""
 
 
 def test_the_files_are_tracked_and_linked_into_the_package() -> None:

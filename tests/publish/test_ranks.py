@@ -67,17 +67,17 @@ def test_ranks_are_those_of_a_bootstrap_by_hand(of_patients: bool) -> None:
     scores, n = joint_scores(rows, mean, "mean", Resampler(N, RESAMPLES, SEED, clusters))
     found = rank_intervals(scores, 0.95)
     assert n == N - 2
-    assert [(f["low"], f["high"], f["p_top"]) for f in found] == [
+    assert [(f.low, f.high, f.p_top) for f in found] == [
         (low, high, pytest.approx(p, abs=1e-6)) for low, high, p in by_hand(systems, clusters)
     ]
-    assert len({(f["low"], f["high"]) for f in found}) > 1
+    assert len({(f.low, f.high) for f in found}) > 1
 
 
 def test_equals_share_the_better_rank_and_a_score_that_is_nowhere_is_last() -> None:
     scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.3], [np.nan, np.nan]])
     assert ranks.ranks_of(scores).tolist() == [[1, 2], [1, 2], [3, 1], [4, 4]]
     twins = rank_intervals(np.tile([[0.7], [0.7], [0.2]], 50), 0.95)
-    assert [(t["low"], t["high"], t["p_top"]) for t in twins] == [
+    assert [(t.low, t.high, t.p_top) for t in twins] == [
         (1, 1, 1.0), (1, 1, 1.0), (3, 3, 0.0),
     ]  # fmt: skip
 
@@ -88,7 +88,7 @@ def test_the_clearly_best_is_first_and_twins_share_a_rank(bench: Bench) -> None:
     bench.add("twin_a", 0.5, seed=4)
     bench.add("twin_b", 0.5, seed=4)
     bench.add("noise", 1.0, kind="floor")
-    board = collect(bench.results_dir)["boards"][0]
+    board = collect(bench.results_dir).to_json()["boards"][0]
     rank = {row["label"]: row["rank"] for row in board["rows"]}
     assert rank["oracle"] is None
     assert rank["best"] == {
@@ -106,7 +106,7 @@ def test_the_clearly_best_is_first_and_twins_share_a_rank(bench: Bench) -> None:
 def test_floors_alone_are_ranked(bench: Bench) -> None:
     bench.add("a", 0.2, kind="floor")
     bench.add("b", 0.9, kind="floor")
-    rows = collect(bench.results_dir)["boards"][0]["rows"]
+    rows = collect(bench.results_dir).to_json()["boards"][0]["rows"]
     assert [(r["label"], r["rank"]["low"], r["rank"]["floor"]) for r in rows] == [
         ("a", 1, True), ("b", 2, True),
     ]  # fmt: skip
@@ -120,7 +120,7 @@ def test_lower_is_better_turns_the_ranks(bench: Bench) -> None:
             bench.scores(one),
             lambda saved: [e.update(direction="lower") for e in saved["keys"].values()],
         )
-    rows = collect(bench.results_dir)["boards"][0]["rows"]
+    rows = collect(bench.results_dir).to_json()["boards"][0]["rows"]
     assert {r["label"]: r["rank"]["low"] for r in rows} == {"low": 1, "high": 2}
 
 
@@ -142,6 +142,6 @@ def test_a_second_build_ranks_nothing_anew(bench: Bench, monkeypatch: pytest.Mon
 def test_rows_that_cannot_be_read_say_so_instead_of_a_rank(bench: Bench) -> None:
     one = bench.add("a", 0.2)
     edit(bench.scores(one), lambda saved: saved.update(metric_fingerprint="0" * 64))
-    board = collect(bench.results_dir)["boards"][0]
+    board = collect(bench.results_dir).to_json()["boards"][0]
     assert board["rows"][0]["rank"] is None
     assert "has changed since" in board["ranking"]["unknown"]

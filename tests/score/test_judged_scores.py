@@ -257,7 +257,7 @@ def test_rows_of_two_judges_are_never_compared(mini_cohort: Cohort, tmp_path: Pa
     )
     with pytest.raises(ReportCardError, match=r"read by fake_judge judge-x.*fake_judge judge-y"):
         compare_runs(folders, [scorer_of(FakeJudge())], "counts", 100)  # type: ignore[arg-type]
-    (board,) = collect(tmp_path, everything=True)["boards"]
+    (board,) = collect(tmp_path, everything=True).to_json()["boards"]
     cells = [row["cells"]["counts.mean"] for row in board["rows"]]
     assert sum(bool(cell.get("other_version")) for cell in cells) == 1
     assert all(cell["caveat"] == "only a test" for cell in cells)
@@ -369,7 +369,7 @@ def test_a_resample_without_a_score_does_not_tell_rows_apart(tmp_path: Path) -> 
         "b": np.array([[[1.0, 1.0], [5.0, 1.0], nan]]),
     }
     pairs = _Pairs(rows, mean, Resampler(3, 100), 0.95)
-    assert pairs.interval("b", "a", "mean") == [0.0, 0.0]  # over the study that both have
+    assert pairs.interval("b", "a", "mean") == (0.0, 0.0)  # over the study that both have
 
 
 def test_a_judge_that_is_down_is_waited_for_once_whatever_the_models(

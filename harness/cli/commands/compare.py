@@ -24,7 +24,7 @@ from reportcard.cli.output import to_stdout, write_result
 from reportcard.core.errors import ReportCardError
 
 if TYPE_CHECKING:
-    from reportcard.api import Json
+    from reportcard.publish.board.boards import Board
 
 GROUP = "Compare results"
 
@@ -71,6 +71,7 @@ def _compare_all(
     arguments: argparse.Namespace, names: Sequence[str], overrides: Sequence[str]
 ) -> int:
     from reportcard.cli.tables_compare import pairs_table
+    from reportcard.core.records import to_json
     from reportcard.publish.board.build import boards_of
     from reportcard.publish.board.pairwise_matrix import pairs_of_board
 
@@ -79,32 +80,30 @@ def _compare_all(
     config, cohorts = load_config_and_cohorts(overrides)
     written = []
     for board in boards_of(config.results_dir):
-        if board["protocol"] != config.protocol.name:
+        if board.protocol != config.protocol.name:
             continue
-        if cohorts and board["cohort"]["name"] not in cohorts:
+        if cohorts and board.cohort.name not in cohorts:
             continue
         key = _key_of_board(board, arguments.metric)
         if key is None:
             continue
         found = pairs_of_board(config.results_dir, board, key)
-        written.append({"board": board["id"], **found})
+        written.append({"board": board.id, **to_json(found)})
         if not to_stdout(arguments.json):
-            labels = {row["model"]: row["label"] for row in board["rows"]}
-            pairs_table(f"{key} on {board['cohort_folder']}", found, labels)
+            labels = {entry.model: entry.label for entry in board.entries}
+            pairs_table(f"{key} on {board.cohort_folder}", found, labels)
     if not written:
         raise ReportCardError(f"No column '{arguments.metric}' on these boards.")
     write_result(arguments.json, {"boards": written})
     return 0
 
 
-def _key_of_board(board: Json, wanted: str | None) -> str | None:
+def _key_of_board(board: Board, wanted: str | None) -> str | None:
     """Return the score that --metric means on a board: its own name, or the main score of the
     metric that it names; without --metric, the board's primary score."""
     if wanted is None:
-        primary: str | None = board["primary"]
-        return primary
-    for column in board["columns"]:
-        if column["key"] == wanted or (column["metric"] == wanted and column["lead"]):
-            key: str = column["key"]
-            return key
+        return board.primary
+    for column in board.columns:
+        if column.key == wanted or (column.metric == wanted and column.lead):
+            return column.key
     return None

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from reportcard.analysis.score_difference import explain_rows
     from reportcard.cli.tables_compare import explain_table
+    from reportcard.core.records import to_json
 
     names, overrides = split_words(arguments.words)
     at_most(names, 2, "explain", "two models, score folders or published figures")
@@ -48,5 +49,5 @@ def run(arguments: argparse.Namespace) -> int:
     found = explain_rows(where, (names[0], names[1]), protocol, cohorts, arguments.metric)
     if not to_stdout(arguments.json):
         explain_table(found)
-    write_result(arguments.json, found)
+    write_result(arguments.json, to_json(found))
     return 0

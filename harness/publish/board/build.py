@@ -1,239 +1,241 @@
-"""Score files → one JSON-able model: a board per (cohort, protocol), its columns and its rows.
+"""Builds the boards from the score files: one board per cohort and protocol.
 
-Nothing is typed by hand and nothing is dropped: a metric that did not run for a model is a cell
-that says why, and the order of the rows is computed from the values on every build.
+No number is typed by hand and none is dropped: a metric that did not run for a system gives a cell
+that says why, and the order of the entries is computed from the values on every build.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from reportcard.api import Json, ReportCardError
+from reportcard.api import ReportCardError
 from reportcard.core.files import digest, read_json
-from reportcard.publish.board.disclosures import Disclosures
-from reportcard.publish.board.pairwise_matrix import mark_pairs
+from reportcard.core.layout import Results, RunId, VersionedName
+from reportcard.core.records import from_json
+from reportcard.publish.board.boards import (
+    Board,
+    BoardCohort,
+    Cell,
+    Column,
+    Counts,
+    Entry,
+    Leaderboard,
+    ScoredRows,
+)
+from reportcard.publish.board.disclosures import disclosed, read_card
+from reportcard.publish.board.pairwise_matrix import with_pairs
 from reportcard.publish.board.published import published
-from reportcard.publish.board.ranks import mark_ranks
+from reportcard.publish.board.ranks import with_ranks
 from reportcard.publish.board.result_files import runs, score_files
-from reportcard.publish.board.ties import mark_ties
+from reportcard.publish.board.ties import with_ties
 from reportcard.publish.board.vision import vision_of
+from reportcard.score.score_file import ScoreFile
 from reportcard.score.scorer import Scorer
 from reportcard.score.signature import Signature
 
-MODEL_VERSION = 2
-VALUE = ("value", "ci_low", "ci_high")
-COHORT_FIELDS = (
-    *("dataset", "data_class", "licence", "unit", "n_studies", "n_patients", "n_images"),
-    *("views", "attrition", "overlap", "notes"),
-)
-CARD_FIELDS = ("description", "inputs", "trained_on", "sees_references", "needs_train", "draws")
-COUNTS = (
-    *("cohort", "excluded_empty_reference", "evaluated", "failed", "empty_candidates"),
-    "unique_candidates",
-)
+MODEL_VERSION = 2  # of leaderboard.json
+Scores = Mapping[str, ScoreFile]  # metric → its score file
 
 
-def collect(results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()) -> Json:
-    """{"version", "boards": [{"id", "cohort", "protocol", "primary", "columns", "rows"}, …],
-    "published": cohorts of figures that others printed}.
+def collect(
+    results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()
+) -> Leaderboard:
+    """Build the leaderboard: boards with ties, ranks and pairs, and the published figures.
 
     everything: every score folder on disk, not only the runs that `current.json` lists.
     scorers: metrics that are open already; others are opened by name when ties need them.
     Raises ReportCardError naming the file when one is damaged, or when there are no scores.
     """
-    built = boards_of(results_dir, everything)
-    mark_ties(results_dir, built, scorers)
-    mark_ranks(results_dir, built, scorers)
-    mark_pairs(results_dir, built, scorers)
-    return {"version": MODEL_VERSION, "boards": built, "published": published()}
+    boards = boards_of(results_dir, everything)
+    for compared in (with_ties, with_ranks, with_pairs):
+        boards = compared(results_dir, boards, scorers)
+    return Leaderboard(MODEL_VERSION, tuple(boards), published())
 
 
-def boards_of(results_dir: Path, everything: bool = False) -> list[Json]:
-    """The boards as the score files have them, before rows are compared with each other."""
-    boards: dict[tuple[str, str], list[str]] = {}
+def boards_of(results_dir: Path, everything: bool = False) -> list[Board]:
+    """Build the boards from the score files, before entries are compared with each other."""
+    boards: dict[tuple[str, str], list[RunId]] = {}
     for run in runs(results_dir, everything):
-        boards.setdefault((run.cohort, run.protocol), []).append(run.model)
+        boards.setdefault((run.cohort, run.protocol), []).append(run)
     if not boards:
-        raise ReportCardError(f"No scores in {results_dir / 'scores'}. Run: reportcard run")
-    return [
-        _board(results_dir, cohort, protocol, models)
-        for (cohort, protocol), models in boards.items()
-    ]
+        scores = Results(results_dir).all_scores
+        raise ReportCardError(f"No scores in {scores}. Run: reportcard run")
+    return [_board(results_dir, listed) for listed in boards.values()]
 
 
-def _board(results_dir: Path, cohort: str, protocol: str, models: Sequence[str]) -> Json:
-    found = {model: score_files(results_dir, cohort, model, protocol) for model in models}
+def _board(results_dir: Path, listed: Sequence[RunId]) -> Board:
+    found = {run: score_files(results_dir, run) for run in listed}
     columns = _columns(list(found.values()))
-    labels = Counter(model.rpartition("@")[0] for model in models)
-    rows = []
-    for model, files in found.items():
-        label, _, fp8 = model.rpartition("@")
-        card = _card(results_dir / "predictions" / cohort / model / "card.json")
-        rows.append(
-            {
-                "label": model if labels[label] > 1 else label,
-                "model": model,
-                "fingerprint": fp8,
-                **card,
-                "vision": vision_of(results_dir, model),  # what `reportcard check` found, or None
-                **_counted(files),
-                "cells": {c["key"]: _cell(files, c, label) for c in columns},
-                "rank": None,  # mark_ranks fills it in
-                "score_files": {
-                    m: {k: f[k] for k in ("rows_sha256", "stats", "metric_fingerprint") if k in f}
-                    for m, f in files.items()
-                },
-            }
-        )
-        rows[-1]["status"] = _status(rows[-1])
-        about = Disclosures(
-            results_dir / "predictions" / cohort / model,
-            results_dir / "scores" / cohort / model / protocol,
-            files,
-        )
-        wanted: list[str] = next((f["primary"] for f in files.values() if "primary" in f), [])
-        rows[-1] |= about.of(rows[-1]["cells"], rows[-1]["counts"], wanted)
     primary = _primary(columns, found.values())
-    return {
-        "id": f"{cohort}/{protocol}",
-        "cohort_folder": cohort,
-        "cohort": _cohort(results_dir, cohort),
-        "protocol": protocol,
-        "primary": primary and primary["key"],
-        "columns": columns,
-        "rows": sorted(rows, key=lambda row: rank_key(row, primary)),
-    }
-
-
-def _primary(columns: Sequence[Json], found: Iterable[dict[str, Json]]) -> Json | None:
-    """The first key of the protocol's list that has a column here; else the first column."""
-    wanted = [key for files in found for f in files.values() for key in f.get("primary", ())]
-    by_key = {column["key"]: column for column in columns}
-    return next((by_key[key] for key in wanted if key in by_key), columns[0] if columns else None)
-
-
-def rank_key(row: Json, column: Json | None) -> tuple[bool, bool, float, str]:
-    """Ceilings first, then best first; a row without a value goes last, equals by name."""
-    value = row["cells"][column["key"]]["value"] if column else None
-    sign = -1 if column and column["direction"] == "higher" else 1
-    return (
-        row["kind"] != "ceiling",
-        value is None,
-        0.0 if value is None else sign * value,
-        row["model"],
+    labels = Counter(VersionedName.parse(run.system).label for run in listed)
+    entries = [
+        _entry(results_dir, run, files, columns, unique=labels[run.labels[1]] == 1)
+        for run, files in found.items()
+    ]
+    first = listed[0]
+    return Board(
+        id=f"{first.cohort}/{first.protocol}",
+        cohort_folder=first.cohort,
+        cohort=_cohort(results_dir, first.cohort),
+        protocol=first.protocol,
+        primary=primary.key if primary else None,
+        columns=tuple(columns),
+        entries=tuple(sorted(entries, key=lambda entry: rank_key(entry, primary))),
     )
 
 
-def _columns(found: Sequence[dict[str, Json]]) -> list[Json]:
-    """Metrics by name, those of boxes after those of text, their keys in the metric's own order.
+def _entry(
+    results_dir: Path, run: RunId, files: Scores, columns: Sequence[Column], unique: bool
+) -> Entry:
+    """Build one line of a board. unique: whether no other line has the same label."""
+    name = VersionedName.parse(run.system)
+    cells = {column.key: _cell(files, column, name.label) for column in columns}
+    card = read_card(results_dir, run)
+    counts = _counts(files)
+    about = disclosed(results_dir, run, files, cells, counts, card)
+    model = card.card
+    return Entry(
+        label=name.label if unique else run.system,
+        model=run.system,
+        fingerprint=name.fingerprint,
+        kind=model.kind,
+        description=model.description,
+        inputs=model.inputs,
+        trained_on=model.trained_on,
+        sees_references=model.sees_references,
+        needs_train=model.needs_train,
+        draws=model.draws,
+        vision=vision_of(results_dir, run.system),
+        counts=counts,
+        cells=cells,
+        score_files={
+            metric: ScoredRows(file.rows_sha256, file.stats, file.metric_fingerprint)
+            for metric, file in files.items()
+        },
+        status=_status(cells.values(), counts),
+        tier=about.tier,
+        used=about.used,
+        speed=about.speed,
+        cost=about.cost,
+        lengths=about.lengths,
+        unique_share=about.unique_share,
+        top_share=about.top_share,
+        reference_top_share=about.reference_top_share,
+        mode_collapse=about.mode_collapse,
+        details=about.details,
+    )
 
-    Where rows come from several versions of a metric, the column is the version that most rows
-    have; `_cell` marks the others, which are not comparable with it. Other weights or another judge
-    make another version too.
+
+def _primary(columns: Sequence[Column], found: Collection[Scores]) -> Column | None:
+    """Return the first key of the protocol's list that has a column, else the first column."""
+    wanted = [key for files in found for file in files.values() for key in file.primary]
+    by_key = {column.key: column for column in columns}
+    return next((by_key[key] for key in wanted if key in by_key), columns[0] if columns else None)
+
+
+def rank_key(entry: Entry, column: Column | None) -> tuple[bool, bool, float, str]:
+    """Order entries: ceilings first, then best first; those without a value last, ties by name."""
+    value = entry.cells[column.key].value if column else None
+    known = 0.0 if column is None or value is None else column.sign * value
+    return (entry.kind != "ceiling", value is None, known, entry.model)
+
+
+def _columns(found: Sequence[Scores]) -> list[Column]:
+    """Return the columns: metrics by name, those of boxes last, keys in the metric's own order.
+
+    Where entries come from several versions of a metric, the column is the version that most
+    entries have; `_cell` marks the others, which are not comparable with it. Other weights or
+    another judge make another version too.
     """
     columns = []
-    metrics = {metric: f for files in found for metric, f in files.items()}
-    for metric in sorted(metrics, key=lambda m: (bool(metrics[m].get("boxes")), m)):
-        files = [f[metric] for f in found if metric in f]
-        versions = Counter(_version(f) for f in files if "not_run" not in f)
+    metrics = {metric: file for files in found for metric, file in files.items()}
+    for metric in sorted(metrics, key=lambda name: (metrics[name].boxes, name)):
+        files = [scores[metric] for scores in found if metric in scores]
+        versions = Counter(_version(file) for file in files if file.not_run is None)
         chosen = min(versions, key=lambda v: (-versions[v], v)) if versions else None
         first = next((f for f in files if chosen and _version(f) == chosen), files[0])
-        headline = first.get("headline") or list(first["keys"])
-        # The key that stands for its metric where room is short.
-        lead = headline[0] if first.get("headline") else headline[-1]
-        for key, entry in first["keys"].items():
-            signature = Signature.parse(entry.get("signature", ""))
+        headline = first.headline_keys
+        for key, entry in first.keys.items():
+            signature = Signature.parse(entry.signature or "")
             columns.append(
-                {
-                    "key": key,
-                    "metric": metric,
-                    "name": key.removeprefix(f"{metric}."),
-                    "direction": entry.get("direction", "higher"),
-                    "unit": entry.get("unit", "fraction"),
-                    "range": entry.get("range", [None, None]),
-                    "version": signature.version,
-                    "signature": replace(signature, n=None).format() or None,
-                    "metric_fingerprint": chosen and first["metric_fingerprint"],
-                    "version_of_rows": chosen,
-                    # A metric with dozens of keys names those that a table shows.
-                    "headline": key in headline,
-                    "lead": key == lead,
-                }
+                Column(
+                    key=key,
+                    metric=metric,
+                    name=key.removeprefix(f"{metric}."),
+                    direction=entry.direction,
+                    unit=entry.unit,
+                    range=entry.range,
+                    version=signature.version,
+                    signature=replace(signature, n=None).format() or None,
+                    metric_fingerprint=first.metric_fingerprint if chosen else None,
+                    version_of_rows=chosen,
+                    headline=key in headline,
+                    lead=key == first.lead,
+                )
             )
     return columns
 
 
-def _version(saved: Json) -> str:
-    """What must be equal for two rows to be comparable: the metric, and who read the texts."""
-    return digest([saved.get("metric_fingerprint"), saved.get("read_by", [])])
+def _version(file: ScoreFile) -> str:
+    """Digest what must be equal for two scores to be comparable: the metric and its annotators."""
+    return digest([file.metric_fingerprint, file.read_by])
 
 
-def _cell(files: dict[str, Json], column: Json, label: str) -> Json:
-    """value, ci_low, ci_high, n, unscored, signature; `not_run` is a sentence where it applies."""
-    metric, key = column["metric"], column["key"]
-    saved = files.get(metric, {})
-    entry = saved.get("keys", {}).get(key, {})
-    names = (
-        *("value", "ci_low", "ci_high", "n", "unscored", "bounds", "draws", "spread"),
-        *("signature", "caveat"),
-    )
-    cell = {name: entry.get(name) for name in names if name in entry or name in VALUE}
-    if "not_run" in saved:
-        cell |= {"value": None, "ci_low": None, "ci_high": None, "not_run": str(saved["not_run"])}
-        if saved.get("not_applicable"):
-            cell["not_applicable"] = True
-    elif not entry:
-        cell["not_run"] = (
-            f"{label} has no score for {key}. Run: reportcard score model={label} metrics={metric}"
+def _cell(files: Scores, column: Column, label: str) -> Cell:
+    file = files.get(column.metric)
+    score = file.keys.get(column.key) if file else None
+    if file is None or score is None:
+        reason = (
+            f"{label} has no score for {column.key}. Run: reportcard score model={label}"
+            f" metrics={column.metric}"
         )
-    elif _version(saved) != column["version_of_rows"]:
-        cell["other_version"] = True
-    return cell
-
-
-def why_empty(cell: Json) -> str:
-    """Why a cell has no number, in a word. Undefined: studies are scored and have nothing to count
-    (no phrases, no boxes)."""
-    if cell.get("not_applicable"):
-        return "–"
-    if cell.get("not_run"):
-        return "not run"
-    return "undefined" if cell.get("n") else "unscored"
-
-
-def _counted(files: dict[str, Json]) -> Json:
-    """What became of the studies. It is a property of the predictions: any score file tells it."""
-    counts: Json = next((f["counts"] for f in files.values() if f.get("counts")), {})
-    return {"counts": {name: counts.get(name) for name in COUNTS}}
-
-
-def _status(row: Json) -> str:
-    cells = [cell for cell in row["cells"].values() if not cell.get("not_applicable")]
-    if not any(cell["value"] is not None for cell in cells):
-        return "not run"
-    # A ratio with nothing to count (no boxes in narrative reports) is whole without a value.
-    whole = not row["counts"]["failed"]
-    whole = whole and all(
-        cell["value"] is not None or (cell.get("n") and not cell.get("not_run")) for cell in cells
+        if file is not None and file.not_run is not None:
+            return Cell(not_run=file.not_run, not_applicable=file.not_applicable or None)
+        return Cell(not_run=reason)
+    other = file.not_run is None and _version(file) != column.version_of_rows
+    ran = file.not_run is None
+    return Cell(
+        value=score.value if ran else None,
+        ci_low=score.ci_low if ran else None,
+        ci_high=score.ci_high if ran else None,
+        n=score.n,
+        unscored=score.unscored,
+        bounds=score.bounds,
+        draws=score.draws,
+        spread=score.spread,
+        signature=score.signature,
+        caveat=score.caveat,
+        not_run=file.not_run,
+        not_applicable=file.not_applicable or None,
+        other_version=other or None,
     )
-    whole = whole and not any(cell.get("unscored") for cell in cells)
+
+
+def _counts(files: Scores) -> Counts:
+    """Return what became of the studies. Every score file of a run says the same."""
+    counts = next((file.counts for file in files.values() if file.counts), {})
+    return from_json(Counts, counts)
+
+
+def _status(cells: Collection[Cell], counts: Counts) -> str:
+    applicable = [cell for cell in cells if not cell.not_applicable]
+    if not any(cell.value is not None for cell in applicable):
+        return "not run"
+    # A ratio with nothing to count (no boxes in narrative reports) is complete without a value.
+    whole = all(cell.value is not None or (cell.n and cell.not_run is None) for cell in applicable)
+    whole = whole and not counts.failed and not any(cell.unscored for cell in applicable)
     return "complete" if whole else "incomplete"
 
 
-def _card(path: Path) -> Json:
-    """What the model says of itself. Scores alone (a release, say) come without a card."""
-    card = read_json(path).get("card") if path.is_file() else {}
-    if not isinstance(card, dict):
-        raise ReportCardError(f"{path} is damaged (no 'card'). Run: reportcard predict")
-    return {"kind": card.get("kind", "model"), **{name: card.get(name) for name in CARD_FIELDS}}
-
-
-def _cohort(results_dir: Path, folder: str) -> Json:
-    path = results_dir / "cohorts" / f"{folder}.json"
+def _cohort(results_dir: Path, folder: str) -> BoardCohort:
+    path = Results(results_dir).cohort(folder)
+    name = VersionedName.parse(folder)
     saved = read_json(path) if path.is_file() else {}
-    name, _, fp8 = folder.rpartition("@")
-    summary = {field: saved.get(field) for field in COHORT_FIELDS}
-    return {"name": name, "fingerprint": saved.get("fingerprint", fp8), **summary}
+    try:
+        given = {"fingerprint": name.fingerprint, **saved, "name": name.label}
+        return from_json(BoardCohort, given)
+    except ValueError as error:
+        raise ReportCardError(f"{path} is damaged ({error}).") from None

@@ -1,100 +1,105 @@
-"""The pairwise tab: every pair of a board's rows on its primary key, told apart or not.
+"""Tests every pair of a board's entries for a significant difference on one key.
 
-`board["pairs"]` is a list of {"a", "b", "difference", "low", "high", "p", "tail", "p_holm"}, a and
-b the folders of two rows and the difference a − b over the studies that both have; the matrix's
-other half is its mirror. `board["pairs_about"]` says what they are of: the key, the trials of the
-test, who was left out and why.
+`Board.pairs` holds each pair once, a and b the folders of two systems and the difference a − b over
+the studies that both have. `Board.pairs_about` says what the tests are of: the key, the number of
+randomisations, who was left out and why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reportcard.api import Json
-from reportcard.core.files import digest
-from reportcard.publish.board.resamples import (
+from reportcard.publish.board.boards import Board, PairsAbout
+from reportcard.publish.board.comparison import (
+    Comparison,
+    NotComparableError,
     Samplers,
-    check_rows_file,
-    competes,
-    folder_of,
-    load,
-    recipe_of,
-    saved_in,
-    scorer_of,
+    last_build,
 )
 from reportcard.score.scorer import Scorer
-from reportcard.score.stats.pairwise import TRIALS, all_pairs
+from reportcard.score.stats.pairwise import TRIALS, PairTest, all_pairs
 
 MOST = 40  # systems of a matrix: 780 pairs
 VERSION = 1  # of this computation
 
 
-def mark_pairs(
-    results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = (), cached: bool = True
-) -> None:
-    """Add `pairs` and `pairs_about` to boards; those of the last build stay where nothing that
-    they depend on has changed."""
-    fields = ("pairs", "pairs_about")
-    saved = {field: saved_in(results_dir, field) if cached else {} for field in fields}
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The tests of all pairs, as leaderboard.json and `compare --all --json` hold them."""
+
+    pairs: tuple[PairTest, ...] = ()
+    pairs_about: PairsAbout | None = None
+
+
+def with_pairs(
+    results_dir: Path, boards: Sequence[Board], scorers: Sequence[Scorer] = (), cached: bool = True
+) -> list[Board]:
+    """Return the boards with the tests of all pairs on their primary key.
+
+    Arguments and errors are those of `with_ties`.
+    """
+    saved = last_build(results_dir) if cached else {}
+    marked = []
     for board in boards:
-        known = {field: saved[field].get(board["id"]) for field in fields}
-        key = board["primary"]
-        found: Json = {"pairs": [], "pairs_about": None}
-        if key is not None:
-            found = pairs_of_board(results_dir, board, key, scorers, known=known)
-        board |= found
+        found = Pairs()
+        if board.primary is not None:
+            known = saved.get(board.id)
+            found = pairs_of_board(results_dir, board, board.primary, scorers, known=known)
+        marked.append(replace(board, pairs=found.pairs, pairs_about=found.pairs_about))
+    return marked
 
 
 def pairs_of_board(
     results_dir: Path,
-    board: Json,
+    board: Board,
     key: str,
     scorers: Sequence[Scorer] = (),
     trials: int = TRIALS,
-    known: Json | None = None,
-) -> Json:
-    """{"pairs", "pairs_about"} of one column. Ceilings do not compete; of more than 40 systems the
-    best 40 do. Raises ReportCardError for rows that are not those scored."""
-    column = next(c for c in board["columns"] if c["key"] == key)
-    sign = -1 if column["direction"] == "higher" else 1
-    rows = sorted(
-        (row for row in board["rows"] if competes(row, column)),
-        key=lambda row: (sign * row["cells"][key]["value"], row["model"]),
+    known: Board | None = None,
+) -> Pairs:
+    """Test every pair on one key. Ceilings are left out, and all but the best 40 systems.
+
+    Args:
+        results_dir: where the rows are.
+        board: as `boards_of` built it.
+        key: the key to test.
+        scorers: metrics that are open already.
+        trials: the number of randomisations.
+        known: the board of the last build, whose tests are kept if nothing has changed.
+
+    Raises ReportCardError for rows that are not those scored.
+    """
+    column = next(column for column in board.columns if column.key == key)
+    rated = sorted(
+        (column.sign * value, entry.model, entry)
+        for entry in board.entries
+        if entry.competes(column) and (value := entry.cells[key].value) is not None
     )
-    chosen, left_out = rows[:MOST], [row["model"] for row in rows[MOST:]]
-    about: Json = {"key": key, "direction": column["direction"], "trials": trials}
-    about |= {"left_out": left_out} if left_out else {}
+    entries = [entry for _, _, entry in rated]
+    chosen, beyond = entries[:MOST], tuple(entry.model for entry in entries[MOST:])
+    about = PairsAbout(key=key, direction=column.direction, trials=trials, left_out=beyond or None)
     if len(chosen) < 2:
-        return {"pairs": [], "pairs_about": {**about, "unknown": "fewer than two rows"}}
-    metric = column["metric"]
-    files = {row["model"]: row["score_files"][metric] for row in chosen}
-    for model, file in files.items():
-        check_rows_file(folder_of(results_dir, board, model, metric), file["rows_sha256"])
-    stats = recipe_of(files.values())
-    about["inputs"] = digest(
-        {
-            "pairs": VERSION,
-            "metric": column["metric_fingerprint"],
-            "key": key,
-            "trials": trials,
-            "stats": stats,
-            "rows": [[model, file["rows_sha256"]] for model, file in files.items()],
-        }
+        return Pairs((), replace(about, unknown="fewer than two rows"))
+    comparison = Comparison.of(results_dir, board, column, chosen)
+    rows = [[model, file.rows_sha256] for model, file in comparison.files.items()]
+    about = replace(
+        about, inputs=comparison.inputs(pairs=VERSION, key=key, trials=trials, rows=rows)
     )
-    if known and (known.get("pairs_about") or {}).get("inputs") == about["inputs"]:
-        return {"pairs": known["pairs"], "pairs_about": known["pairs_about"]}
-    scorer = scorer_of(metric, column["metric_fingerprint"], board["protocol"], scorers)
-    if isinstance(scorer, str):
-        return {"pairs": [], "pairs_about": {**about, "unknown": scorer}}
-    loaded = load(results_dir, board, metric, files, stats, Samplers())
-    if isinstance(loaded, str):
-        return {"pairs": [], "pairs_about": {**about, "unknown": loaded}}
-    found, sampler = loaded
-    tests = all_pairs(
-        found, scorer.metric.scores, column["name"], sampler, trials, stats["confidence"]
+    if known and known.pairs_about and known.pairs_about.inputs == about.inputs:
+        return Pairs(known.pairs or (), known.pairs_about)
+    try:
+        prepared = comparison.prepare(scorers, Samplers())
+    except NotComparableError as error:
+        return Pairs((), replace(about, unknown=str(error)))
+    scores, resampler = prepared.scorer.metric.scores, prepared.resampler
+    tests = all_pairs(prepared.rows, scores, column.name, resampler, trials, prepared.confidence)
+    about = replace(
+        about,
+        confidence=prepared.confidence,
+        unit=resampler.unit,
+        resamples=comparison.stats.resamples,
+        p_resolution=1 / (1 + trials),
     )
-    about |= {"confidence": stats["confidence"], "unit": sampler.unit}
-    about |= {"resamples": stats["resamples"], "p_resolution": 1 / (1 + trials)}
-    return {"pairs": [asdict(test) for test in tests], "pairs_about": about}
+    return Pairs(tuple(tests), about)

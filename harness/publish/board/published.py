@@ -1,4 +1,4 @@
-"""Figures as published: what other people printed, each with its source, never ranked with ours.
+"""Reads figures that other people printed. Each has its source, and none is ranked with ours.
 
 results/published/<source>.yaml, one file per paper or board:
 
@@ -17,8 +17,8 @@ results/published/<source>.yaml, one file per paper or board:
         not_found:
           MAIRA-Seg: no figure could be read
 
-Metrics are named as the source names them, and figures keep the digits that were printed. Two
-sources that differ on one figure stand both, marked as a conflict.
+Metrics are named as the source names them, and figures keep the digits that were printed. Where
+two sources differ on one figure, both are shown and marked as a conflict.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any
 
 import yaml
 
-from reportcard.api import Json, ReportCardError
+from reportcard.api import ReportCardError
 
 NUMBER = r"-?\d{1,9}(?:\.\d{1,9})?"
 FIGURE = re.compile(rf"({NUMBER})(?: \[({NUMBER}), ({NUMBER})\])?")
@@ -41,8 +41,10 @@ CELL = ("value", "source", "second_hand", "note")
 
 
 class _Strict(yaml.BaseLoader):
-    """Every scalar stays text, so that 3.10 is not 3.1; a name that stands twice is an error, since
-    YAML would keep the last and drop a figure in silence."""
+    """A YAML loader that keeps every scalar as text, so that 3.10 does not become 3.1.
+
+    A name that stands twice is an error: YAML would keep the last and silently drop a figure.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key) for key, _ in node.value]
@@ -55,7 +57,7 @@ class _Strict(yaml.BaseLoader):
 
 @dataclass(frozen=True)
 class Figure:
-    """One printed figure; `value` None: the system is named and no figure was found."""
+    """One printed figure as a file has it. `printed` is None where none was found for a system."""
 
     dataset: str
     section: str
@@ -70,9 +72,40 @@ class Figure:
 
     @property
     def cohort(self) -> str:
-        """'MIMIC-CXR findings, n 2,461'"""
+        """Return 'MIMIC-CXR findings, n 2,461'."""
         n = f"n {self.n:,}" if self.n is not None else "n not stated"
         return f"{self.dataset} {self.section}, {n}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFigure:
+    """One printed figure as leaderboard.json has it.
+
+    `conflict`: two sources print different figures for the same system and metric.
+    """
+
+    system: str
+    metric: str | None
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    printed: str | None
+    printed_interval: tuple[str, str] | None
+    source: str
+    second_hand: bool
+    conflict: bool
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCohort:
+    """The figures that were printed for one cohort, sorted by system and metric."""
+
+    name: str
+    dataset: str
+    section: str
+    n: int | None
+    figures: tuple[PublishedFigure, ...]
 
 
 def published_dir() -> Path:
@@ -80,8 +113,8 @@ def published_dir() -> Path:
     return (Path(__file__).parents[2] / "published").resolve()
 
 
-def published(folder: Path | None = None) -> list[Json]:
-    """Cohorts by name, their figures by system and metric, as they go into leaderboard.json.
+def published(folder: Path | None = None) -> tuple[PublishedCohort, ...]:
+    """Read all published figures: cohorts by name, their figures by system and metric.
 
     Raises ReportCardError naming file and key of what is not as above.
     """
@@ -89,11 +122,11 @@ def published(folder: Path | None = None) -> list[Json]:
     for path in sorted((folder or published_dir()).glob("*.yaml")):
         for figure in read_figures(path):
             cohorts[figure.cohort].append(figure)
-    return [_cohort(name, cohorts[name]) for name in sorted(cohorts)]
+    return tuple(_cohort(name, cohorts[name]) for name in sorted(cohorts))
 
 
 def read_figures(path: Path) -> list[Figure]:
-    """The figures of one file. Raises ReportCardError naming file and key."""
+    """Read the figures of one file. Raises ReportCardError naming file and key."""
     try:
         node = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -144,7 +177,7 @@ def _table(node: Any, title: str, where: str) -> Iterator[Figure]:
 def _origin(
     cell: Mapping[str, Any], table: Mapping[str, Any], title: str, where: str
 ) -> tuple[str, bool, str | None]:
-    """Source, whether it is second-hand, and the notes of figure and table."""
+    """Return the source, whether it is second-hand, and the notes of figure and table."""
     source = cell.get("source") or table.get("source")
     if not isinstance(source, str) or not source.strip():
         raise ReportCardError(f"{where} has no source.")
@@ -157,44 +190,37 @@ def _origin(
     return f"{title}, {source}", hand == "true", "; ".join(notes) or None
 
 
-def _cohort(name: str, figures: list[Figure]) -> Json:
+def _cohort(name: str, figures: list[Figure]) -> PublishedCohort:
     values: dict[tuple[str, str | None], set[float]] = defaultdict(set)
     for figure in figures:
         if figure.printed is not None:
             values[figure.system, figure.metric].add(_percent(float(figure.printed)))
-    rows = [
-        {
-            "system": figure.system,
-            "metric": figure.metric,
-            "value": None if figure.printed is None else float(figure.printed),
-            "ci_low": figure.interval and float(figure.interval[0]),
-            "ci_high": figure.interval and float(figure.interval[1]),
-            "printed": figure.printed,
-            "printed_interval": figure.interval and list(figure.interval),
-            "source": figure.source,
-            "second_hand": figure.second_hand,
-            "conflict": len(values[figure.system, figure.metric]) > 1,
-            "note": figure.note,
-        }
+    shown = [
+        PublishedFigure(
+            system=figure.system,
+            metric=figure.metric,
+            value=None if figure.printed is None else float(figure.printed),
+            ci_low=figure.interval and float(figure.interval[0]),
+            ci_high=figure.interval and float(figure.interval[1]),
+            printed=figure.printed,
+            printed_interval=figure.interval,
+            source=figure.source,
+            second_hand=figure.second_hand,
+            conflict=len(values[figure.system, figure.metric]) > 1,
+            note=figure.note,
+        )
         for figure in figures
     ]
+    # Sorted by name and never by value: these figures are no ranking.
+    shown.sort(key=lambda figure: (figure.system.lower(), figure.metric or "", figure.source))
     first = figures[0]
-    return {
-        "name": f"{name} — as published",
-        "dataset": first.dataset,
-        "section": first.section,
-        "n": first.n,
-        # By name and never by value: these are no ranking.
-        "figures": sorted(rows, key=_by_name),
-    }
-
-
-def _by_name(row: Json) -> tuple[str, str, str]:
-    return row["system"].lower(), row["metric"] or "", row["source"]
+    return PublishedCohort(
+        f"{name} — as published", first.dataset, first.section, first.n, tuple(shown)
+    )
 
 
 def _percent(value: float) -> float:
-    """One scale for sources that print a fraction and those that print it times 100."""
+    """Bring figures to one scale: some sources print a fraction, others a percentage."""
     return round(100 * value if abs(value) < 1 else value, 6)
 
 

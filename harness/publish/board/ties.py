@@ -1,8 +1,8 @@
-"""Which rows of a column cannot be told apart from its best row.
+"""Finds the entries of a column that do not differ significantly from its best entry.
 
-The best row is the best measured one that is not a ceiling. Another row is tied with it when the
-paired bootstrap interval of their difference (the same resampled studies for both) contains 0.
-Overlap of the two rows' own intervals would be the wrong test: it ignores that both were scored
+The best entry is the best measured one that is not a ceiling. Another entry is tied with it when
+the paired bootstrap interval of their difference (the same resampled studies for both) contains 0.
+Overlap of the two entries' own intervals would be the wrong test: it ignores that both were scored
 on the same studies.
 
 The intervals go into leaderboard.json under a digest of everything that they depend on, so that a
@@ -12,22 +12,27 @@ second build with the same rows resamples nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from reportcard.api import Array, Json
-from reportcard.core.files import digest
-from reportcard.publish.board.resamples import (
+from reportcard.api import Array
+from reportcard.publish.board.boards import (
+    Board,
+    Cell,
+    Column,
+    Entry,
+    Interval,
+    KeyTies,
+    MetricTies,
+)
+from reportcard.publish.board.comparison import (
     ROUNDING,
+    Comparison,
+    NotComparableError,
     Samplers,
-    check_rows_file,
-    competes,
-    folder_of,
-    load,
-    recipe_of,
-    saved_in,
-    scorer_of,
+    last_build,
 )
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.resampling import (
@@ -39,117 +44,125 @@ from reportcard.score.stats.resampling import (
 )
 
 
-def mark_ties(
-    results_dir: Path, boards: Sequence[Json], scorers: Sequence[Scorer] = (), cached: bool = True
-) -> None:
-    """Add `best`, `tied_with_best` and `difference` to cells, `ties` to boards.
+def with_ties(
+    results_dir: Path, boards: Sequence[Board], scorers: Sequence[Scorer] = (), cached: bool = True
+) -> list[Board]:
+    """Return the boards with `ties`, and with `best`, `tied_with_best` and `difference` in cells.
 
-    difference: [low, high] of this row less the best one. A column whose ties cannot be computed
-    gets `ties_unknown`, a sentence. cached: what the last build found stays. Raises
-    ReportCardError for rows that are not those scored.
+    A column whose ties cannot be computed gets `ties_unknown`, a sentence.
+
+    Args:
+        results_dir: where the rows are.
+        boards: as `boards_of` built them.
+        scorers: metrics that are open already; others are opened by name.
+        cached: whether to keep what the last build found for the same rows.
+
+    Raises ReportCardError for rows that are not those scored.
     """
-    saved = saved_in(results_dir, "ties") if cached else {}
-    for board in boards:
-        samplers = Samplers()
-        board["ties"] = {}
-        shown = [column for column in board["columns"] if column["headline"]]
-        for metric in dict.fromkeys(column["metric"] for column in shown):
-            columns = [c for c in shown if c["metric"] == metric]
-            entry = _metric_ties(results_dir, board, columns, saved, scorers, samplers)
-            if isinstance(entry, str):
-                for column in columns:
-                    column["ties_unknown"] = entry
-            else:
-                board["ties"][metric] = entry
-                _mark(board, columns, entry["keys"])
+    saved = last_build(results_dir) if cached else {}
+    return [_with_ties(results_dir, board, saved.get(board.id), scorers) for board in boards]
 
 
-def _mark(board: Json, columns: Sequence[Json], keys: Mapping[str, Json]) -> None:
-    for column in columns:
-        found = keys[column["key"]]
-        for row in board["rows"]:
-            cell = row["cells"][column["key"]]
-            cell["best"] = row["model"] == found["best"]
-            intervals = found["intervals"]
-            interval = intervals.get(row["model"])
-            # A row that no resample could compare with the best is not told apart from it.
-            tied = row["model"] in intervals and (interval is None or _contains_zero(interval))
-            cell["tied_with_best"] = cell["best"] or tied
-            if interval and not cell["best"]:
-                cell["difference"] = interval
+def _with_ties(
+    results_dir: Path, board: Board, saved: Board | None, scorers: Sequence[Scorer]
+) -> Board:
+    samplers = Samplers()
+    known = (saved.ties if saved else None) or {}
+    ties: dict[str, MetricTies] = {}
+    unknown: dict[str, str] = {}
+    shown = [column for column in board.columns if column.headline]
+    for metric in dict.fromkeys(column.metric for column in shown):
+        columns = [column for column in shown if column.metric == metric]
+        try:
+            ties[metric] = _metric_ties(
+                results_dir, board, columns, known.get(metric), scorers, samplers
+            )
+        except NotComparableError as error:
+            unknown[metric] = str(error)
+    keys = {key: found for one in ties.values() for key, found in one.keys.items()}
+    marked = {column.key: keys[column.key] for column in shown if column.metric in ties}
+    return replace(
+        board,
+        ties=ties,
+        columns=tuple(
+            replace(column, ties_unknown=unknown[column.metric])
+            if column.headline and column.metric in unknown
+            else column
+            for column in board.columns
+        ),
+        entries=tuple(_marked(entry, marked) for entry in board.entries),
+    )
 
 
-def _contains_zero(interval: Sequence[float]) -> bool:
+def _marked(entry: Entry, keys: Mapping[str, KeyTies]) -> Entry:
+    cells = {
+        key: _marked_cell(cell, entry.model, keys[key]) if key in keys else cell
+        for key, cell in entry.cells.items()
+    }
+    return replace(entry, cells=cells)
+
+
+def _marked_cell(cell: Cell, model: str, found: KeyTies) -> Cell:
+    best, interval = model == found.best, found.intervals.get(model)
+    # An entry that no resample could compare with the best does not differ significantly from it.
+    tied = model in found.intervals and (interval is None or _contains_zero(interval))
+    difference = interval if interval and not best else None
+    return replace(cell, best=best, tied_with_best=best or tied, difference=difference)
+
+
+def _contains_zero(interval: Interval) -> bool:
     low, high = interval
     return low <= ROUNDING and high >= -ROUNDING
 
 
-def best_row(rows: Sequence[Json], column: Json) -> Json | None:
-    """The best measured row that is not a ceiling; between equals the first by name."""
-    rows = [row for row in rows if competes(row, column)]
-    sign = -1 if column["direction"] == "higher" else 1
-    return min(
-        rows,
-        key=lambda row: (sign * row["cells"][column["key"]]["value"], row["model"]),
-        default=None,
-    )
+def best_entry(entries: Sequence[Entry], column: Column) -> Entry | None:
+    """Return the best measured entry that is not a ceiling; between equals the first by name."""
+    rated = [
+        (column.sign * value, entry.model, entry)
+        for entry in entries
+        if entry.competes(column) and (value := entry.cells[column.key].value) is not None
+    ]
+    return min(rated)[2] if rated else None
 
 
 def _metric_ties(
     results_dir: Path,
-    board: Json,
-    columns: Sequence[Json],
-    saved: Mapping[str, Json],
+    board: Board,
+    columns: Sequence[Column],
+    known: MetricTies | None,
     scorers: Sequence[Scorer],
     samplers: Samplers,
-) -> Json | str:
-    """{"inputs", "keys": {key: {"best", "intervals"}}}, or a sentence why it cannot be had."""
-    metric, fingerprint = columns[0]["metric"], columns[0]["metric_fingerprint"]
-    rows = [row for row in board["rows"] if any(competes(row, c) for c in columns)]
-    best = {c["key"]: best_row(board["rows"], c) for c in columns}
-    if len(rows) < 2:
-        keys = {k: {"best": row and row["model"], "intervals": {}} for k, row in best.items()}
-        return {"inputs": None, "keys": keys}
-    files = {row["model"]: row["score_files"][metric] for row in rows}
-    for model, file in files.items():
-        check_rows_file(folder_of(results_dir, board, model, metric), file["rows_sha256"])
-    stats = recipe_of(files.values())
-    inputs = digest(
-        {
-            "ties": 2,  # version of this computation
-            "metric": fingerprint,
-            "stats": stats,
-            "rows": {model: file["rows_sha256"] for model, file in files.items()},
-            "best": {key: row and row["model"] for key, row in best.items()},
-        }
-    )
-    known: Json = saved.get(board["id"], {}).get(metric, {})
-    if known.get("inputs") == inputs and set(known.get("keys", {})) >= set(best):
+) -> MetricTies:
+    """Return the ties of one metric's columns. Raises NotComparableError saying why it cannot."""
+    entries = [entry for entry in board.entries if any(entry.competes(c) for c in columns)]
+    top = {column.key: best_entry(board.entries, column) for column in columns}
+    best = {key: entry.model if entry else None for key, entry in top.items()}
+    if len(entries) < 2:
+        return MetricTies(None, {key: KeyTies(model, {}) for key, model in best.items()})
+    comparison = Comparison.of(results_dir, board, columns[0], entries)
+    inputs = comparison.inputs(ties=2, best=best)  # 2: the version of this computation
+    if known and known.inputs == inputs and set(known.keys) >= set(best):
         return known
-    scorer = scorer_of(metric, fingerprint, board["protocol"], scorers)
-    if isinstance(scorer, str):
-        return scorer
-    loaded = load(results_dir, board, metric, files, stats, samplers)
-    if isinstance(loaded, str):
-        return loaded
-    matrices, sampler = loaded
-    pairs = _Pairs(matrices, scorer.metric.scores, sampler, stats["confidence"])
+    prepared = comparison.prepare(scorers, samplers)
+    pairs = _Pairs(
+        prepared.rows, prepared.scorer.metric.scores, prepared.resampler, prepared.confidence
+    )
     keys = {}
     for column in columns:
-        top = best[column["key"]]
+        first = best[column.key]
         intervals = {
-            row["model"]: pairs.interval(row["model"], top["model"], column["name"])
-            for row in rows
-            if top is not None and competes(row, column)
+            entry.model: pairs.interval(entry.model, first, column.name)
+            for entry in entries
+            if first is not None and entry.competes(column)
         }
-        keys[column["key"]] = {"best": top and top["model"], "intervals": intervals}
-    return {"inputs": inputs, "keys": keys}
+        keys[column.key] = KeyTies(first, intervals)
+    return MetricTies(inputs, keys)
 
 
 class _Pairs:
-    """Paired differences between rows of one metric, over the studies that both have scored.
+    """Computes paired differences on one metric, over the studies that both entries have scored.
 
-    Rows without unscored studies share their replicates; a pair with some is resampled for itself.
+    Entries without unscored studies share their replicates; a pair with some gets its own.
     """
 
     def __init__(
@@ -161,8 +174,8 @@ class _Pairs:
         self._known: dict[tuple[str, str], tuple[dict[str, Array], dict[str, Array]]] = {}
         self._replicates: dict[str, dict[str, Array]] = {}
 
-    def interval(self, a: str, b: str, key: str) -> list[float] | None:
-        """[low, high] of a − b; None where no resample gives both a score."""
+    def interval(self, a: str, b: str, key: str) -> Interval | None:
+        """Return the interval of a − b, or None where no resample gives both a score."""
         if self._whole[a] and self._whole[b]:
             left, right = self._of(a), self._of(b)
         else:
@@ -173,7 +186,8 @@ class _Pairs:
                     replicate_scores(theirs, self._scores, self._sampler),
                 )
             left, right = self._known[a, b]
-        return difference_interval(left[key], right[key], self._confidence)
+        found = difference_interval(left[key], right[key], self._confidence)
+        return (found[0], found[1]) if found else None
 
     def _of(self, model: str) -> dict[str, Array]:
         if model not in self._replicates:

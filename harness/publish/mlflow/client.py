@@ -14,12 +14,12 @@ from typing import Any
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
-from reportcard.api import Json
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest, read_json
 from reportcard.core.layout import Results
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
+from reportcard.publish.board.boards import Board, Leaderboard
 from reportcard.publish.mlflow import run_fields
 from reportcard.publish.mlflow.description import describe_parent, describe_run
 from reportcard.publish.mlflow.examples import Examples, Trace
@@ -233,11 +233,11 @@ class TrackingClient:
         )
 
 
-def _board(artifacts: Sequence[Path], name: str) -> Json | None:
+def _board(artifacts: Sequence[Path], name: str) -> Board | None:
     """Return one board of the leaderboard.json among the artifacts, or None."""
     files = [path for path in artifacts if path.name == "leaderboard.json"]
-    boards = [board for path in files for board in read_json(path)["boards"]]
-    return next((board for board in boards if board["id"] == name), None)
+    boards = [board for path in files for board in Leaderboard.read(path).boards]
+    return next((board for board in boards if board.id == name), None)
 
 
 @contextmanager

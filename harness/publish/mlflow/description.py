@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reportcard.api import Json
-from reportcard.publish.metric_groups import GROUPS, group_of
+from reportcard.publish.mlflow.run_fields import place_of
 from reportcard.publish.page.cells import decimals, number
 
 LONGEST = 7500  # characters: MLflow keeps 8,000 of a tag
@@ -79,7 +79,7 @@ def _signatures(files: Sequence[Json]) -> list[str]:
 
 
 def _ordered(files: Sequence[Json]) -> list[Json]:
-    return sorted(files, key=lambda f: (GROUPS.index(group_of(f)), str(f["metric"])))
+    return sorted(files, key=lambda f: (place_of(f), str(f["metric"])))
 
 
 def _headline(file: Json) -> list[str]:
@@ -89,7 +89,7 @@ def _headline(file: Json) -> list[str]:
 def _value(entry: Json) -> str:
     if entry.get("value") is None:
         return "*undefined*" if entry.get("n") else "*unscored*"
-    places = decimals(entry, [entry["value"]])
+    places = decimals(tuple(entry["range"]), [entry["value"]])
     text = f"**{number(entry['value'], places)}**"
     if entry.get("ci_low") is None or entry.get("ci_high") is None:
         return text

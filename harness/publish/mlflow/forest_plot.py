@@ -5,10 +5,12 @@ The first panel is the primary key; each other metric has a panel for the key th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
-from reportcard.api import Json
-from reportcard.publish.page.cells import decimals, number
+from reportcard.core.console import ARROW
+from reportcard.publish.board.boards import Board, Column, Entry
+from reportcard.publish.page.cells import decimals, number, span
 
 PANELS = 4
 ROW, PANEL, LABEL, TOP, GAP, CHAR = 22, 210, 200, 56, 26, 26  # pixels; CHAR: letters of a label
@@ -16,76 +18,76 @@ COLOURS = {"model": "#1f5fa8", "floor": "#8a6d00", "ceiling": "#3f7d20"}
 SIGNS = {"floor": "▼ ", "ceiling": "▲ "}
 
 
-def forest(board: Json) -> str:
+def forest(board: Board) -> str:
     """Return the SVG text. The same board gives the same bytes."""
     columns = _columns(board)
-    height = TOP + ROW * len(board["rows"]) + 40
+    height = TOP + ROW * len(board.entries) + 40
     width = LABEL + len(columns) * (PANEL + GAP) + 10
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
         f' viewBox="0 0 {width} {height}" font-family="system-ui,sans-serif" font-size="12">',
-        f"<title>{escape(board['id'])}: scores with intervals</title>",
+        f"<title>{escape(board.id)}: scores with intervals</title>",
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text x="8" y="18" font-weight="bold">{escape(board["id"])}</text>',
+        f'<text x="8" y="18" font-weight="bold">{escape(board.id)}</text>',
     ]
-    for i, row in enumerate(board["rows"]):
+    for i, entry in enumerate(board.entries):
         y = TOP + ROW * i
         if i % 2:
             parts.append(f'<rect y="{y}" width="{width}" height="{ROW}" fill="#f4f4f4"/>')
-        label = row["label"] if len(row["label"]) <= CHAR else row["label"][: CHAR - 1] + "…"
-        said = escape(SIGNS.get(row["kind"], "") + label)
-        parts.append(f'<text x="8" y="{y + 15}">{said}</text>')
+        label = entry.label if len(entry.label) <= CHAR else entry.label[: CHAR - 1] + "…"
+        text = escape(SIGNS.get(entry.kind, "") + label)
+        parts.append(f'<text x="8" y="{y + 15}">{text}</text>')
     for i, column in enumerate(columns):
-        parts += _panel(board["rows"], column, LABEL + i * (PANEL + GAP), height)
+        parts += _panel(board.entries, column, LABEL + i * (PANEL + GAP), height)
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _columns(board: Json) -> list[Json]:
-    shown = [c for c in board["columns"] if c["key"] == board["primary"] or c["lead"]]
-    shown = [c for c in shown if _values(board["rows"], c)]
-    return sorted(shown, key=lambda c: c["key"] != board["primary"])[:PANELS]
+def _columns(board: Board) -> list[Column]:
+    shown = [c for c in board.columns if c.key == board.primary or c.lead]
+    shown = [c for c in shown if _values(board.entries, c)]
+    return sorted(shown, key=lambda c: c.key != board.primary)[:PANELS]
 
 
-def _values(rows: list[Json], column: Json) -> list[float]:
-    cells = [row["cells"][column["key"]] for row in rows]
-    names = ("value", "ci_low", "ci_high")
-    return [cell[name] for cell in cells for name in names if cell.get(name) is not None]
+def _values(entries: Sequence[Entry], column: Column) -> list[float]:
+    cells = [entry.cells[column.key] for entry in entries]
+    ends = (end for cell in cells for end in (cell.value, cell.ci_low, cell.ci_high))
+    return [end for end in ends if end is not None]
 
 
-def _panel(rows: list[Json], column: Json, left: int, height: int) -> list[str]:
-    values = _values(rows, column)
+def _panel(entries: Sequence[Entry], column: Column, left: int, height: int) -> list[str]:
+    values = _values(entries, column)
     low, high = min(0.0, *values), max(values)
-    span = (high - low) or 1.0
-    places = decimals(column, values)
+    scale = (high - low) or 1.0
+    places = decimals(column.range, values)
 
     def x(value: float) -> str:
-        return f"{left + (value - low) / span * PANEL:.1f}"
+        return f"{left + (value - low) / scale * PANEL:.1f}"
 
     bottom = height - 34
-    arrow = "↑" if column["direction"] == "higher" else "↓"
-    parts = [f'<text x="{left}" y="{TOP - 12}">{escape(column["key"])} {arrow}</text>']
-    for share in (0.0, 0.5, 1.0):
-        tick = low + share * span
+    parts = [
+        f'<text x="{left}" y="{TOP - 12}">{escape(column.key)} {ARROW[column.direction]}</text>'
+    ]
+    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        tick = low + share * scale
         parts.append(f'<path d="M{x(tick)} {TOP}V{bottom}" stroke="#ccc"/>')
-        anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[share]
         figure = number(tick, places)
         parts.append(
             f'<text x="{x(tick)}" y="{bottom + 16}" text-anchor="{anchor}">{figure}</text>'
         )
-    for i, row in enumerate(rows):
-        cell = row["cells"][column["key"]]
-        if cell["value"] is None:
+    for i, entry in enumerate(entries):
+        cell = entry.cells[column.key]
+        if cell.value is None:
             continue
-        y, colour = TOP + ROW * i + ROW // 2, COLOURS.get(row["kind"], COLOURS["model"])
-        ends = [cell["ci_low"], cell["ci_high"]]
-        told = number(cell["value"], places)
-        if None not in ends:
-            line = f"M{x(ends[0])} {y}H{x(ends[1])}"
+        y, colour = TOP + ROW * i + ROW // 2, COLOURS.get(entry.kind, COLOURS["model"])
+        text = number(cell.value, places)
+        if cell.interval:
+            start, end = cell.interval
+            line = f"M{x(start)} {y}H{x(end)}"
             parts.append(f'<path d="{line}" stroke="{colour}" stroke-width="2"/>')
-            told += f" [{number(ends[0], places)}, {number(ends[1], places)}]"
-        told = escape(f"{row['label']}: {told}")
+            text += f" {span(cell.interval, places)}"
+        text = escape(f"{entry.label}: {text}")
         parts.append(
-            f'<circle cx="{x(cell["value"])}" cy="{y}" r="4" fill="{colour}">'
-            f"<title>{told}</title></circle>"
+            f'<circle cx="{x(cell.value)}" cy="{y}" r="4" fill="{colour}">'
+            f"<title>{text}</title></circle>"
         )
     return parts

@@ -17,8 +17,10 @@ from reportcard.core.files import digest, read_json
 from reportcard.core.layout import Results, RunId
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
-from reportcard.publish.metric_groups import GROUPS, group_of
+from reportcard.publish.board.metric_group import group_of
 
+# In the order in which MLflow's pages show them.
+GROUPS = ("clinical", "judged", "grounding", "lexical", "other")
 LAYOUT = 2  # version of what is logged; with another number everything is logged as new runs
 LONGEST_PARAM = 120  # characters: what a column of the compare page shows
 SUFFIXES = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
@@ -74,9 +76,9 @@ def params(config: RunConfig, system: System) -> dict[str, str]:
 def metrics(files: list[Json]) -> dict[str, float]:
     """Return values, intervals and bounds by group, studies per headline, and counts."""
     found: dict[str, float] = {}
-    for file in sorted(files, key=lambda f: GROUPS.index(group_of(f))):
+    for file in sorted(files, key=place_of):
         headline = file.get("headline") or list(file["keys"])
-        group = group_of(file)
+        group = group_of(file["metric"], file["protocol"])
         for name, entry in file["keys"].items():
             key = f"{group}/{name}" if name in headline else f"{group}/details/{name}"
             found |= {
@@ -96,6 +98,11 @@ def metrics(files: list[Json]) -> dict[str, float]:
     found |= {f"studies/{name}": value for name, value in counts.items()}
     # MLflow's page keeps this order: headlines first, then studies, then details.
     return dict(sorted(found.items(), key=lambda m: ("/details/" in m[0], "studies/" in m[0])))
+
+
+def place_of(file: Json) -> int:
+    """Return the place of a score file's group among GROUPS."""
+    return GROUPS.index(group_of(file["metric"], file["protocol"]))
 
 
 def cohort_tags(config: RunConfig, cohort: Cohort) -> dict[str, str]:

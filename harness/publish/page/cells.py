@@ -1,38 +1,76 @@
-"""What a cell of a board says: figures, intervals and whiskers as text and positions.
+"""A cell of the page, and how numbers are written in it.
 
-Everything is formatted here, once: the page's template, its script and the terminal only lay out.
-A cell is a small dict; what it does not need is left out, because a page holds thousands of them.
+Everything that a cell shows is formatted in Python, once; the template, the scripts and the
+terminal only lay it out. What a cell does not need is left out of the page's JSON, because a page
+holds thousands of cells.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from reportcard.api import Json
-from reportcard.publish.board.build import why_empty
+from reportcard.core.records import OMITTED, named
 
 MISSING = "–"
-UNDEFINED = "Nothing to count: no phrases, or no boxes"
-BOUNDS = (
-    "What the value could be, each unscored study taken as the most and the least favourable one"
-)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCell:
+    """What one cell of a board shows.
+
+    Args:
+        text: the value, or why there is none in a word.
+        css: its classes: `tied`, `best`, `none` or `alert`.
+        sort: what the column is sorted by.
+        why: a sentence that opens below an empty cell.
+        tip: what hovering shows.
+        lines: small lines below the value, first the interval.
+        whisker: the dot and its interval on the column's axis; empty if beyond the axis.
+        mark: a sign before the value, which screen readers skip.
+        said: what screen readers say instead.
+        dagger: whether another version of the metric made the value.
+        caveat: a warning about the value.
+        exact, gap, bounds, n, unscored, signature: what only the details of a line show; `gap` is
+            the difference from the best row.
+    """
+
+    text: str
+    css: str | None = field(default=None, metadata={**OMITTED, **named("class")})
+    sort: float | str | None = field(default=None, metadata=OMITTED)
+    why: str | None = field(default=None, metadata=OMITTED)
+    tip: str | None = field(default=None, metadata=OMITTED)
+    lines: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
+    whisker: tuple[float, ...] | None = field(default=None, metadata=OMITTED)
+    mark: str | None = field(default=None, metadata=OMITTED)
+    said: str | None = field(default=None, metadata=OMITTED)
+    dagger: bool | None = field(default=None, metadata=OMITTED)
+    caveat: str | None = field(default=None, metadata=OMITTED)
+    exact: str | None = field(default=None, metadata=OMITTED)
+    gap: str | None = field(default=None, metadata=OMITTED)
+    bounds: str | None = field(default=None, metadata=OMITTED)
+    n: int | None = field(default=None, metadata=OMITTED)
+    unscored: int | None = field(default=None, metadata=OMITTED)
+    signature: str | None = field(default=None, metadata=OMITTED)
 
 
 def count(number: float | None) -> str:
-    """3199 → '3,199'; what is not known is a dash, never a zero."""
+    """Write 3199 as '3,199'; an unknown number is a dash and never a zero."""
     return MISSING if number is None else f"{number:,}"
 
 
-def decimals(column: Json, values: Sequence[float]) -> int:
-    """Places after the point: one choice per column, so that its figures line up."""
-    high = column["range"][1]
+def decimals(range_: tuple[float | None, float | None], values: Sequence[float]) -> int:
+    """Choose the places after the point: one choice per column, so that its figures line up.
+
+    range_: the lowest and highest value that the metric can have; None: unbounded.
+    """
+    high = range_[1]
     size = max((abs(v) for v in values), default=1.0) if high is None else abs(high)
     return 3 if size <= 1 else 2 if size <= 10 else 1
 
 
 def number(value: float | None, places: int) -> str:
-    """A figure with a true minus sign; never '-0.000'."""
+    """Write a figure with a true minus sign, and never '-0.000'."""
     if value is None:
         return MISSING
     text = f"{value:.{places}f}"
@@ -42,111 +80,21 @@ def number(value: float | None, places: int) -> str:
 
 
 def share(fraction: float) -> str:
-    """0.0003 → '< 0.1 %': few is not none."""
+    """Write a fraction as a percentage; 0.0003 is '< 0.1 %', because few is not none."""
     return "< 0.1 %" if 0 < fraction < 0.001 else f"{fraction:.1%}".replace("%", " %")
 
 
-def scale(column: Json, cells: Sequence[tuple[str, Json]]) -> tuple[float, float]:
-    """The whiskers' axis: from the range's end to the furthest interval that is not a ceiling's.
-
-    On the full range a ceiling of 100 would press every other row into one corner.
-    """
-    shown = [cell for kind, cell in cells if kind != "ceiling"] or [cell for _, cell in cells]
-    found = [
-        cell[name]
-        for cell in shown
-        for name in ("value", "ci_low", "ci_high")
-        if cell[name] is not None
-    ]
-    low, high = min(found, default=0.0), max(found, default=1.0)
-    bound = column["range"][0]
-    low = min(low, bound) if bound is not None else low
-    return (low, high) if high > low else (low, low + 1.0)
+def span(interval: tuple[float, float], places: int) -> str:
+    """Write an interval: '[0.370, 0.382]'."""
+    low, high = (number(end, places) for end in interval)
+    return f"[{low}, {high}]"
 
 
-def metric_cell(cell: Json, places: int, axis: tuple[float, float]) -> Json:
-    """Of a score: text, sort, lines, whisker, and the marks that apply."""
-    value = cell["value"]
-    if value is None:
-        reason = cell.get("not_run")
-        empty = why_empty(cell)
-        tip = UNDEFINED if empty == "undefined" else "No study could be scored"
-        return {
-            "text": empty,
-            "class": "none",
-            **({"why": reason} if reason else {"tip": tip}),
-            **_beside(cell, places),
-        }
-    exact = f"{value:.6g}".replace("-", "−")
-    found: Json = {
-        "text": number(value, places),
-        "sort": value,
-        "exact": exact,
-        "tip": exact,
-        "lines": [interval(cell, places) or "no interval"],
-        "whisker": whisker(cell, axis),
-        **_beside(cell, places),
-    }
-    if cell.get("difference"):
-        low, high = (number(end, places + 1) for end in cell["difference"])
-        found["gap"] = f"[{low}, {high}]"
-        found["tip"] += f"; less the best row: {found['gap']}"
-    if cell.get("spread") is not None:
-        found["lines"].append(f"sd {number(cell['spread'], places)}")
-    if cell.get("bounds"):
-        found["lines"].append(f"{cell['unscored']:,} unscored: {found['bounds']}")
-    if cell.get("best"):
-        found |= {"class": "tied best", "said": "best"}
-    elif cell.get("tied_with_best"):
-        found |= {"class": "tied", "mark": "≈", "said": "tied with the best"}
-    if cell.get("other_version"):
-        found["dagger"] = True
-    if cell.get("caveat"):
-        found["caveat"] = cell["caveat"]
-    return found
+def fact(text: str, sort: float | str | None, lines: Sequence[str] = (), tip: str = "") -> PageCell:
+    """Return a cell that is no score."""
+    return PageCell(text=text, sort=sort, lines=tuple(lines) or None, tip=tip or None)
 
 
-def _beside(cell: Json, places: int) -> Json:
-    """What only the details of a row show."""
-    found: Json = {name: cell[name] for name in ("n", "unscored", "signature") if cell.get(name)}
-    if cell.get("bounds"):
-        found["bounds"] = " … ".join(number(bound, places) for bound in cell["bounds"])
-    return found
-
-
-def interval(cell: Json, places: int) -> str | None:
-    """'[0.370, 0.382]', or None where there is none."""
-    if cell.get("ci_low") is None or cell.get("ci_high") is None:
-        return None
-    return f"[{number(cell['ci_low'], places)}, {number(cell['ci_high'], places)}]"
-
-
-def whisker(cell: Json, axis: tuple[float, float]) -> list[float]:
-    """A dot on a range, in per cent of the axis: the dot's place, the range's place and width.
-
-    Empty when the value lies beyond the axis. Places are those of CSS background-position: x % of
-    the picture lies on x % of the axis.
-    """
-    value = cell["value"]
-    if value > axis[1] and not math.isclose(value, axis[1]):
-        return []
-    ends = [value if cell[name] is None else cell[name] for name in ("ci_low", "ci_high")]
-    low, at, high = (_position(v, axis) for v in (ends[0], value, ends[1]))
-    width = high - low
-    place = 0.0 if width >= 100 else 100 * low / (100 - width)
-    return [round(number, 1) for number in (at, place, width)]
-
-
-def _position(value: float, axis: tuple[float, float]) -> float:
-    part = (value - axis[0]) / (axis[1] - axis[0])
-    return 100 * min(max(part, 0.0), 1.0)
-
-
-def fact(text: str, sort: float | str | None, **more: object) -> Json:
-    """A cell that is no score; `lines`, `tip` and `class` as they apply."""
-    return {"text": text, "sort": sort, **{k: v for k, v in more.items() if v}}
-
-
-def alert(value: int | None) -> Json:
-    """A count that should be zero."""
-    return fact(count(value), value, **{"class": "alert" if value else None})
+def alert(value: int | None) -> PageCell:
+    """Return the cell of a count that should be zero."""
+    return PageCell(text=count(value), sort=value, css="alert" if value else None)

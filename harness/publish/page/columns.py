@@ -1,22 +1,22 @@
-"""The columns of a board on the page: rank, the metrics by what they see, then answers and cost."""
+"""The columns of a board on the page: rank, scores by metric group, then answers and cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from reportcard.api import Json
-from reportcard.publish.page.cells import MISSING, alert, count, decimals, fact, metric_cell, scale
+from reportcard.publish.board.boards import Board, Counts, Entry
+from reportcard.publish.board.metric_group import groups_of
+from reportcard.publish.page.cells import MISSING, PageCell, alert, count, fact
 from reportcard.publish.page.cells import share as percent
+from reportcard.publish.page.score_columns import RANKED, MakeCell, PageColumn, score_column
 
-RANKED = "ranked by"
-GROUPS = ("lexical", "clinical", "judged", "grounding", "other metrics")
-# By the first word of a metric's name: every variant of BLEU counts words.
-FAMILIES = {
-    "lexical": ("bleu", "rouge", "cider", "meteor", "bertscore"),
-    "clinical": ("f1", "radgraph", "radcliq", "semb", "ratescore", "chexbert"),
-    "judged": ("chexprompt", "radfact", "green", "crimson", "finerad"),
-    "grounding": ("grounding",),
+# In the order of the page; the values are what its header says.
+GROUPS = {
+    "lexical": "lexical",
+    "clinical": "clinical",
+    "judged": "judged",
+    "grounding": "grounding",
+    "other": "other metrics",
 }
 TIPS = {
     "n": "Studies evaluated. A reference without text is excluded for all systems alike.",
@@ -29,135 +29,96 @@ TIPS = {
     "cost": "What 1,000 studies cost at the prices that the run was given",
     "draws": "Answers per study. Scores are means over draws; sd is their standard deviation.",
 }
+Made = tuple[PageColumn, MakeCell]
 
 
-def columns_of(board: Json) -> list[Json]:
-    """Every column as the page shows it, rank first; `shown` tells those of the first view."""
-    metrics = sorted(
-        (_metric(column, board) for column in board["columns"]),
-        key=lambda column: ([RANKED, *GROUPS].index(column["group"]), column["metric"]),
+def columns_of(board: Board) -> list[Made]:
+    """Return every column of a board as the page shows it, each with the maker of its cells."""
+    groups = groups_of((column.metric for column in board.columns), board.protocol)
+    order = [RANKED, *GROUPS.values()]
+    scores = [
+        score_column(column, board, GROUPS[groups[column.metric]]) for column in board.columns
+    ]
+    scores.sort(key=lambda made: (order.index(made[0].group), made[0].metric))
+    return [*_rank(board), *scores, *_facts(board)]
+
+
+def _plain(name: str, group: str, better: str, tip: str, cell: Callable[[Entry], PageCell]) -> Made:
+    """Return a column that is no score."""
+    column = PageColumn(
+        id=f"·{name}",
+        group=group,
+        metric="",
+        name=name,
+        better=better,
+        arrow="",
+        shown=True,
+        primary=False,
+        tip=tip,
     )
-    return [*_rank(board), *metrics, *_facts(board)]
+    return column, cell
 
 
-def group_of(column: Json) -> str:
-    """lexical, clinical, judged or grounding; a metric of one's own is among the others."""
-    stem = column["metric"].split("_")[0].lower()
-    return next((group for group, names in FAMILIES.items() if stem in names), GROUPS[-1])
-
-
-def _metric(column: Json, board: Json) -> Json:
-    key, better = column["key"], column["direction"]
-    cells = [(row["kind"], row["cells"][key]) for row in board["rows"]]
-    places = decimals(column, [c["value"] for _, c in cells if c["value"] is not None])
-    axis = scale(column, cells)
-    ends = [f"{end:g}" if end is not None else "unbounded" for end in column["range"]]
-    return {
-        "id": key,
-        "group": RANKED if key == board["primary"] else group_of(column),
-        "metric": column["metric"],
-        "name": column["name"],
-        "better": better,
-        "arrow": "↑" if better == "higher" else "↓",
-        "shown": column["headline"] or key == board["primary"],
-        "primary": key == board["primary"],
-        "tip": (
-            f"{key}: {better} is better. Unit: {column['unit']}, from {ends[0]} to {ends[1]}."
-            f" Version {column['version'] or 'unknown'}."
-        ),
-        "cell": lambda row: metric_cell(row["cells"][key], places, axis),
-    }
-
-
-def _plain(
-    name: str,
-    group: str,
-    better: str,
-    tip: str,
-    cell: Callable[[Json], Json],
-    shown: bool = True,
-) -> Json:
-    return {
-        **{"id": f"·{name}", "group": group, "metric": "", "name": name, "better": better},
-        **{"arrow": "", "shown": shown, "primary": False, "tip": tip, "cell": cell},
-    }
-
-
-def _rank(board: Json) -> list[Json]:
-    if not any(row.get("rank") for row in board["rows"]):
+def _rank(board: Board) -> list[Made]:
+    if not any(entry.rank for entry in board.entries):
         return []
+    confidence = board.pairs_about.confidence if board.pairs_about else None
     tip = (
-        f"Place by {board['primary']}: the interval that the joint bootstrap of all systems leaves"
-        " open. Systems that share a place are not told apart. P: share of resamples in which the"
-        " system comes first. Floors are ranked along, so that a model they beat cannot win."
+        f"{100 * (confidence or 0.95):g} % bootstrap interval of the rank by {board.primary}; ties"
+        " get the better rank. P(first): share of resamples in which the system comes first."
+        " Floors are ranked too; a model below a floor cannot be rank 1."
     )
     return [_plain("rank", RANKED, "lower", tip, _rank_cell)]
 
 
-def _rank_cell(row: Json) -> Json:
-    rank = row.get("rank")
-    if not rank:
+def _rank_cell(entry: Entry) -> PageCell:
+    rank = entry.rank
+    if rank is None:
         return fact(MISSING, None)
-    low, high, top = rank["low"], rank["high"], rank.get("p_top")
-    text = f"{low}" if low == high else f"{low}–{high}"
-    lines = [] if top is None else [f"P(first) {percent(top)}"]
-    lines += ["a floor"] if rank.get("floor") else []
-    return fact(text, low + high / 1000, lines=lines)
+    text = f"{rank.low}" if rank.low == rank.high else f"{rank.low}–{rank.high}"
+    lines = [] if rank.p_top is None else [f"P(first) {percent(rank.p_top)}"]
+    lines += ["a floor"] if rank.floor else []
+    return fact(text, rank.low + rank.high / 1000, lines)
 
 
-def _facts(board: Json) -> list[Json]:
-    rows, answers, cost = board["rows"], "studies and answers", "speed and cost"
+def _facts(board: Board) -> list[Made]:
+    entries, answers, cost = board.entries, "studies and answers", "speed and cost"
     found = [
-        _plain("n", answers, "higher", TIPS["n"], _counted("evaluated")),
+        _plain("n", answers, "higher", TIPS["n"], _counted(lambda counts: counts.evaluated)),
+        _plain("unscored", answers, "lower", TIPS["unscored"], lambda e: alert(unscored(e))),
+        _plain("failed", answers, "lower", TIPS["failed"], lambda e: alert(e.counts.failed)),
         _plain(
-            "unscored",
-            answers,
-            "lower",
-            TIPS["unscored"],
-            lambda row: alert(unscored(row)),
-        ),
-        *(
-            _plain(name, answers, "lower", TIPS[name], _alerting(of))
-            for name, of in (("failed", "failed"), ("empty", "empty_candidates"))
+            "empty", answers, "lower", TIPS["empty"], lambda e: alert(e.counts.empty_candidates)
         ),
         _plain("unique", answers, "higher", TIPS["unique"], _unique),
     ]
-    if _any(rows, "lengths"):
+    if any(entry.lengths for entry in entries):
         found.append(_plain("words", answers, "higher", TIPS["words"], _words))
-    if any((row["draws"] or 1) > 1 for row in rows):
+    if any((entry.draws or 1) > 1 for entry in entries):
         found.append(_plain("draws", answers, "higher", TIPS["draws"], _draws))
-    if _any(rows, "speed"):
+    if any(entry.speed for entry in entries):
         found.append(_plain("s / 1,000", cost, "lower", TIPS["seconds"], _speed))
-    if _any(rows, "cost"):
+    if any(entry.cost for entry in entries):
         found.append(_plain("$ / 1,000", cost, "lower", TIPS["cost"], _cost))
     return found
 
 
-def _any(rows: Sequence[Json], name: str) -> bool:
-    return any(row.get(name) for row in rows)
-
-
-def unscored(row: Json) -> int | None:
-    """The largest number of unscored studies over the metrics that ran."""
-    found = [c.get("unscored") for c in row["cells"].values() if c["value"] is not None]
+def unscored(entry: Entry) -> int | None:
+    """Return the largest number of unscored studies over the metrics that ran."""
+    found = [cell.unscored for cell in entry.cells.values() if cell.value is not None]
     return max((u for u in found if u is not None), default=None)
 
 
-def _counted(name: str) -> Callable[[Json], Json]:
-    return lambda row: fact(count(row["counts"][name]), row["counts"][name])
+def _counted(of: Callable[[Counts], int | None]) -> MakeCell:
+    return lambda entry: fact(count(of(entry.counts)), of(entry.counts))
 
 
-def _alerting(name: str) -> Callable[[Json], Json]:
-    return lambda row: alert(row["counts"][name])
+def _draws(entry: Entry) -> PageCell:
+    return fact(count(entry.draws), entry.draws or 1)
 
 
-def _draws(row: Json) -> Json:
-    return fact(count(row["draws"]), row["draws"] or 1)
-
-
-def _unique(row: Json) -> Json:
-    n, unique = row["counts"]["evaluated"], row["counts"]["unique_candidates"]
-    part = row.get("unique_share")
+def _unique(entry: Entry) -> PageCell:
+    n, unique, part = entry.counts.evaluated, entry.counts.unique_candidates, entry.unique_share
     if part is None and n and unique is not None:
         part = unique / n
     if part is None:
@@ -165,24 +126,22 @@ def _unique(row: Json) -> Json:
     return fact(percent(part), part, tip=f"{count(unique)} different texts")
 
 
-def _words(row: Json) -> Json:
-    lengths: Any = (row.get("lengths") or {}).get("candidate") or {}
-    middle = lengths.get("p50")
-    if middle is None:
+def _words(entry: Entry) -> PageCell:
+    if entry.lengths is None:
         return fact(MISSING, None)
-    reference = ((row.get("lengths") or {}).get("reference") or {}).get("p50")
-    lines = [f"{lengths.get('p5', 0):.0f}–{lengths.get('p95', 0):.0f}"]
-    tip = "" if reference is None else f"References: {reference:.0f} words"
-    return fact(f"{middle:.0f}", middle, lines=lines, tip=tip)
+    words, reference = entry.lengths.candidate, entry.lengths.reference
+    lines = [f"{words.p5:.0f}–{words.p95:.0f}"]
+    return fact(f"{words.p50:.0f}", words.p50, lines, f"References: {reference.p50:.0f} words")
 
 
-def _speed(row: Json) -> Json:
-    seconds = (row.get("speed") or {}).get("seconds_per_1000")
-    if seconds is None:
+def _speed(entry: Entry) -> PageCell:
+    if entry.speed is None:
         return fact(MISSING, None)
+    seconds = entry.speed.seconds_per_1000
     return fact(f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2g}", seconds)
 
 
-def _cost(row: Json) -> Json:
-    dollars = (row.get("cost") or {}).get("usd_per_1000")
-    return fact(MISSING, None) if dollars is None else fact(f"{dollars:,.2f}", dollars)
+def _cost(entry: Entry) -> PageCell:
+    if entry.cost is None:
+        return fact(MISSING, None)
+    return fact(f"{entry.cost.usd_per_1000:,.2f}", entry.cost.usd_per_1000)

@@ -39,7 +39,7 @@ const errors = (given) => {
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   if (typeof prior?.share === "number") {
     const also = typeof prior.reference_share === "number" ? `; of the references ${percent(prior.reference_share)}` : "";
-    shown.push(["Compare with a prior, where none was given", `${percent(prior.share)} of ${whole(prior.n)} reports${also}`]);
+    shown.push(["Reports that mention an earlier exam although none was given", `${percent(prior.share)} of ${whole(prior.n)} reports${also}`]);
   }
   return [shown.length && facts(shown), given.critical?.length && plainTable("Critical findings",
     ["Critical finding", { text: "Missed", num: 1 }, { text: "Invented", num: 1 }, { text: "In references", num: 1 }],
@@ -47,7 +47,7 @@ const errors = (given) => {
 };
 
 const scores = (columns, cells) => plainTable("Every key",
-  ["Key", { text: "Value", num: 1 }, "Interval", "Less the best row", { text: "n", num: 1 }, { text: "Unscored", num: 1 }, "Signature, to cite"],
+  ["Key", { text: "Value", num: 1 }, "Interval", "Difference from the best row", { text: "n", num: 1 }, { text: "Unscored", num: 1 }, "Signature, to cite"],
   columns.flatMap((column, i) => {
     if (!column.metric) return [];
     const cell = cells[i];
@@ -66,8 +66,6 @@ const citation = (columns, row) => {
   const line = `${row.label}@${row.fingerprint}: ${columns[i].id} ${cell.text} ${cell.lines[0]}, ${cell.signature}`;
   return make("p", { class: "cite" }, make("code", { class: "signature" }, line), copyButton(() => line));
 };
-
-const config = (row) => (row.config ? make("pre", {}, typeof row.config === "string" ? row.config : JSON.stringify(row.config, null, 1)) : null);
 
 /** The dialog of a page: open(board, row) shows a row, closed() is told when it is gone. */
 const detailsDialog = (closed) => {
@@ -91,7 +89,6 @@ const detailsDialog = (closed) => {
       part("Errors", errors(more.errors)),
       part("Subgroups", subgroups(more.subgroups)),
       part("Every key", scores(board.columns, row.cells)),
-      part("Configuration", config(row)),
       part("Files behind these numbers", make("ul", { class: "files" }, row.files.map(([name, href]) => make("li", {}, make("a", { href }, bdi(name)))))),
     ].filter(Boolean));
     if (!dialog.open) dialog.showModal();

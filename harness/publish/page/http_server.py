@@ -1,8 +1,8 @@
-"""`reportcard serve`: the leaderboard on loopback, for a browser on this machine.
+"""Serves the leaderboard to a browser on this machine, for `reportcard serve`.
 
-Served are leaderboard/, the score files, and predictions of open cohorts: what the page links to.
-Nothing is listed, nothing else of the results folder is found, and a request that does not name
-this machine as its host (a page elsewhere that rebinds its name) is refused.
+It serves what the page links to: leaderboard/, the score files, and the predictions of open
+cohorts. It lists no folder, finds nothing else of the results folder, and refuses a request that
+does not name this machine as its host (a page elsewhere that rebinds its own name).
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from urllib.parse import unquote, urlsplit
 
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
+from reportcard.core.layout import Results
 
 HOME = "/leaderboard/index.html"
 HOSTS = ("127.0.0.1", "localhost")
 
 
 def serve(results_dir: Path, port: int, say: Callable[[str], None]) -> int:
-    """Serve until interrupted. Raises ReportCardError when there is no page yet."""
-    if not (results_dir / "leaderboard" / "index.html").is_file():
-        raise ReportCardError(f"No page in {results_dir / 'leaderboard'}. Run: reportcard run")
+    """Serve the page until interrupted. Raises ReportCardError when there is no page yet."""
+    board = Results(results_dir).board
+    if not board.page.is_file():
+        raise ReportCardError(f"No page in {board.path}. Run: reportcard run")
     with open_server(results_dir, port) as server:
         say(f"The leaderboard on http://127.0.0.1:{server.server_port}{HOME} (Ctrl-C ends it)")
         server.serve_forever()
@@ -33,7 +35,7 @@ def serve(results_dir: Path, port: int, say: Callable[[str], None]) -> int:
 
 
 def open_server(results_dir: Path, port: int) -> ThreadingHTTPServer:
-    """Bound to 127.0.0.1; port 0 takes a free one."""
+    """Return a server on 127.0.0.1; port 0 takes a free one."""
     return ThreadingHTTPServer(("127.0.0.1", port), partial(_Pages, results_dir.resolve()))
 
 
@@ -58,7 +60,7 @@ class _Pages(SimpleHTTPRequestHandler):
         return super().send_head()
 
     def _shown(self, path: str) -> bool:
-        """A file among those that the page links to, without a step or a link out of them."""
+        """Return whether a path is a file that the page links to, without a way out of these."""
         parts = unquote(path).strip("/").split("/")
         if ".." in parts or "\0" in path:
             return False
@@ -72,7 +74,7 @@ class _Pages(SimpleHTTPRequestHandler):
 
     def _open(self, cohort: str) -> bool:
         try:
-            found = read_json(self._results / "cohorts" / f"{cohort}.json")
+            found = read_json(Results(self._results).cohort(cohort))
         except ReportCardError:
             return False
         return found.get("data_class") == "open"
@@ -83,4 +85,4 @@ class _Pages(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """A line per request would bury the address that was printed."""
+        """Print nothing: a line per request would bury the address that was printed."""

@@ -1,4 +1,4 @@
-// The pairwise section: a matrix of differences, row less column, drawn when it is first opened.
+// The pairwise section: a matrix of differences, row minus column, drawn when it is first opened.
 "use strict";
 
 const chance = (p) => (p < 0.001 ? "below 0.001" : fixed(p));
@@ -14,12 +14,12 @@ const comparison = (matrix, a, b, [difference, low, high, p, holm, apart, tail])
     apart,
     text: `${apart ? (ahead ? "▲" : "▼") : "≈"} ${figure}`,
     ahead,
-    said: [`${systems[a][0]} less ${systems[b][0]}: ${figure}, ${interval}, p ${chance(p)}, Holm-adjusted ${chance(holm)}${tail ? " (normal tail)" : ""}`,
-      apart ? `${systems[ahead ? a : b][0]} is better` : "not told apart"].join(": "),
+    said: [`${systems[a][0]} minus ${systems[b][0]}: ${figure}, ${interval}, p ${chance(p)}, Holm-adjusted ${chance(holm)}${tail ? " (normal tail)" : ""}`,
+      apart ? `${systems[ahead ? a : b][0]} is better` : "no significant difference"].join(": "),
   };
 };
 
-/** The section's life: matrix as matrix.py wrote it; changed() is told when it opens or closes. */
+/** The section: matrix as matrix.py wrote it; changed() is called when it opens or closes. */
 class Matrix {
   constructor(section, matrix, changed) {
     this.matrix = matrix;
@@ -44,7 +44,7 @@ class Matrix {
       found[b][a] = [-difference, high === null ? null : -high, low === null ? null : -low, ...rest];
     }
     this.cells = systems.map((_, a) => systems.map((__, b) => this.#cell(a, b, found[a][b])));
-    const table = make("table", { class: "matrix", role: "grid", "aria-label": `Differences in ${this.matrix.key}, row less column`,
+    const table = make("table", { class: "matrix", role: "grid", "aria-label": `Differences in ${this.matrix.key}, row minus column`,
       on: { keydown: (event) => this.#step(event), focusin: (event) => this.#show(event.target) } },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "row − column"),
       systems.map(([label], i) => make("th", { scope: "col", class: "num", title: label },

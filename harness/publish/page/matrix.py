@@ -1,53 +1,76 @@
-"""The pairwise section: what the page draws of a board's pairs, once it is opened.
+"""The pairwise section of the page: what it draws of a board's pairs once it is opened.
 
-pairwise.py computes; here the pairs become a list that names rows by their place and holds every
-pair once. matrix.js mirrors it: row less column, and the other way round.
+`board/pairwise_matrix.py` computes the tests; here they become a list that names systems by their
+place and holds every pair once. matrix.js mirrors it: row minus column, and column minus row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from reportcard.api import Json
+from reportcard.publish.board.boards import Board
 from reportcard.publish.page.cells import decimals
+from reportcard.publish.page.row_view import RowView
 from reportcard.score.stats.effect_size import ALPHA
+from reportcard.score.stats.pairwise import PairTest
 
-PAIR = ("difference", "low", "high", "p", "p_holm")
+Pair = tuple[
+    int, int, float | None, float | None, float | None, float | None, float | None, int, int
+]
 
 
-def matrix_of(board: Json, rows: Sequence[Json]) -> Json | None:
-    """None where no two rows were compared. rows: the board's, as the page shows them."""
-    pairs, about = board.get("pairs") or [], board.get("pairs_about")
-    if not pairs or about is None:
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The pairwise differences of a board. `apart` counts the significant ones."""
+
+    key: str
+    better: str
+    places: int
+    confidence: str
+    trials: str
+    alpha: str
+    count: str
+    apart: int
+    left_out: tuple[str, ...]
+    systems: tuple[tuple[str, str], ...]
+    pairs: tuple[Pair, ...]
+
+
+def matrix_of(board: Board, rows: Sequence[RowView]) -> Matrix | None:
+    """Return the matrix, or None where no two systems were compared.
+
+    rows: the lines of the page, in the order of the board's entries.
+    """
+    pairs, about = board.pairs or (), board.pairs_about
+    column = board.column(about.key) if about else None
+    if not pairs or about is None or column is None:
         return None
-    compared = {name for pair in pairs for name in (pair["a"], pair["b"])}
-    order = [i for i, row in enumerate(board["rows"]) if row["model"] in compared]
-    place = {board["rows"][i]["model"]: k for k, i in enumerate(order)}
-    column = next(c for c in board["columns"] if c["key"] == about["key"])
-    values = [row["cells"][about["key"]]["value"] for row in board["rows"]]
-    labels = {row["model"]: row["label"] for row in board["rows"]}
-    return {
-        "key": about["key"],
-        "better": about["direction"],
-        "places": decimals(column, [v for v in values if v is not None]),
-        "confidence": f"{about.get('confidence', 0.95):.0%}".replace("%", " %"),
-        "trials": f"{about['trials']:,}",
-        "alpha": f"{ALPHA:g}",
-        "count": f"{len(pairs):,}",
-        "apart": sum(pair["p_holm"] < ALPHA for pair in pairs),
-        "left_out": [labels.get(name, name) for name in about.get("left_out", ())],
-        "systems": [[rows[i]["label"], rows[i]["fingerprint"]] for i in order],
-        "pairs": [
-            [
-                *(place[pair[side]] for side in ("a", "b")),
-                *(_short(pair[name]) for name in PAIR),
-                *(int(flag) for flag in (pair["p_holm"] < ALPHA, pair["tail"])),
-            ]
-            for pair in pairs
-        ],
-    }
+    compared = {name for pair in pairs for name in (pair.a, pair.b)}
+    order = [i for i, entry in enumerate(board.entries) if entry.model in compared]
+    place = {board.entries[i].model: k for k, i in enumerate(order)}
+    labels = {entry.model: entry.label for entry in board.entries}
+    return Matrix(
+        key=about.key,
+        better=about.direction,
+        places=decimals(column.range, board.values(column)),
+        confidence=f"{about.confidence or 0.95:.0%}".replace("%", " %"),
+        trials=f"{about.trials:,}",
+        alpha=f"{ALPHA:g}",
+        count=f"{len(pairs):,}",
+        apart=sum(pair.p_holm < ALPHA for pair in pairs),
+        left_out=tuple(labels.get(name, name) for name in about.left_out or ()),
+        systems=tuple((rows[i].label, rows[i].fingerprint) for i in order),
+        pairs=tuple(_pair(pair, place[pair.a], place[pair.b]) for pair in pairs),
+    )
+
+
+def _pair(pair: PairTest, a: int, b: int) -> Pair:
+    numbers = (pair.difference, pair.low, pair.high, pair.p, pair.p_holm)
+    difference, low, high, p, p_holm = (_short(number) for number in numbers)
+    return a, b, difference, low, high, p, p_holm, int(pair.p_holm < ALPHA), int(pair.tail)
 
 
 def _short(value: float | None) -> float | None:
-    """Six digits: a page holds 780 pairs, and leaderboard.json has them whole."""
+    """Round to six digits: a page holds 780 pairs, and leaderboard.json has them whole."""
     return None if value is None else float(f"{value:.6g}")

@@ -1,9 +1,9 @@
-"""The model as one self-contained HTML page: no request leaves it, and its tables need no script.
+"""Renders the leaderboard as one self-contained HTML page, whose tables need no script.
 
-Cells are formatted in cells.py and ordered in columns.py. page.html.j2 lays out the columns of the
-first view, with autoescape on; the others and each row's details stand in the page as JSON and are
-drawn by the scripts when asked for, as text and never as markup: labels, descriptions, notes and
-reasons were written by models and users.
+The page makes no request. Columns come from columns.py and cells from score_columns.py;
+page.html.j2 lays out the columns of the first view, with autoescape on. The other columns and the
+details of each line are in the page as JSON, and the scripts draw them on demand, as text and never
+as markup, because labels, descriptions, notes and reasons were written by models and users.
 """
 
 from __future__ import annotations
@@ -12,33 +12,77 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from reportcard.api import Json
+from reportcard.core.records import to_json
 from reportcard.data.cohort import plural
-from reportcard.publish.page.cells import BOUNDS, MISSING, count
+from reportcard.publish.board.boards import Board, BoardCohort, Leaderboard
+from reportcard.publish.page.cells import MISSING, count
 from reportcard.publish.page.columns import columns_of
-from reportcard.publish.page.matrix import matrix_of
-from reportcard.publish.page.row_view import KINDS, row_view
+from reportcard.publish.page.matrix import Matrix, matrix_of
+from reportcard.publish.page.row_view import KINDS, RowView, row_view
+from reportcard.publish.page.score_columns import PageColumn
 
 HERE = Path(__file__).parent
-# Boards that are not open are then never laid out.
+# Marks that scripts run, so that boards behind other tabs are never laid out.
 FIRST = "document.documentElement.classList.add('js')"
 SCRIPTS = ("dom.js", "matrix.js", "table.js", "details.js", "page.js")
 
 
-def render(model: Json, viewers: Mapping[str, str] | None = None, mlflow: str | None = None) -> str:
-    """The page as text, the same for the same model.
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A header above several columns."""
+
+    name: str
+    span: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoardData:
+    """What the scripts read of a board: a JSON element in the page."""
+
+    columns: tuple[PageColumn, ...]
+    rows: tuple[RowView, ...]
+    viewer: str | None
+    matrix: Matrix | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageBoard:
+    """What the template lays out of a board. `shown` are the columns of the first view."""
+
+    anchor: str
+    title: str
+    cohort: BoardCohort
+    facts: list[tuple[str, str]]
+    overlap: str | None
+    shown: tuple[int, ...]
+    groups: list[Span]
+    metrics: list[Span]
+    primary: str | None
+    confidence: str
+    unknown_ties: list[str]
+    caveats: list[str]
+    other_version: bool
+    data: BoardData
+
+
+def render(
+    found: Leaderboard, viewers: Mapping[str, str] | None = None, mlflow: str | None = None
+) -> str:
+    """Render the leaderboard as one HTML page; the same leaderboard gives the same text.
 
     viewers: cohort folder → the study viewer's page, relative to this one. mlflow: the page of
     links to the runs, where there is one.
     """
     taken: set[str] = set()
-    boards = [_board(board, model["boards"], taken, viewers or {}) for board in model["boards"]]
-    cohorts = [{**c, "anchor": anchor(c["name"], taken)} for c in model.get("published", ())]
+    boards = [_board(board, found.boards, taken, viewers or {}) for board in found.boards]
+    cohorts = [(anchor(cohort.name, taken), cohort) for cohort in found.published]
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return str(
         template("page.html.j2").render(
@@ -57,7 +101,8 @@ def render(model: Json, viewers: Mapping[str, str] | None = None, mlflow: str | 
 
 @cache
 def template(name: str) -> Any:
-    # Here and not above: `reportcard --help` must not pay for it.
+    """Return a template of this folder, with the filters that it needs."""
+    # Imported here, so that `reportcard --help` stays quick.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(HERE)
@@ -69,159 +114,137 @@ def template(name: str) -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": count, "breakable": breakable, "embedded": embedded}
-    environment.globals |= {"BOUNDS": BOUNDS}
     return environment.get_template(name)
 
 
 def script_hash(script: str) -> str:
-    """For the content security policy: this script may run and no other."""
+    """Return a script's hash for the content security policy, so that it may run and no other."""
     return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
-def embedded(value: Json) -> Any:
-    """JSON for a script element of type application/json, which no text in it can close."""
+def embedded(value: Any) -> Any:
+    """Return records as JSON for a script element, which no text in it can close."""
     from markupsafe import Markup
 
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(to_json(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)  # noqa: S704
 
 
 def breakable(label: str) -> Any:
-    """A label as markup that may break after `_`, `-`, `/` and `.`; all of it escaped."""
+    """Return a label as escaped markup that may break after `_`, `-`, `/` and `.`."""
     from markupsafe import Markup
 
     return Markup("<wbr>").join(re.split(r"(?<=[_/.-])", label))
 
 
 def _board(
-    board: Json, boards: Sequence[Json], taken: set[str], viewers: Mapping[str, str]
-) -> Json:
-    makers = columns_of(board)
-    columns = [{k: v for k, v in column.items() if k != "cell"} for column in makers]
-    name = anchor(board["id"], taken)
-    rows = []
-    for row in board["rows"]:
-        cells = [column["cell"](row) for column in makers]
-        rows.append({**row_view(row, board), "id": anchor(f"{name}-{row['model']}", taken)})
-        rows[-1]["cells"] = cells
-    matrix = matrix_of(board, rows)
-    shown = [i for i, column in enumerate(columns) if column["shown"]]
+    board: Board, boards: Sequence[Board], taken: set[str], viewers: Mapping[str, str]
+) -> PageBoard:
+    made = columns_of(board)
+    columns = tuple(column for column, _ in made)
+    name = anchor(board.id, taken)
+    rows = tuple(
+        row_view(
+            entry,
+            board,
+            anchor(f"{name}-{entry.model}", taken),
+            tuple(cell(entry) for _, cell in made),
+        )
+        for entry in board.entries
+    )
+    cells = [cell for row in rows for cell in row.cells]
+    shown = tuple(i for i, column in enumerate(columns) if column.shown)
     groups, metrics = _spans([columns[i] for i in shown])
-    return {
-        "anchor": name,
-        "title": _title(board, [b for b in boards if b is not board]),
-        "cohort": board["cohort"],
-        "facts": _facts(board),
-        "overlap": overlap_sentence(board["cohort"]),
-        "columns": columns,
-        "shown": shown,
-        "groups": groups,
-        "metrics": metrics,
-        "primary": board["primary"],
-        "confidence": _confidence(board),
-        "viewer": viewers.get(board["cohort_folder"]),
-        "matrix": matrix,
-        "unknown_ties": sorted(
-            {
-                f"{c['metric']}: {c['ties_unknown']}"
-                for c in board["columns"]
-                if c.get("ties_unknown")
-            }
+    return PageBoard(
+        anchor=name,
+        title=_title(board, [b for b in boards if b is not board]),
+        cohort=board.cohort,
+        facts=_facts(board),
+        overlap=overlap_sentence(board.cohort),
+        shown=shown,
+        groups=groups,
+        metrics=metrics,
+        primary=board.primary,
+        confidence=_confidence(board),
+        unknown_ties=sorted(
+            {f"{c.metric}: {c.ties_unknown}" for c in board.columns if c.ties_unknown}
         ),
-        "rows": rows,
-        "caveats": sorted({c["caveat"] for row in rows for c in row["cells"] if c.get("caveat")}),
-        "other_version": any(c.get("dagger") for row in rows for c in row["cells"]),
-        # What the script reads of this board.
-        "data": {
-            "columns": columns,
-            "rows": rows,
-            "viewer": viewers.get(board["cohort_folder"]),
-            "matrix": matrix,
-        },
-    }
+        caveats=sorted({cell.caveat for cell in cells if cell.caveat}),
+        other_version=any(cell.dagger for cell in cells),
+        data=BoardData(columns, rows, viewers.get(board.cohort_folder), matrix_of(board, rows)),
+    )
 
 
-def _spans(columns: Sequence[Json]) -> tuple[list[Json], list[Json]]:
-    """The two upper header lines: groups, and metrics within them."""
-    groups: list[Json] = []
-    metrics: list[Json] = []
-    for column in columns:
-        of = (column["group"], column["metric"])
-        if not groups or groups[-1]["name"] != of[0]:
-            groups.append({"name": of[0], "span": 0})
-        if not metrics or metrics[-1]["of"] != of:
-            metrics.append({"name": of[1], "of": of, "span": 0})
-        groups[-1]["span"] += 1
-        metrics[-1]["span"] += 1
+def _spans(columns: Sequence[PageColumn]) -> tuple[list[Span], list[Span]]:
+    """Return the two upper lines of the header: groups, and the metrics within them."""
+    groups: list[Span] = []
+    metrics: list[Span] = []
+    for group, of_group in groupby(columns, key=lambda column: column.group):
+        members = list(of_group)
+        groups.append(Span(group, len(members)))
+        for metric, of_metric in groupby(members, key=lambda column: column.metric):
+            metrics.append(Span(metric, len(list(of_metric))))
     return groups, metrics
 
 
-def _title(board: Json, others: Sequence[Json]) -> str:
-    """The shortest name that no other tab has: cohort, then its fingerprint, then protocol."""
-    name = board["cohort"]["name"]
-    if any(
-        b["cohort"]["name"] == name and b["cohort_folder"] != board["cohort_folder"] for b in others
-    ):
-        name = board["cohort_folder"]
-    same = any(b["cohort_folder"] == board["cohort_folder"] for b in others)
-    return f"{name} · {board['protocol']}" if same else str(name)
+def _title(board: Board, others: Sequence[Board]) -> str:
+    """Return the shortest name that no other tab has: cohort, then fingerprint, then protocol."""
+    name, folder = board.cohort.name, board.cohort_folder
+    if any(b.cohort.name == name and b.cohort_folder != folder for b in others):
+        name = folder
+    same = any(b.cohort_folder == folder for b in others)
+    return f"{name} · {board.protocol}" if same else name
 
 
-def _facts(board: Json) -> list[tuple[str, str]]:
-    cohort = board["cohort"]
-    views = cohort["views"] or {}
+def _facts(board: Board) -> list[tuple[str, str]]:
+    cohort = board.cohort
     # Named views first: an image whose view nobody recorded is counted as unknown.
-    named = sorted(views.items(), key=lambda item: (not item[0], item[0]))
+    named = sorted((cohort.views or {}).items(), key=lambda item: (not item[0], item[0]))
     shown = ", ".join(f"{k:,} {v.lower() or 'of unknown view'}" for v, k in named)
-    unit = cohort["unit"] or "study"
+    unit = cohort.unit or "study"
     facts = [
-        ("Dataset", cohort["dataset"]),
-        (plural(unit).capitalize(), count(cohort["n_studies"])),
-        ("Patients", count(cohort["n_patients"])),
-        ("Images", count(cohort["n_images"]) + (f" ({shown})" if shown else "")),
+        ("Dataset", cohort.dataset),
+        (plural(unit).capitalize(), count(cohort.n_studies)),
+        ("Patients", count(cohort.n_patients)),
+        ("Images", count(cohort.n_images) + (f" ({shown})" if shown else "")),
         ("Unit", unit if unit != "study" else None),
-        ("Ranked by", board["primary"]),
-        ("Protocol", board["protocol"]),
-        ("Cohort fingerprint", cohort["fingerprint"][:8]),
-        ("Licence", cohort["licence"]),
-        ("Access", cohort["data_class"]),
+        ("Ranked by", board.primary),
+        ("Protocol", board.protocol),
+        ("Cohort fingerprint", cohort.fingerprint[:8]),
+        ("Licence", cohort.licence),
+        ("Access", cohort.data_class),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, MISSING)]
 
 
-def overlap_sentence(cohort: Json) -> str | None:
-    """'274 of 590 test reports stand word for word in the train part (2,069 studies). …'"""
-    overlap = cohort["overlap"]
-    if not overlap or not overlap["train_studies"]:
+def overlap_sentence(cohort: BoardCohort) -> str | None:
+    """Say what the test split shares with the training split, or None where there is no training.
+
+    '274 of 590 test reports also appear verbatim in the training split (2,069 studies). …'
+    """
+    overlap = cohort.overlap
+    if not overlap or not overlap.train_studies:
         return None
-    total, train = cohort["n_studies"], overlap["train_studies"]
-    same, shared = (
-        overlap["test_reports_verbatim_in_train"],
-        overlap["test_studies_with_train_patient"],
-    )
+    shared = overlap.test_studies_with_train_patient
     who = f"{shared:,} test studies share" if shared else "No test study shares"
     return (
-        f"{same:,} of {total:,} test reports stand word for word in the train part"
-        f" ({train:,} studies). {who} a patient with it."
+        f"{overlap.test_reports_verbatim_in_train:,} of {cohort.n_studies:,} test reports also"
+        f" appear verbatim in the training split ({overlap.train_studies:,} studies). {who} a"
+        " patient with it."
     )
 
 
-def _confidence(board: Json) -> str:
-    """'95 %', or every level where the rows were scored apart."""
-    stats = [
-        file["stats"]
-        for row in board["rows"]
-        for file in row["score_files"].values()
-        if "stats" in file
-    ]
-    levels = sorted({f"{s['confidence']:.0%}".replace("%", " %") for s in stats})
-    return " or ".join(levels) or MISSING
+def _confidence(board: Board) -> str:
+    """Return '95 %', or every level where the systems were scored apart."""
+    files = (file for entry in board.entries for file in entry.score_files.values())
+    levels = {file.stats.confidence for file in files if file.stats}
+    return " or ".join(f"{level:.0%}".replace("%", " %") for level in sorted(levels)) or MISSING
 
 
 def anchor(text: str, taken: set[str]) -> str:
-    """An id for links: stable for the same name, and never twice on a page."""
+    """Return an id for links: stable for the same name, and never twice on a page."""
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-") or "board"
     name, again = stem, 1
     while name in taken:

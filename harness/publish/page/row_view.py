@@ -1,45 +1,86 @@
-"""What the page says of a system beside its scores: tags, what it read, and its details."""
+"""Says on the page what is known of a system besides its scores: tags, inputs, facts, files."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 from reportcard.api import Json
-from reportcard.publish.board.vision import ignores_image, vision_sentence
-from reportcard.publish.page.cells import count
+from reportcard.core.layout import Results
+from reportcard.core.records import named
+from reportcard.publish.board.boards import Board, BoardCohort, Entry
+from reportcard.publish.board.vision import vision_sentence
+from reportcard.publish.page.cells import PageCell, count
+from reportcard.score.details.details_file import Quantiles
 
 KINDS = {
-    "ceiling": "ceiling: bounds the scale from above, not a system",
-    "floor": "floor: what a system must clear to have learnt anything",
+    "ceiling": "ceiling: a reference point above every system, not a competitor",
+    "floor": "floor: a reference point that a system must clear to have learnt anything",
 }
 GENERATED = "generated here"
 # Names that a data set goes by in cards, beside its own.
 ALIASES = {"openi": ("iuxray", "iuxrays", "indianauniversity", "openi")}
 
 
-def row_view(row: Json, board: Json) -> Json:
-    """A row without its cells: what the table's first column and the details show."""
-    return {
-        "label": row["label"],
-        "kind": row["kind"] if row["kind"] in KINDS else "model",
-        "tier": row.get("tier"),
-        "fingerprint": row["fingerprint"],
-        "about": row["description"],
-        "tags": _tags(row, board),
-        "read": _read(row),
-        "facts": _facts(row),
-        "files": _files(row, board),
-        "more": row.get("details") or {},
-        "config": row.get("config"),
-    }
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A short remark beside a label."""
+
+    text: str
+    tip: str
+    css: str = field(metadata=named("class"))
 
 
-def trained_on_this(row: Json, cohort: Json) -> bool:
-    """Whether the card's `trained_on` names the cohort's data set."""
-    here = _letters(cohort["dataset"] or "") + " " + _letters(cohort["name"])
-    names = [_letters(name) for name in row["trained_on"] or ()]
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """A line of the page's table, and the details that it opens."""
+
+    label: str
+    kind: str
+    tier: str | None
+    fingerprint: str
+    about: str | None
+    tags: tuple[Tag, ...]
+    read: str
+    facts: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
+    more: Json
+    id: str
+    cells: tuple[PageCell, ...]
+
+
+def row_view(entry: Entry, board: Board, anchor: str, cells: tuple[PageCell, ...]) -> RowView:
+    """Return what the page shows of an entry.
+
+    Args:
+        entry: the system.
+        board: the board that it is on.
+        anchor: the id of its line, for links.
+        cells: its cells, in the order of the page's columns.
+    """
+    return RowView(
+        label=entry.label,
+        kind=entry.kind if entry.kind in KINDS else "model",
+        tier=entry.tier,
+        fingerprint=entry.fingerprint,
+        about=entry.description,
+        tags=_tags(entry, board),
+        read=_read(entry),
+        facts=tuple(_facts(entry)),
+        files=_files(entry, board),
+        more=entry.details,
+        id=anchor,
+        cells=cells,
+    )
+
+
+def trained_on_this(entry: Entry, cohort: BoardCohort) -> bool:
+    """Return whether the card's `trained_on` names the cohort's data set."""
+    here = _letters(cohort.dataset or "") + " " + _letters(cohort.name)
+    names = [_letters(name) for name in entry.trained_on or ()]
     for stem, also in ALIASES.items():
         if stem in here:
             return any(alias in name for name in names for alias in also)
@@ -51,112 +92,90 @@ def _letters(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-def _first(cohort: Json) -> str:
-    """The data set's name without what stands in brackets behind it."""
-    return _letters((cohort["dataset"] or cohort["name"]).split("(")[0])
+def _first(cohort: BoardCohort) -> str:
+    """Return the data set's name without what stands in brackets behind it."""
+    return _letters((cohort.dataset or cohort.name).split("(")[0])
 
 
-def _tags(row: Json, board: Json) -> list[Json]:
-    """Short warnings beside a label: {"text", "tip", "class"}."""
+def _tags(entry: Entry, board: Board) -> tuple[Tag, ...]:
     found: list[tuple[str, str, bool]] = []
-    if row["kind"] in KINDS:
-        found.append((row["kind"], KINDS[row["kind"]], False))
-    if row.get("tier") and row["tier"] != GENERATED:
-        found.append((row["tier"], "The reports were brought in as a file and scored here", False))
-    if row["status"] == "incomplete":
+    if entry.kind in KINDS:
+        found.append((entry.kind, KINDS[entry.kind], False))
+    if entry.tier and entry.tier != GENERATED:
+        found.append((entry.tier, "The reports were brought in as a file and scored here", False))
+    if entry.status == "incomplete":
         found.append(("incomplete", "Something is unscored, failed or not run", True))
-    if trained_on_this(row, board["cohort"]):
-        listed = ", ".join(row["trained_on"])
+    if trained_on_this(entry, board.cohort):
+        listed = ", ".join(entry.trained_on or ())
         found.append(("trained on this data set", f"Its card says: trained on {listed}", True))
-    if row["needs_train"]:
-        found.append(("fitted here", "Fitted on the cohort’s train part", False))
-    if ignores_image(row):
-        found.append(("ignores its image", f"Vision use: {vision_sentence(row)}", True))
-    if row.get("mode_collapse"):
+    if entry.needs_train:
+        found.append(("fitted here", "Fitted on the cohort’s training split", False))
+    if entry.ignores_image:
+        found.append(("ignores its image", f"Vision use: {vision_sentence(entry.vision)}", True))
+    if entry.mode_collapse:
         found.append(("mode collapse", "One text makes up a fifth of its answers or more", True))
-    return [
-        {"text": text, "tip": tip, "class": text if text in KINDS else "warn" if warn else ""}
+    return tuple(
+        Tag(text, tip, text if text in KINDS else "warn" if warn else "")
         for text, tip, warn in found
-    ]
+    )
 
 
-def _inputs(row: Json) -> list[str] | None:
-    found: Any = row["inputs"]
-    if isinstance(found, dict):
-        found = found.get("card")
-    return None if found is None else [str(name) for name in found]
-
-
-def _used(row: Json) -> dict[str, int]:
-    """Input → studies whose answer says that it was used; empty where the run did not record it."""
-    inner = row["inputs"].get("used") if isinstance(row["inputs"], dict) else None
-    found = row.get("used") or inner or {}
-    return dict(found) if isinstance(found, dict) else {}
-
-
-def _read(row: Json) -> str:
-    """'read frontal 64, lateral 20' as counted in the answers; else what the card names."""
-    used, inputs = _used(row), _inputs(row)
+def _read(entry: Entry) -> str:
+    """Return 'read frontal 64, lateral 20' as counted in the answers; else the card's inputs."""
     parts = []
-    if used:
-        parts.append("read " + ", ".join(f"{name} {n:,}" for name, n in used.items()))
-    elif inputs:
-        parts.append("reads " + ", ".join(inputs))
-    if row["sees_references"]:
+    if entry.used:
+        parts.append(f"read {_numbered(entry.used)}")
+    elif entry.inputs:
+        parts.append(f"reads {', '.join(entry.inputs)}")
+    if entry.sees_references:
         parts.append("sees references")
     return " · ".join(parts)
 
 
-def _facts(row: Json) -> list[tuple[str, str]]:
-    counts, inputs, used = row["counts"], _inputs(row), _used(row)
-    lengths: Json = row.get("lengths") or {}
-    words = [(name.capitalize(), lengths.get(name)) for name in ("candidate", "reference")]
-    speed, cost = row.get("speed") or {}, row.get("cost") or {}
-    return [
-        ("Tier", row.get("tier") or "not recorded"),
-        (
-            "Inputs its card names",
-            ", ".join(inputs) if inputs else "none" if inputs is not None else "not recorded",
-        ),
-        *([("Inputs used, in studies", _counts(used))] if used else []),
-        ("Trained on", ", ".join(row["trained_on"] or ()) or "nothing declared"),
-        *([("Fitted on", "the cohort’s train part")] if row["needs_train"] else []),
-        *([("Sees", "the test references")] if row["sees_references"] else []),
-        ("Studies evaluated", f"{count(counts['evaluated'])} of {count(counts['cohort'])}"),
-        ("Empty references, excluded", count(counts["excluded_empty_reference"])),
-        ("Failed", count(counts["failed"])),
-        ("Empty answers", count(counts["empty_candidates"])),
-        ("Different texts", count(counts["unique_candidates"])),
-        *((f"{who} words", _quantiles(of)) for who, of in words if of),
-        *_one("Seconds per 1,000 studies", speed.get("seconds_per_1000"), ",.3g"),
-        *_one("US dollars per 1,000 studies", cost.get("usd_per_1000"), ",.2f"),
-        ("Vision use", vision_sentence(row)),
-        ("Draws", count(row["draws"])),
+def _facts(entry: Entry) -> list[tuple[str, str]]:
+    counts, inputs = entry.counts, entry.inputs
+    declared = "not recorded" if inputs is None else ", ".join(inputs) or "none"
+    facts: list[tuple[str, str | None]] = [
+        ("Tier", entry.tier or "not recorded"),
+        ("Declared inputs", declared),
+        ("Inputs used, in studies", _numbered(entry.used) if entry.used else None),
+        ("Trained on", ", ".join(entry.trained_on or ()) or "nothing declared"),
+        ("Fitted on", "the cohort’s training split" if entry.needs_train else None),
+        ("Sees", "the test references" if entry.sees_references else None),
+        ("Studies evaluated", f"{count(counts.evaluated)} of {count(counts.cohort)}"),
+        ("Empty references, excluded", count(counts.excluded_empty_reference)),
+        ("Failed", count(counts.failed)),
+        ("Empty answers", count(counts.empty_candidates)),
+        ("Different texts", count(counts.unique_candidates)),
     ]
+    if entry.lengths:
+        facts.append(("Candidate words", _quantiles(entry.lengths.candidate)))
+        facts.append(("Reference words", _quantiles(entry.lengths.reference)))
+    if entry.speed:
+        facts.append(("Seconds per 1,000 studies", f"{entry.speed.seconds_per_1000:,.3g}"))
+    if entry.cost:
+        facts.append(("US dollars per 1,000 studies", f"{entry.cost.usd_per_1000:,.2f}"))
+    facts.append(("Vision use", vision_sentence(entry.vision)))
+    facts.append(("Draws", count(entry.draws)))
+    return [(name, value) for name, value in facts if value is not None]
 
 
-def _one(name: str, value: float | None, form: str) -> list[tuple[str, str]]:
-    return [] if value is None else [(name, format(value, form))]
-
-
-def _counts(found: dict[str, int]) -> str:
+def _numbered(found: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in found.items())
 
 
-def _quantiles(of: Json) -> str:
-    """'p5 3, p25 20, p50 31, …'"""
-    return ", ".join(f"{name} {value:g}" for name, value in of.items() if value is not None)
+def _quantiles(of: Quantiles) -> str:
+    """Return 'p5 3, p25 20, p50 31, …'."""
+    return ", ".join(f"{name} {value:g}" for name, value in asdict(of).items())
 
 
-def _files(row: Json, board: Json) -> list[tuple[str, str]]:
-    """What lies behind the numbers, as links from leaderboard/index.html."""
-    cohort, model = quote(board["cohort_folder"]), quote(row["model"])
-    scores = f"../scores/{cohort}/{model}/{quote(board['protocol'])}"
-    return [
-        ("predictions.jsonl", f"../predictions/{cohort}/{model}/predictions.jsonl"),
-        ("card.json", f"../predictions/{cohort}/{model}/card.json"),
-        *(
-            (f"{metric}/scores.json", f"{scores}/{quote(metric)}/scores.json")
-            for metric in row["score_files"]
-        ),
+def _files(entry: Entry, board: Board) -> tuple[tuple[str, str], ...]:
+    """Return the files behind the numbers as (name, link from leaderboard/index.html)."""
+    results, run = Results(Path("..")), board.run(entry.model)
+    predictions = results.predictions(run.cohort, run.system)
+    found = [("predictions.jsonl", predictions.log), ("card.json", predictions.card)]
+    found += [
+        (f"{metric}/scores.json", results.metric(run, metric).scores)
+        for metric in entry.score_files
     ]
+    return tuple((name, quote(path.as_posix())) for name, path in found)

@@ -1,13 +1,13 @@
-"""The study viewer: one page per cohort on which reports are read beside their references.
+"""Writes the study viewer: a page per cohort that shows reports beside their references.
 
 leaderboard/studies/<cohort>@<fp8>/
     index.html   the studies as JSON within the page, drawn by viewer.js: it works from disk
     <i>-<j>.png  image j of study i, where images are on this machine
 
-A cohort of thousands of studies would make a page of hundreds of megabytes: it shows the `WORST`
-studies by the board's primary key, meaned over its models (over its floors where there is no
+All studies of a large cohort would make a page of hundreds of megabytes. It shows the `WORST`
+studies by the board's primary key, averaged over its models (over its floors where there is no
 model), and `RANDOM` of the rest, drawn with the cohort's fingerprint. Report text of a cohort that
-is not open is written only under text=on, and then for its owner's eyes (mode 0600).
+is not open is written only under text=on, and then so that only its owner can read it (mode 0600).
 """
 
 from __future__ import annotations
@@ -18,43 +18,53 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import quote
 
 from reportcard.api import ImageError, Json, Phrase, ReportCardError, Study
 from reportcard.config.settings import Protocol, RunConfig
 from reportcard.core.files import make_private, write_atomic
+from reportcard.core.layout import Results, RunId
+from reportcard.core.records import to_json
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.predict.predictions_file import read_reports
+from reportcard.publish.board.boards import Board, Entry, Leaderboard
 from reportcard.publish.page.page import HERE, embedded, script_hash, template
-from reportcard.publish.page.per_report import Reports, per_report
+from reportcard.publish.page.per_report import RatedKey, ReportScores, per_report
 from reportcard.score.normalise import report_text
 from reportcard.score.scorer import Scorer
 
 WORST, RANDOM = 200, 100
 IMAGES, PIXELS = 2, 384
-LETTERS = 20_000  # of one report: a runaway answer does not fill the page
+LETTERS = 20_000  # of one report, so that a runaway answer does not fill the page
 SCRIPTS = ("dom.js", "viewer.js")
 
 
 def write_viewers(
-    model: Json,
+    found: Leaderboard,
     cohorts: Sequence[tuple[Cohort, Protocol]],
     results_dir: Path,
     text: str = "open",
     scorers: Sequence[Scorer] = (),
 ) -> dict[str, str]:
-    """Write the page of every board whose cohort is given; cohort folder → page, as a link.
+    """Write the viewer of every board whose cohort is given; return cohort folder → its page.
 
-    text: "open", "on" (also of data that is not open) or "off". Pages of cohorts that are not
-    given stay and are linked: the data may be on this machine tomorrow again.
+    Viewers of other cohorts stay and are linked: their data may be here again tomorrow.
+
+    Args:
+        found: the leaderboard.
+        cohorts: the cohorts whose data is on this machine, each with its protocol.
+        results_dir: the results folder.
+        text: "open", "on" (also of data that is not open) or "off".
+        scorers: metrics that are open already.
     """
-    root = results_dir / "leaderboard" / "studies"
+    root = Results(results_dir).board.studies
     known = {cohort.folder: (cohort, protocol) for cohort, protocol in cohorts}
-    found: dict[str, str] = {}
-    for board in model["boards"]:
-        name = board["cohort_folder"]
+    pages: dict[str, str] = {}
+    for board in found.boards:
+        name = board.cohort_folder
         page = root / name / "index.html"
         given = known.get(name)
-        if given and board["protocol"] == given[1].name:
+        if given and board.protocol == given[1].name:
             closed = given[0].card.data_class != "open"
             shutil.rmtree(root / name, ignore_errors=True)
             if text == "on" or (text == "open" and not closed):
@@ -62,13 +72,13 @@ def write_viewers(
                 if closed:
                     make_private(root / name)
         if page.is_file():
-            found[name] = f"studies/{name.replace('@', '%40')}/index.html"
-    return found
+            pages[name] = f"{root.name}/{quote(name)}/{page.name}"
+    return pages
 
 
-def load_cohorts(config: RunConfig, model: Json) -> list[Cohort]:
-    """The configured cohorts that have a board and whose data is on this machine."""
-    wanted = {board["cohort"]["name"] for board in model["boards"]}
+def load_cohorts(config: RunConfig, boards: Leaderboard) -> list[Cohort]:
+    """Load the configured cohorts that have a board and whose data is on this machine."""
+    wanted = {board.cohort.name for board in boards.boards}
     found = []
     for plugin in config.datasets:
         try:
@@ -82,7 +92,7 @@ def load_cohorts(config: RunConfig, model: Json) -> list[Cohort]:
 
 def _write(
     page: Path,
-    board: Json,
+    board: Board,
     cohort: Cohort,
     protocol: Protocol,
     results_dir: Path,
@@ -92,36 +102,39 @@ def _write(
     if private:
         make_private(page.parent)
     reports = per_report(board, results_dir, scorers)
-    values, keys = reports.values, reports.keys
     studies = {study.study_id: (i, study) for i, study in enumerate(cohort.test)}
     shown = _chosen(board, reports, cohort)
-    answers = {row["model"]: _answers(results_dir, board, row, protocol) for row in board["rows"]}
+    answers = {
+        entry.model: _answers(results_dir, board.run(entry.model), protocol)
+        for entry in board.entries
+    }
+
+    def answer(entry: Entry, name: str) -> Json:
+        values = reports.values[entry.model]
+        given = answers[entry.model].get(name, {"text": "", "status": "missing"})
+        rated = [values.get(key.key, {}).get(name) for key in reports.keys]
+        errors = reports.labels.get((entry.model, name))
+        return {**given, "values": rated, **(to_json(errors) if errors else {})}
+
     data = {
-        "keys": keys,
+        "keys": reports.keys,
         "primary": reports.primary,
         "systems": [
-            {"label": row["label"], "kind": row["kind"], "fingerprint": row["fingerprint"]}
-            for row in board["rows"]
+            {"label": entry.label, "kind": entry.kind, "fingerprint": entry.fingerprint}
+            for entry in board.entries
         ],
         "studies": [
             {
                 **_study(studies[name][1], protocol),
                 "images": _images(page.parent, *studies[name]),
-                "answers": [
-                    {
-                        **answers[row["model"]].get(name, {"text": "", "status": "missing"}),
-                        "values": [values[row["model"]].get(k["key"], {}).get(name) for k in keys],
-                        **reports.labels.get((row["model"], name), {}),
-                    }
-                    for row in board["rows"]
-                ],
+                "answers": [answer(entry, name) for entry in board.entries],
             }
             for name in shown
         ],
     }
     script = "".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     html = template("viewer.html.j2").render(
-        title=board["cohort"]["name"],
+        title=board.cohort.name,
         n=len(shown),
         total=len(cohort.test),
         data=embedded(data),
@@ -133,21 +146,21 @@ def _write(
     write_atomic(page, html.encode("utf-8", "backslashreplace"), 0o600 if private else 0o644)
 
 
-def _chosen(board: Json, reports: Reports, cohort: Cohort) -> list[str]:
-    """Study ids: all where they are few; else the worst, then some of the others at random."""
+def _chosen(board: Board, reports: ReportScores, cohort: Cohort) -> list[str]:
+    """Choose study ids: all where they are few; else the worst, and some others at random."""
     ids = [study.study_id for study in cohort.test]
     if len(ids) <= WORST + RANDOM:
         return ids
     key = reports.primary or ""
-    sign = -1.0 if {"key": key, "direction": "lower"} in reports.keys else 1.0
-    values = reports.values
+    sign = -1.0 if RatedKey(key, "lower") in reports.keys else 1.0
     for kind in ("model", "floor"):
-        judged = [values[row["model"]].get(key, {}) for row in board["rows"] if row["kind"] == kind]
-        if any(judged):
+        models = [entry.model for entry in board.entries if entry.kind == kind]
+        rated = [reports.values[model].get(key, {}) for model in models]
+        if any(rated):
             break
     means: dict[str, float] = {}
     for name in ids:
-        known = [of[name] for of in judged if name in of]
+        known = [of[name] for of in rated if name in of]
         if known:
             means[name] = sign * sum(known) / len(known)
     worst = sorted(means, key=lambda name: (means[name], name))[:WORST]
@@ -157,11 +170,11 @@ def _chosen(board: Json, reports: Reports, cohort: Cohort) -> list[str]:
     return [*worst, *sorted(some)]
 
 
-def _answers(results_dir: Path, board: Json, row: Json, protocol: Protocol) -> dict[str, Json]:
-    """Study → the first draw's report and status; empty where the predictions are gone."""
-    folder = results_dir / "predictions" / board["cohort_folder"] / row["model"]
+def _answers(results_dir: Path, run: RunId, protocol: Protocol) -> dict[str, Json]:
+    """Return study → the first answer's report and status; {} where the predictions are gone."""
+    folder = Results(results_dir).predictions(run.cohort, run.system)
     try:
-        draws = read_reports(folder)
+        draws = read_reports(folder.path)
     except (OSError, ReportCardError):
         return {}
     return {
@@ -205,7 +218,7 @@ def _cut(text: str) -> str:
 
 
 def _images(folder: Path, index: int, study: Study) -> list[Json]:
-    """Its first images as PNG files of at most `PIXELS` a side; one that cannot be read is not."""
+    """Write a study's first images as PNG files of at most `PIXELS` a side, if they can be read."""
     from PIL import Image
 
     found: list[Json] = []

@@ -1,6 +1,6 @@
-"""leaderboard/: index.html for readers, leaderboard.json whole, leaderboard.csv tidy.
+"""Writes the folder leaderboard/: index.html, leaderboard.json and leaderboard.csv.
 
-The three are one model in three spellings, with no timestamp: the same scores give the same bytes.
+The three say the same, without a timestamp: the same scores give the same bytes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from reportcard.api import Json
 from reportcard.core.files import write_atomic
+from reportcard.core.layout import Results
+from reportcard.core.records import to_json
+from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
 from reportcard.publish.page import page
+
+MLFLOW = "mlflow.html"  # in the leaderboard's folder: links to the runs in MLflow
 
 FIELDS = (
     *("cohort", "cohort_fingerprint", "protocol", "model", "model_fingerprint", "kind", "status"),
@@ -32,66 +36,73 @@ def write(results_dir: Path, everything: bool = False) -> list[Path]:
     everything: every score folder on disk, not only the latest run of each model.
     Raises ReportCardError naming the file when a score file is damaged, or when there is none.
     """
-    return write_model(collect(results_dir, everything), results_dir)
+    return write_leaderboard(collect(results_dir, everything), results_dir)
 
 
-def write_model(
-    model: Json,
+def write_leaderboard(
+    found: Leaderboard,
     results_dir: Path,
     viewers: Mapping[str, str] | None = None,
     tracked: bool = False,
 ) -> list[Path]:
-    """Write a model that `collect` built: the CLI prints the same one.
+    """Write a leaderboard that `collect` built: the CLI prints the same one.
 
-    viewers: cohort folder → its study viewer's page, as `viewer.write_viewers` gives them.
-    tracked: mlflow.html is about to be written; the page links it already, since it is one of the
-    files that MLflow is told of, and must not change with the telling.
+    Args:
+        found: the leaderboard.
+        results_dir: the results folder.
+        viewers: cohort folder → its study viewer's page, as `viewer.write_viewers` gives them.
+        tracked: whether mlflow.html is about to be written. The page links it already then, so
+            that logging the page to MLflow does not change it.
     """
-    folder = results_dir / "leaderboard"
-    mlflow = "mlflow.html" if tracked or (folder / "mlflow.html").is_file() else None
+    folder = Results(results_dir).board
+    mlflow = MLFLOW if tracked or (folder.path / MLFLOW).is_file() else None
+    text = json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     contents = {
-        "index.html": page.render(model, viewers, mlflow),
-        "leaderboard.json": json.dumps(model, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "leaderboard.csv": tidy(model),
+        folder.page: page.render(found, viewers, mlflow),
+        folder.json: text,
+        folder.csv: tidy(found),
     }
-    for name, text in contents.items():
+    for path, content in contents.items():
         # A lone surrogate (half of an emoji, cut by a tokenizer) must not stop the build.
-        write_atomic(folder / name, text.encode("utf-8", "backslashreplace"))
-    return [folder / name for name in contents]
+        write_atomic(path, content.encode("utf-8", "backslashreplace"))
+    return list(contents)
 
 
-def tidy(model: Json) -> str:
-    """One line per board, model and key; full precision; an absent value is an empty field.
+def tidy(found: Leaderboard) -> str:
+    """Return the leaderboard as CSV: one line per board, system and key, in full precision.
 
-    Figures that others printed come last, with kind "as published" and their source.
+    An absent value is an empty field. Figures that others printed come last, with the kind "as
+    published" and their source.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, FIELDS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(_lines(model))
-    writer.writerows(_published(model))
+    writer.writerows(_lines(found))
+    writer.writerows(_published(found))
     return buffer.getvalue()
 
 
-def _lines(model: Json) -> Iterator[dict[str, Any]]:
-    for board in model["boards"]:
-        for row in board["rows"]:
-            for column in board["columns"]:
-                cell = row["cells"][column["key"]]
-                low, high = cell.get("difference") or (None, None)
-                least, most = cell.get("bounds") or (None, None)
+def _lines(found: Leaderboard) -> Iterator[dict[str, Any]]:
+    for board in found.boards:
+        for entry in board.entries:
+            for column in board.columns:
+                cell = entry.cells[column.key]
+                low, high = cell.difference or (None, None)
+                least, most = cell.bounds or (None, None)
                 yield {
-                    **{name: column[name] for name in ("key", "direction", "unit")},
-                    **row["counts"],
-                    **cell,
-                    "cohort": board["cohort"]["name"],
-                    "cohort_fingerprint": board["cohort"]["fingerprint"],
-                    "protocol": board["protocol"],
-                    "model": row["label"],
-                    "model_fingerprint": row["fingerprint"],
-                    "kind": row["kind"],
-                    "status": row["status"],
-                    "draws": row["draws"],
+                    **to_json(entry.counts),
+                    **to_json(cell),
+                    "key": column.key,
+                    "direction": column.direction,
+                    "unit": column.unit,
+                    "cohort": board.cohort.name,
+                    "cohort_fingerprint": board.cohort.fingerprint,
+                    "protocol": board.protocol,
+                    "model": entry.label,
+                    "model_fingerprint": entry.fingerprint,
+                    "kind": entry.kind,
+                    "status": entry.status,
+                    "draws": entry.draws,
                     "difference_low": low,
                     "difference_high": high,
                     "bounds_low": least,
@@ -99,14 +110,14 @@ def _lines(model: Json) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _published(model: Json) -> Iterator[dict[str, Any]]:
-    for cohort in model.get("published", ()):
-        for figure in cohort["figures"]:
+def _published(found: Leaderboard) -> Iterator[dict[str, Any]]:
+    for cohort in found.published:
+        for figure in cohort.figures:
             yield {
-                **figure,
-                "cohort": cohort["name"],
-                "model": figure["system"],
+                **to_json(figure),
+                "cohort": cohort.name,
+                "model": figure.system,
                 "kind": "as published",
-                "key": figure["metric"],
-                "n": cohort["n"],
+                "key": figure.metric,
+                "n": cohort.n,
             }

@@ -19,9 +19,10 @@ from reportcard.core.files import (
     write_json,
 )
 from reportcard.core.version import __version__
+from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
 from reportcard.publish.board.published import published_dir
-from reportcard.publish.page.write import write_model
+from reportcard.publish.page.write import write_leaderboard
 from reportcard.publish.release.pseudonyms import Scrub, pseudonyms, salt_of
 from reportcard.score.rows_file import load_rows, npz
 
@@ -55,22 +56,19 @@ def export(results_dir: Path, target: Path, everything: bool = False) -> str:
         raise ReportCardError(f"{target} is there and not empty. Name a new folder.")
     if target.absolute().is_relative_to((results_dir / "scores").absolute()):
         raise ReportCardError(f"{target} lies inside the scores. Name a folder elsewhere.")
-    model = collect(results_dir, everything)
+    found = collect(results_dir, everything)
     release = _Release(results_dir, target)
-    boards = model["boards"]
-    for cohort in dict.fromkeys(board["cohort_folder"] for board in boards):
+    boards = found.boards
+    for cohort in dict.fromkeys(board.cohort_folder for board in boards):
         _cohort(release, cohort)
-    runs = [
-        {"cohort": board["cohort_folder"], "model": row["model"], "protocol": board["protocol"]}
-        for board in boards
-        for row in board["rows"]
-    ]
+    runs = [board.run(entry.model).to_json() for board in boards for entry in board.entries]
     for cohort, name in dict.fromkeys((run["cohort"], run["model"]) for run in runs):
         _predictions(release, cohort, name)
     for run in sorted(runs, key=canonical):
         _scores(release, run)
     write_json(target / "current.json", {"runs": sorted(runs, key=canonical)})
-    write_model(release.scrub().value(model), target)
+    scrubbed = release.scrub().value(found.to_json())
+    write_leaderboard(Leaderboard.from_json(scrubbed), target)
     for path in sorted(published_dir().glob("*.yaml")):
         write_atomic(target / "published" / path.name, path.read_bytes())
     write_atomic(target / "signatures.txt", "".join(f"{x}\n" for x in release.signatures))

@@ -18,11 +18,14 @@ import numpy as np
 from reportcard.api import Json, ReportCardError
 from reportcard.config import paths
 from reportcard.core.files import file_digest, read_json
+from reportcard.core.layout import Results
+from reportcard.core.records import to_json
+from reportcard.publish.board.boards import Board, Leaderboard
 from reportcard.publish.board.build import boards_of
-from reportcard.publish.board.pairwise_matrix import mark_pairs
-from reportcard.publish.board.ranks import mark_ranks
-from reportcard.publish.board.resamples import scorer_of
-from reportcard.publish.board.ties import mark_ties
+from reportcard.publish.board.comparison import NotComparableError, open_scorer
+from reportcard.publish.board.pairwise_matrix import with_pairs
+from reportcard.publish.board.ranks import with_ranks
+from reportcard.publish.board.ties import with_ties
 from reportcard.publish.page.write import tidy
 from reportcard.publish.release.export import MANIFEST, RELEASE_VERSION
 from reportcard.publish.release.reading import is_inside, printable, score_files, walk, why_unsafe
@@ -168,7 +171,10 @@ def _check_scores(
 def _scorer(metric: str, fingerprint: str, protocol: str) -> Scorer | str:
     if protocol not in paths.names("protocol"):
         return f"protocol {protocol} is not known here"
-    return scorer_of(metric, fingerprint, protocol, ())
+    try:
+        return open_scorer(metric, fingerprint, protocol)
+    except NotComparableError as error:
+        return str(error)
 
 
 def _sampler(stats: Json, n: int, clusters: Any) -> Resampler:
@@ -186,42 +192,46 @@ def _sampler(stats: Json, n: int, clusters: Any) -> Resampler:
 
 
 def _check_leaderboard(found: Verified, folder: Path, scorers: Sequence[Scorer]) -> None:
-    """Boards again from the score files; then what leaderboard.json says of them."""
-    shown = read_json(folder / "leaderboard" / "leaderboard.json")
-    boards = {board["id"]: board for board in shown["boards"]}
+    """Build the boards again from the score files, and compare leaderboard.json with them."""
+    place = Results(folder).board
+    saved = read_json(place.json)
+    shown = Leaderboard.from_json(saved)
+    boards = {board.id: board for board in shown.boards}
     again = boards_of(folder)
-    if set(boards) != {board["id"] for board in again}:
+    if set(boards) != {board.id for board in again}:
         found.wrong("leaderboard.json has other boards than current.json")
     if not found.problems:  # rows that are not those scored have been named already
-        mark_ties(folder, again, scorers, cached=False)
-        mark_ranks(folder, again, scorers, cached=False)
-        mark_pairs(folder, again, scorers, cached=False)
+        again = with_ties(folder, again, scorers, cached=False)
+        again = with_ranks(folder, again, scorers, cached=False)
+        again = with_pairs(folder, again, scorers, cached=False)
     for board in again:
-        if board["id"] in boards:
-            _check_board(found, boards[board["id"]], board)
-    if (folder / "leaderboard" / "leaderboard.csv").read_bytes() != tidy(shown).encode(
-        "utf-8", "backslashreplace"
-    ):
+        if board.id in boards:
+            _check_board(found, boards[board.id], board)
+    if place.csv.read_bytes() != tidy(shown).encode("utf-8", "backslashreplace"):
         found.wrong("leaderboard.csv does not say what leaderboard.json says")
 
 
-def _check_board(found: Verified, shown: Json, again: Json) -> None:
-    where = f"leaderboard.json {again['id']}"
-    if shown["primary"] != again["primary"]:
-        found.wrong(f"{where}: primary is {shown['primary']!r}, not {again['primary']!r}")
-    if [row["model"] for row in shown["rows"]] != [row["model"] for row in again["rows"]]:
+def _check_board(found: Verified, shown: Board, again: Board) -> None:
+    where = f"leaderboard.json {again.id}"
+    if shown.primary != again.primary:
+        found.wrong(f"{where}: primary is {shown.primary!r}, not {again.primary!r}")
+    if [entry.model for entry in shown.entries] != [entry.model for entry in again.entries]:
         found.wrong(f"{where}: its rows, or their order, are not those of the scores")
         return
-    for ours, theirs in zip(again["rows"], shown["rows"], strict=True):
-        if "pairs" in again and not _same(theirs.get("rank"), ours["rank"]):
-            found.wrong(f"{where}: the rank of {ours['model']} is not that of the rows")
-        for key, cell in ours["cells"].items():
-            for what, value in cell.items():
+    compared = again.pairs is not None
+    for ours, theirs in zip(again.entries, shown.entries, strict=True):
+        if compared and not _same(to_json(theirs.rank), to_json(ours.rank)):
+            found.wrong(f"{where}: the rank of {ours.model} is not that of the rows")
+        for key, cell in ours.cells.items():
+            given = to_json(theirs.cells[key])
+            for what, value in to_json(cell).items():
                 found.numbers += 1
-                if not _same(given := theirs["cells"][key].get(what), value):
-                    about = f"{ours['model']} {key} {what}"
-                    found.wrong(f"{where}: {about} is {given!r}, the scores say {value!r}")
-    if "pairs" in again and not _same(shown.get("pairs"), again["pairs"]):
+                if not _same(given.get(what), value):
+                    about = f"{ours.model} {key} {what}"
+                    found.wrong(
+                        f"{where}: {about} is {given.get(what)!r}, the scores say {value!r}"
+                    )
+    if compared and not _same(to_json(shown.pairs), to_json(again.pairs)):
         found.wrong(f"{where}: its pairs are not those of the rows")
 
 

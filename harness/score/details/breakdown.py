@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -178,27 +179,46 @@ def _invented(found: Mapping[str, Array], name: str, n: Array) -> Array:
     return (n - found[f"{name}.support"]) * (1 - found[f"{name}.specificity"])
 
 
-def findings(cells: Mapping[str, Json], metric: str) -> list[Json]:
-    """Per finding F1 with its interval, support, and how often it was predicted, from the cells of
-    a row; [] where the metric has no such keys or no values."""
+class ShownScore(Protocol):
+    """A score with its interval: a cell of a board, or an entry of a score file."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def ci_low(self) -> float | None: ...
+    @property
+    def ci_high(self) -> float | None: ...
+    @property
+    def n(self) -> int | None: ...
+
+
+def findings(cells: Mapping[str, ShownScore], metric: str) -> list[Json]:
+    """Return F1 with its interval, support and predictions of each finding that a metric scores.
+
+    The list is empty where the metric has no such keys or no values. cells: the scores of one
+    system by key.
+    """
     prefix = f"{metric}."
     own = {k.removeprefix(prefix): cell for k, cell in cells.items() if k.startswith(prefix)}
     found = []
     for name in findings_in(list(own)):
-        part = {p: own[f"{name}.{p}"]["value"] for p in PARTS}
-        n = own[f"{name}.f1"].get("n")
-        if n is None or any(value is None for value in part.values()):
+        f1, *others = (own[f"{name}.{part}"] for part in PARTS)
+        values = [cell.value for cell in (f1, *others) if cell.value is not None]
+        if f1.n is None or len(values) < len(PARTS):
             continue
-        hits = part["support"] * part["recall"]
-        invented = (n - part["support"]) * (1 - part["specificity"])
+        _, precision, recall, specificity, support = values
+        hits = support * recall
+        invented = (f1.n - support) * (1 - specificity)
         found.append(
             {
                 "name": spoken(name),
-                "support": _whole(part["support"]),
+                "support": _whole(support),
                 "predicted": _whole(hits + invented),
-                **{p: part[p] for p in PARTS[:3]},
-                "f1_low": own[f"{name}.f1"]["ci_low"],
-                "f1_high": own[f"{name}.f1"]["ci_high"],
+                "f1": f1.value,
+                "precision": precision,
+                "recall": recall,
+                "f1_low": f1.ci_low,
+                "f1_high": f1.ci_high,
             }
         )
     return found

@@ -138,11 +138,11 @@ def _metric(
     return part
 
 
-def read(folder: Path, files: Mapping[str, Json]) -> Json | None:
-    """The details of a run's scores on disk, without parts that belong to other rows than `files`
-    (metric → scores.json). None: the scores are older than details.
+def read(folder: Path, digests: Mapping[str, str | None]) -> Json | None:
+    """Read the details of a run, or None if its scores are older than details.
 
-    Raises ReportCardError when the file is damaged.
+    digests: metric → sha256 of its rows.npz; parts that belong to other rows are left out. Raises
+    ReportCardError when the file is damaged.
     """
     path = folder / NAME
     if not path.is_file():
@@ -153,6 +153,6 @@ def read(folder: Path, files: Mapping[str, Json]) -> Json | None:
     fresh = {
         metric: part
         for metric, part in saved["metrics"].items()
-        if part.get("rows_sha256") == files.get(metric, {}).get("rows_sha256", "")
+        if part.get("rows_sha256") == (digests.get(metric) or "")
     }
     return {**saved, "metrics": fresh}
