@@ -1,7 +1,7 @@
 """Split reports into sections as the official MIMIC-CXR parser does.
 
 Example:
-  reportcard sections s50414267.txt
+  reportcard sections s59999001.txt
 """
 
 from __future__ import annotations
