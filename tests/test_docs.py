@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_words_of_the_readme_are_names_that_exist() -> None:
         for group, given in re.findall(r"\b(model|dataset|suite)=(\w+)", block, re.IGNORECASE):
             if not given.startswith("my_"):
                 assert given in paths.names(group.lower()), f"{group}={given}"
+
+
+def test_the_page_of_commands_is_that_of_the_command_line() -> None:
+    spec = importlib.util.spec_from_file_location("commands", ROOT / "docs" / "commands.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert page == module.page(), "write it again: python docs/commands.py"
 
 
 def test_the_site_lists_every_page() -> None:

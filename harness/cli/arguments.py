@@ -35,13 +35,17 @@ key=value settings (all of them: the YAML files in conf/), the common ones:
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Let a command take key=value settings, and show the common ones in its help."""
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, see below")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="settings, see below"
+    )
     parser.epilog = OVERRIDES
 
 
 def add_words(parser: argparse.ArgumentParser, metavar: str, help_text: str) -> None:
     """Let a command take names beside key=value settings; `split_words` tells them apart."""
-    parser.add_argument("words", nargs="*", metavar=f"{metavar} key=value", help=help_text)
+    parser.add_argument(
+        "words", nargs="*", default=[], metavar=f"{metavar} key=value", help=help_text
+    )
     parser.epilog = OVERRIDES
 
 

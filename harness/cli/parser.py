@@ -25,8 +25,9 @@ GROUPS = (
     "Look around",
 )
 DESCRIPTION = (
-    "Benchmark chest X-ray report generation: run models over fixed cohorts, score the reports\n"
-    "with confidence intervals, and publish a leaderboard whose numbers can be traced."
+    "Benchmark chest X-ray report generation: run models over fixed cohorts, score\n"
+    "the reports with confidence intervals, and publish a leaderboard whose numbers\n"
+    "can be traced."
 )
 EPILOG = (
     "Start with:  reportcard run --fetch    (baselines on Open-I; no GPU, no account)\n"

@@ -1,4 +1,4 @@
-"""Tables for the terminal (rich): evaluate, list, doctor."""
+"""Prints the tables of evaluate, list and doctor."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 
 def scores_table(result: Json) -> None:
-    """What `evaluate` found: our keys, then a paper's columns under the paper's names."""
+    """Print the scores of `evaluate`: by our names, then by a paper's names if any."""
     out, metrics = console(), result["metrics"]
-    # Keys of one class (`metric.class.statistic`) are for files: there are dozens.
+    # Scores of single classes (`metric.class.statistic`) are left to the file: there are dozens.
     shown = {key: entry for key, entry in metrics.items() if key.count(".") == 1}
     out.print(_scores(f"{result['n']:,} pairs, protocol {result['protocol']}", shown))
     if result["columns"]:
-        out.print(_scores(f"as {result['protocol']} names them", result["columns"]))
+        out.print(
+            _scores(f"under the names of the paper ({result['protocol']})", result["columns"])
+        )
     for name, reason in result["left_out"].items():
         out.print(Text(f"left out: {name}: {reason}"))
     reasons = {key.split(".")[0]: e["not_run"] for key, e in metrics.items() if "not_run" in e}
@@ -35,10 +37,10 @@ def scores_table(result: Json) -> None:
     for caveat in dict.fromkeys(e["caveat"] for e in metrics.values() if "caveat" in e):
         out.print(Text(f"caution: {caveat}", style="bold"))
     if len(shown) < len(metrics):
-        out.print(f"{len(metrics) - len(shown)} keys of single classes: --json OUT")
+        out.print(f"{len(metrics) - len(shown)} more per-class scores: --json FILE")
     out.print(
         f"{result['empty_candidates']:,} empty candidates (kept and counted),"
-        f" {result['excluded_empty_reference']:,} pairs left out for an empty reference"
+        f" {result['excluded_empty_reference']:,} pairs left out because their reference is empty"
     )
 
 
@@ -46,7 +48,7 @@ def _scores(title: str, entries: Json) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     bounded = any("bounds" in entry for entry in entries.values())
-    # What the value could be, had the unscored pairs been scored.
+    # The values that are possible, whatever the unscored pairs would have scored.
     last = ("possible",) if bounded else ()
     for name in ("value", "95 % low", "95 % high", "n", "unscored", *last):
         table.add_column(name, justify="right")
@@ -71,6 +73,7 @@ def _range(bounds: Sequence[float | None] | None) -> str:
 
 
 def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
+    """Print names with their one-line descriptions."""
     table = Table(title=title, title_justify="left", show_header=False)
     for name, line in entries:
         table.add_row(Text(name), Text(line))
@@ -78,9 +81,15 @@ def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
 
 
 def systems_table(rows: Sequence[Json]) -> None:
-    """Systems by status; a key in the first column can be given as model=…"""
+    """Print the systems; a name in the first column can be given as model=NAME."""
     table = Table(title="models", title_justify="left")
-    for name in ("model=", "system", "status", "here", "what it is, or why not (weights)"):
+    for name in (
+        "model=",
+        "system",
+        "status",
+        "here",
+        "what it is, or why it cannot run (weights)",
+    ):
         table.add_column(name, overflow="fold")
     for row in rows:
         style = "" if row["here"] == "ready" else "dim"

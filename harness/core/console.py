@@ -1,4 +1,4 @@
-"""A terminal for people."""
+"""The rich console that prints tables, and how numbers are shown in them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ ARROW = {"higher": "↑", "lower": "↓"}
 
 
 def console() -> Console:
-    # Off a terminal rich would fold to 80 columns and cut names.
+    """Return a console for stdout."""
+    # Where stdout is no terminal, rich would fold to 80 columns and cut names.
     plain = Console(highlight=False)
     return plain if plain.is_terminal else Console(highlight=False, width=160)
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, which is more than any interval here supports."""
+    """Return a number with four significant digits, or – for None."""
     return "–" if value is None else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""Progress for people: a bar with rate and ETA on a terminal, plain lines elsewhere."""
+"""Shows progress: a bar with rate and remaining time on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LINE_EVERY_S = 10.0
 
 
 def track(batches: Iterable[Batch], total: int, label: str) -> Iterator[Batch]:
-    """Pass batches through while showing how many of `total` items have gone by."""
+    """Yield the batches unchanged while showing how many of `total` items are done."""
     if total and sys.stderr.isatty():
         yield from _bar(batches, total, label)
     else:
@@ -20,7 +20,7 @@ def track(batches: Iterable[Batch], total: int, label: str) -> Iterator[Batch]:
 
 
 def quiet(batches: Iterable[Batch], total: int, label: str) -> Iterable[Batch]:
-    """Progress that shows nothing."""
+    """Return the batches and show nothing."""
     return batches
 
 

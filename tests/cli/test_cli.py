@@ -38,6 +38,7 @@ def test_a_command_is_a_module_with_two_functions(name: str) -> None:
     assert callable(command.run)
     assert command.GROUP in GROUPS
     assert summary(command).endswith(".")
+    assert len(summary(command)) <= 65  # the page of reportcard --help fits into 80 columns
     assert f"  {name} " in help_page()
     page = command_parser(command).format_help()
     assert f"  reportcard {name} " in page  # an example
@@ -68,6 +69,7 @@ def test_options_and_settings_stand_in_any_order() -> None:
         (["run", "--fetsh"], "did you mean --fetch?"),
         (["run", "--zzz"], "see reportcard run --help"),
         (["list", "modles"], "'models'"),
+        (["fetch"], "required: what\n"),
         (["--versoin"], "unrecognized arguments: --versoin"),
     ],
 )

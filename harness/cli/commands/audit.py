@@ -1,4 +1,6 @@
-"""Measure which errors a judge, or each metric, detects in reports that we edited on purpose.
+"""Measure which errors made on purpose a judge or metric detects.
+
+The reports are invented and edited by us, so the errors are known and any judge may read them.
 
 Examples:
   reportcard audit metrics --metrics bleu,rouge --out audit/

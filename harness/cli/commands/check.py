@@ -1,6 +1,8 @@
-"""Test a model adapter on synthetic studies: order, batches, bad input, use of the image.
+"""Test a model adapter on synthetic studies.
 
-Needs no data. Writes results/checks/MODEL/check.json, which the leaderboard shows.
+Checks that answers do not depend on the batch, that bad input fails alone, that no reference
+reaches the model, and that the text changes with the image. Needs no data. The result is written to
+results/checks/MODEL/check.json, and the leaderboard shows it.
 
 Example:
   reportcard check model=my_model plugin=my_model.py

@@ -1,6 +1,7 @@
-"""Compare models that were run: paired randomisation tests of A minus B.
+"""Compare models that were run, by paired randomisation tests.
 
-A and B are labels of the leaderboard. p is shown as it is and after Holm's correction.
+A and B are labels of the leaderboard; differences are A minus B. p is shown as it is and after
+Holm's correction.
 
 Examples:
   reportcard compare reference_oracle random_train_report --metric rouge

@@ -1,6 +1,6 @@
-"""Check this machine and the configured run: what is missing, and how to get it.
+"""Check this machine and the configured run for what is missing.
 
-With dataset=NAME it also selects the cohort and describes it.
+Says how to get what is missing. With dataset=NAME it also selects the cohort and describes it.
 
 Examples:
   reportcard doctor

@@ -1,4 +1,4 @@
-"""Explain why two numbers differ: lists every recorded difference between two results.
+"""Explain why two numbers differ, from what is recorded of both.
 
 A and B are each one of:
   LABEL or COHORT/LABEL   a model of the results folder

@@ -1,4 +1,4 @@
-"""Download public data (openi) or metric weights (weights), verified by hash.
+"""Download public data (openi) or metric weights, verified by hash.
 
 Examples:
   reportcard fetch openi

@@ -1,6 +1,6 @@
-"""Rebuild the leaderboard (page, JSON, CSV); export or verify a release of results.
+"""Rebuild the leaderboard; export or verify a release of results.
 
-  reportcard leaderboard             write the page from the scores in the results folder
+  reportcard leaderboard             write page, JSON and CSV from the scores in the results folder
   reportcard leaderboard export DIR  copy what may be published to DIR, with checksums
   reportcard leaderboard verify DIR  recompute the scores of an exported folder
 

@@ -1,4 +1,4 @@
-"""List the models, datasets, metrics, protocols or suites that you can choose from.
+"""List models, datasets, metrics, protocols or suites.
 
 Example:
   reportcard list models

@@ -1,4 +1,4 @@
-"""Write the files of a new model: its adapter, its YAML file and its test.
+"""Write the files of a new model: adapter, YAML and test.
 
 Example:
   reportcard new-model my_model

@@ -1,4 +1,4 @@
-"""Plan a study: how many studies it takes to tell two models apart.
+"""Plan a study: how many studies tell two models apart.
 
 With A and B, from their measured difference; with A alone, for a --difference that you give.
 

@@ -1,4 +1,4 @@
-"""Generate reports for a cohort, continuing where an earlier run stopped.
+"""Generate reports for a cohort, continuing where it stopped.
 
 Example:
   reportcard predict model=maira2 dataset=openi_findings model.batch_size=4

@@ -1,4 +1,6 @@
-"""Show the exact prompt, token ids and inputs that a model gets; loads no weights.
+"""Show the exact prompt and inputs of a model; loads no weights.
+
+Also shows the token ids, where the model's tokenizer is here.
 
 Example:
   reportcard prompt model=maira2 dataset=openi_findings limit=1

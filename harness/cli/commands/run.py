@@ -1,4 +1,4 @@
-"""Predict, score and publish: the whole benchmark, continued where it stopped.
+"""Predict, score and publish: the whole benchmark, resumable.
 
 Runs every chosen model on every chosen cohort, scores the reports, logs to MLflow where it is
 installed, and writes the leaderboard. What is up to date is not done again.

@@ -1,4 +1,6 @@
-"""Split reports into sections as the official MIMIC-CXR parser does.
+"""Split reports into sections as the MIMIC-CXR parser does.
+
+Same sections and offsets as the official parser of MIT-LCP/mimic-cxr.
 
 Example:
   reportcard sections s59999001.txt

@@ -1,4 +1,4 @@
-"""Open the leaderboard and its study viewer in a browser, served on 127.0.0.1.
+"""Open the leaderboard and study viewer in a browser (127.0.0.1).
 
 Example:
   reportcard serve --port 8105

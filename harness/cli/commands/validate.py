@@ -1,6 +1,6 @@
-"""Measure how well metrics and a judge agree with radiologists' error counts.
+"""Measure agreement of metrics and a judge with radiologists.
 
-Reads ReXVal or RadEvalX, which you download from PhysioNet.
+Compares with the error counts of ReXVal or RadEvalX, which you download from PhysioNet.
 
 Example:
   reportcard validate rexval --root ~/data/rexval --metrics bleu,rouge
