@@ -4,7 +4,7 @@ Covered are: the module of the adapter and of each of its base classes; the modu
 import from beside them (in `model_adapters/` those that begin with `_`, and folders); and what
 they import from `reportcard.models`. Imports are followed from module to module, inside functions
 too. Comments, docstrings and layout do not count (core/python_source.py). Other code that can
-change an answer has a version of its own, as `data/masks.py` does. docs/decisions/0013 says why.
+change an answer has a version of its own, as `data/masks.py` does. docs/decisions/0014 says why.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from sysconfig import get_paths
-from typing import Any
+from typing import Any, TypeGuard
 
 from reportcard.core import python_source
 from reportcard.core.files import digest
@@ -128,26 +128,24 @@ def _unused_classes(plugin: type[Any], sources: Mapping[str, Path]) -> dict[str,
     metaclass or a name that begins with `_`.
     """
     own = {(base.__module__, base.__name__) for base in plugin.__mro__}
-    candidates: dict[tuple[str, str], ast.ClassDef] = {}
+    modules = {module for module, _ in own}
+    try:
+        trees = {name: parse(path) for name, path in sources.items()}
+    except SyntaxError:
+        return {}
+    candidates = {
+        (name, node.name): node
+        for name in modules & trees.keys()
+        for node in trees[name].body
+        if _is_plain_class(node) and (name, node.name) not in own
+    }
+    if not candidates:
+        return {}
     words: set[str] = set()
-    for name, path in sources.items():
-        try:
-            tree = parse(path)
-        except SyntaxError:
-            return {}
+    for name, tree in trees.items():
         for node in tree.body:
-            plain = (
-                isinstance(node, ast.ClassDef)
-                and not node.name.startswith("_")
-                and not node.decorator_list
-                and not node.keywords
-            )
-            if plain and name in {module for module, _ in own}:
-                assert isinstance(node, ast.ClassDef)
-                if (name, node.name) not in own:
-                    candidates[name, node.name] = node
-                    continue
-            words |= identifiers(node)
+            if candidates.get((name, getattr(node, "name", ""))) is not node:
+                words |= identifiers(node)
     if words & REACHES_ANY_CLASS:
         return {}
     while used := [key for key in candidates if key[1] in words]:
@@ -157,6 +155,15 @@ def _unused_classes(plugin: type[Any], sources: Mapping[str, Path]) -> dict[str,
     for module, name in candidates:
         left_out.setdefault(module, set()).add(name)
     return left_out
+
+
+def _is_plain_class(node: ast.stmt) -> TypeGuard[ast.ClassDef]:
+    return (
+        isinstance(node, ast.ClassDef)
+        and not node.name.startswith("_")
+        and not node.decorator_list
+        and not node.keywords
+    )
 
 
 def _without(path: Path, names: set[str]) -> str:

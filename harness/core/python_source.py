@@ -106,37 +106,42 @@ def _is_type_checking(test: ast.expr) -> bool:
     return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
 
 
-def absolute(node: ast.ImportFrom, module: str, path: Path) -> str:
-    """The module that a `from … import` names, with relative dots resolved."""
+def absolute(node: ast.ImportFrom, module: str, file: str) -> str:
+    """The module that a `from … import` names, with relative dots resolved. file: its name."""
     if not node.level:
         return node.module or ""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    package = module if file == "__init__.py" else module.rpartition(".")[0]
     for _ in range(node.level - 1):
         package = package.rpartition(".")[0]
     return f"{package}.{node.module}" if node.module else package
 
 
-def imports(module: str, path: Path) -> set[str]:
+def imports(module: str, path: Path) -> frozenset[str]:
     """The modules that a file imports, at its top or inside functions; also candidates.
 
     `from a.b import c` gives `a.b` and `a.b.c`, because c may be a module. What stands under
     `if TYPE_CHECKING:` is not imported when the file runs, and is left out.
     """
+    return _imports(module, path.name, read_source(path))
+
+
+@lru_cache(maxsize=1024)
+def _imports(module: str, file: str, source: bytes) -> frozenset[str]:
     found: set[str] = set()
-    todo: list[ast.AST] = [parse(path)]
+    todo: list[ast.AST] = [_parse(source)]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = absolute(node, module, path)
+            base = absolute(node, module, file)
             found.add(base)
             found.update(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
         elif isinstance(node, ast.If) and _is_type_checking(node.test):
             todo += node.orelse
         else:
             todo += ast.iter_child_nodes(node)
-    return found
+    return frozenset(found)
 
 
 def classes(module: str, path: Path) -> list[ClassRef]:
@@ -175,7 +180,7 @@ def resolve(module: str, name: str, depth: int = 20) -> ClassRef | ModuleRef | N
                 if not alias.asname and alias.name.partition(".")[0] == name:
                     return ModuleRef(name)
         if isinstance(node, ast.ImportFrom):
-            base = absolute(node, module, path)
+            base = absolute(node, module, path.name)
             for alias in node.names:
                 if alias.name == "*":
                     if found := resolve(base, name, depth - 1):
@@ -265,6 +270,8 @@ def _canonical(value: ast.AST, keep: bool) -> list[Any]:
         return [type(constant).__name__, repr(constant)]
     fields: dict[str, Any] = {}
     for name, part in ast.iter_fields(value):
+        if isinstance(value, ast.JoinedStr):  # Python 3.12 writes some empty strings into f-strings
+            part = [one for one in value.values if getattr(one, "value", None) != ""]
         if name in ("ctx", "type_comment", "type_ignores", "kind"):
             continue
         if isinstance(part, list):
