@@ -272,7 +272,7 @@ class HalfDone(StagedAdapter):
         (TOY.format(name="A") + TOY.format(name="B"), "exactly one public class.*A, B"),
         ("def generate(): pass", r"is no plugin: no public class.*generate\(\)"),
         (TOY.format(name="_Hidden"), "_Hidden has generate.*does not begin with _"),
-        (ABSTRACT, "HalfDone does not define card, complete.*of its base class"),
+        (ABSTRACT, "HalfDone does not define .*complete.*of its base class"),
         ("from reportcard.model_adapters.replay import Replay", "Replay is imported from.*extend"),
         ("import nonsense_module", "failed to import: ModuleNotFoundError.*nonsense_module"),
         ("from harness.api import ModelCard", "import name is now reportcard"),
