@@ -4,7 +4,7 @@ Covered are: the module of the adapter and of each of its base classes; the modu
 import from beside them (in `model_adapters/` those that begin with `_`, and folders); and what
 they import from `reportcard.models`. Imports are followed from module to module, inside functions
 too. Comments, docstrings and layout do not count (core/python_source.py). Other code that can
-change an answer has a version of its own, as `data/masks.py` does. docs/decisions/0014 says why.
+change an answer has a version of its own, as `data/masks.py` does. docs/decisions/0013 says why.
 """
 
 from __future__ import annotations
