@@ -264,6 +264,11 @@ def cache_folder(base: Path, data: HasCustody) -> Path:
     return base / "dua" / name
 
 
+def notes_file(cache: Path) -> Path:
+    """Return the database of annotators' notes in a `cache_folder`."""
+    return cache / "annotations.sqlite"
+
+
 def predictions_dir(results_dir: Path, cohort: HasFolder, system: HasFolder) -> Path:
     return Results(results_dir).predictions(cohort.folder, system.folder).path
 

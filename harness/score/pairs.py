@@ -1,7 +1,7 @@
-"""A finished run's answers beside their references, a slice of studies at a time.
+"""Puts a finished run's answers beside the cohort's references, a slice of studies at a time.
 
-predictions.jsonl lies in cohort order, draw after draw. It is read from the front as often as it is
-needed and never held, so a million pairs take the memory of one slice.
+predictions.jsonl is in cohort order, draw after draw. It is read from the front as often as it is
+needed and never held in memory, so a million pairs take the memory of one slice.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from reportcard.api import (
     Study,
 )
 from reportcard.config.settings import Protocol
+from reportcard.core.layout import PredictionFolder
 from reportcard.data.cohort import Cohort
 from reportcard.predict.predictions_file import read_answers
 from reportcard.score.normalise import Normaliser, normaliser, report_text
@@ -40,10 +41,12 @@ GROUNDED = ("grounded_findings", "phrase_grounding")  # tasks whose answer is ph
 
 @dataclass(frozen=True)
 class References:
-    """The studies that have a reference, in the cohort's order; normalised once for all runs.
+    """The references of a cohort as a protocol reads them, normalised once for all runs.
 
-    phrases   the findings one by one where the task is GROUNDED; None: the report is its text
-    excluded  studies without a reference under this protocol
+    Studies without a reference are left out; the others stay in the cohort's order.
+
+    phrases   the findings one by one where the task is GROUNDED; None: the report is a text
+    excluded  how many studies have no reference under this protocol
     """
 
     protocol: Protocol
@@ -56,7 +59,7 @@ class References:
 
     @classmethod
     def of(cls, cohort: Cohort, protocol: Protocol) -> References:
-        """Raises ReportCardError when no study has a reference."""
+        """Prepare the references of a cohort. Raises ReportCardError when no study has one."""
 
         def raw(study: Study) -> str:
             return report_text(protocol, study.reference, missing="None")
@@ -81,11 +84,11 @@ class References:
 
     @property
     def grounded(self) -> bool:
-        """Whether some reference comes in phrases."""
+        """Whether some reference is a list of phrases."""
         return any(phrases is not None for phrases in self.phrases)
 
     def pair(self, index: int, report: Report, grounded: bool) -> Pair:
-        """A report beside the reference of a study. grounded: the run's answers come in phrases."""
+        """Put a report beside the reference of a study. grounded: the run answers in phrases."""
         phrases = self.phrases[index]
         return Pair(
             self.ids[index],
@@ -98,17 +101,72 @@ class References:
 
 @dataclass
 class RunPairs:
-    """The pairs of one run. folder: where its predictions.jsonl lies."""
+    """The candidate–reference pairs of one run; iterating gives them one by one, draw after draw.
+
+    folder  the run's folder of predictions
+    size    studies in a slice
+    """
 
     folder: Path
     references: References
     size: int = SLICE
 
+    def __iter__(self) -> Iterator[Pair]:
+        for _, _, pairs in self.slices():
+            yield from pairs
+
+    def slices(self, whole: bool = False) -> Iterator[tuple[int, int, list[Pair]]]:
+        """Yield (draw, number of the first study, pairs), draw after draw in the references' order.
+
+        whole: all pairs of a draw at once, for a metric whose rows depend on each other.
+        """
+        n = len(self.references.ids)
+        size = n if whole else self.size
+        grounded, pairs = self.grounded, list[Pair]()
+        for index, draw, report, _ in self._answers():
+            pairs.append(self.references.pair(index, report, grounded))
+            if len(pairs) == size or index == n - 1:
+                yield draw, index + 1 - len(pairs), pairs
+                pairs = []
+
+    def rows(
+        self, scorer: Scorer, cache: Cache | None, known: Notes, progress: Progress
+    ) -> tuple[Array, Json]:
+        """Compute a metric's rows (draws, n, k), and what scores.json says of unscored studies.
+
+        Args:
+            scorer: the metric with its annotators.
+            cache: holds notes; None where the annotators are judges only.
+            known: notes that were made a moment ago.
+            progress: shows progress.
+
+        Raises whatever an annotator or the metric raises.
+        """
+        known = {**known, **self._judged(scorer, known, progress)}
+        rows: Array | None = None
+        unscored: dict[str, str] = {}
+        again = False
+        for draw, start, pairs in self.slices(whole=scorer.metric.spec.whole_corpus):
+            if scorer.annotators:
+                (pairs,) = attach_notes(scorer.annotators, [pairs], cache, progress, known)
+            part = rows_of(scorer, pairs)
+            if rows is None:
+                shape = (self.counts["draws"], len(self.references.ids), part.shape[1])
+                rows = np.empty(shape, part.dtype)
+            rows[draw, start : start + len(part)] = part
+            unscored |= unscored_reasons(pairs, part)
+            again = again or try_again(pairs)
+        assert rows is not None  # a cohort has a study
+        return rows, {
+            **({"unscored": unscored} if unscored else {}),
+            **({"again": True} if again else {}),
+        }
+
     @cached_property
     def counts(self) -> Json:
-        """Studies by what became of them in the first draw, and how varied its texts are."""
+        """Count the studies by status in the first draw, and its different texts."""
         failed = empty = answers = 0
-        texts: set[bytes] = set()  # digests: a million texts would be held otherwise
+        texts: set[bytes] = set()  # digests, so that a million texts are not held
         for _, _, report, status in self._answers():
             answers += 1
             if answers > len(self.references.ids):
@@ -131,9 +189,12 @@ class RunPairs:
 
     @cached_property
     def grounded(self) -> bool:
-        """Whether the answers are read by their phrases. A run is narrative, and its text is read,
-        iff at least one answer has text and none has a phrase. In any other run an answer without
-        phrases found nothing: one in which every study failed scores 0."""
+        """Whether this run answers in phrases with boxes, and not in narrative text.
+
+        A run is narrative if at least one answer has text and none has a phrase. In any other run
+        an answer without phrases means that nothing was found, so a run in which every study
+        failed scores 0.
+        """
         if not self.references.grounded:
             return False
         text = False
@@ -143,63 +204,20 @@ class RunPairs:
             text = text or bool(report.text(("findings", "impression")).strip())
         return not text
 
-    def __call__(self, whole: bool = False) -> Iterator[tuple[int, int, list[Pair]]]:
-        """(draw, number of the first study, pairs), draw after draw in the references' order.
-
-        whole: all pairs of a draw at once, for a metric whose rows depend on each other.
-        """
-        n = len(self.references.ids)
-        size = n if whole else self.size
-        grounded, pairs = self.grounded, list[Pair]()
-        draw = 0
-        for index, draw, report, _ in self._answers():
-            pairs.append(self.references.pair(index, report, grounded))
-            if len(pairs) == size or index == n - 1:
-                yield draw, index + 1 - len(pairs), pairs
-                pairs = []
-
-    def pairs(self) -> Iterator[Pair]:
-        """One by one, of every draw."""
-        for _, _, part in self():
-            yield from part
-
-    def rows(
-        self, scorer: Scorer, cache: Cache | None, known: Notes, progress: Progress
-    ) -> tuple[Array, Json]:
-        """A metric's rows (draws, n, k), and what is to be said of studies without a score.
-
-        cache, known: where notes lie. Raises whatever an annotator or the metric raises.
-        """
-        known = {**known, **self._judged(scorer, known, progress)}
-        rows: Array | None = None
-        unscored: dict[str, str] = {}
-        again = False
-        for draw, start, pairs in self(whole=scorer.metric.spec.whole_corpus):
-            (noted,) = attach_notes(scorer.annotators, [pairs], cache, progress, known)
-            part = rows_of(scorer, noted)
-            if rows is None:
-                shape = (self.counts["draws"], len(self.references.ids), part.shape[1])
-                rows = np.empty(shape, part.dtype)
-            rows[draw, start : start + len(part)] = part
-            unscored |= unscored_reasons(noted, part)
-            again = again or try_again(noted)
-        assert rows is not None  # a cohort has a study
-        return rows, {
-            **({"unscored": unscored} if unscored else {}),
-            **({"again": True} if again else {}),
-        }
-
     def _judged(self, scorer: Scorer, known: Notes, progress: Progress) -> Notes:
-        """Verdicts that are not known yet: a judge is asked for all of a run at once."""
+        """Ask the judges for verdicts that are not known yet, for the whole run at once."""
         return {
-            judge.id: annotate_pairs(judge, self.pairs(), None, progress)
+            judge.id: annotate_pairs(judge, self, None, progress)
             for judge in scorer.annotators
             if isinstance(judge, JudgedAnnotator)
-            and any(i not in known.get(judge.id, ()) for i in items_of(judge, self.pairs()))
+            and any(item not in known.get(judge.id, ()) for item in items_of(judge, self))
         }
 
     def _answers(self) -> Iterator[tuple[int, int, Report, str]]:
-        """(number of the study, draw, report, status) of the studies that have a reference."""
+        """Yield (number of the study, draw, report, status) where the study has a reference.
+
+        Raises ReportCardError where the file does not hold the cohort's studies in order.
+        """
         ids = self.references.ids
         index = draw = 0
         for study_id, number, report, status in read_answers(self.folder):
@@ -210,6 +228,6 @@ class RunPairs:
                     index, draw = 0, draw + 1
         if index or not draw:
             raise ReportCardError(
-                f"{self.folder / 'predictions.jsonl'} does not hold the cohort's studies in order:"
+                f"{PredictionFolder(self.folder).log} does not hold the cohort's studies in order:"
                 f" {ids[index]} is missing in draw {draw}. Delete {self.folder} and run again."
             )

@@ -83,7 +83,7 @@ def of_a_run(folder: Path, references: References, reports: list[Report]) -> lis
     answers = zip(references.ids, reports, strict=True)
     lines = jsonl(to_json(Prediction(study_id, report)) for study_id, report in answers)
     (folder / "predictions.jsonl").write_bytes(lines)
-    return list(RunPairs(folder, references, size=3).pairs())
+    return list(RunPairs(folder, references, size=3))
 
 
 def test_a_run_without_any_phrase_is_read_as_text(tmp_path: Path) -> None:

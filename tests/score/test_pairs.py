@@ -204,7 +204,7 @@ def test_a_run_out_of_order_is_refused(tmp_path: Path, cohort: Cohort) -> None:
     references = References.of(cohort, load_protocol("reportcard"))
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     with pytest.raises(ReportCardError, match="is missing in draw 1"):
-        list(RunPairs(folder, references, 5).pairs())
+        list(RunPairs(folder, references, 5))
 
 
 def test_a_long_run_is_not_held_in_memory(tmp_path: Path, cohort: Cohort) -> None:
@@ -218,7 +218,9 @@ def test_a_long_run_is_not_held_in_memory(tmp_path: Path, cohort: Cohort) -> Non
         lines = (row.replace('"draw":0', f'"draw":{d}') for d in range(draws) for row in first)
         path.write_text("".join(line + "\n" for line in lines))
         tracemalloc.start()
-        assert sum(len(pairs) for _, _, pairs in RunPairs(folder, references, 8)()) == draws * N
+        assert (
+            sum(len(pairs) for _, _, pairs in RunPairs(folder, references, 8).slices()) == draws * N
+        )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 2**18  # 1,728 pairs more would be a megabyte

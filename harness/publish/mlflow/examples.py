@@ -73,7 +73,7 @@ class Examples:
         """Return (position, pair) of first draws; a digest of the id decides which studies."""
         folder = predictions_dir(self.config.results_dir, self.cohort, system)
         run = RunPairs(folder, self.references)
-        pairs = [pair for draw, _, part in run() if draw == 0 for pair in part]
+        pairs = [pair for draw, _, part in run.slices() if draw == 0 for pair in part]
         order = sorted(enumerate(pairs, 1), key=lambda p: digest(["shown", p[1].study_id]))
         return sorted(order[:most], key=lambda p: p[0])
 

@@ -97,7 +97,7 @@ def _reports(
         {name: line[name] for name in reports.FIELDS if name in line}
         for _, line in read_jsonl(source / "predictions.jsonl")
     ]
-    draws = [pairs for _, _, pairs in RunPairs(source, references)(whole=True)]
+    draws = [pairs for _, _, pairs in RunPairs(source, references).slices(whole=True)]
     given = {study.study_id: study.request.prior is not None for study in cohort.test}
     tells = reports.tells_what_it_used(read_json(source / "card.json"), lines)
     patients = clusters_of(references.patients)
