@@ -1,8 +1,8 @@
-"""Unique texts → annotators → notes, cached by content: what was read once is never read again.
+"""Stage 3: annotators read each different text once, and their notes are cached by content.
 
-The key of a note is a digest of (annotator id, version, weights digest, item), so a new checkpoint
-or a new version of the code misses the cache by construction, and two models, metrics or runs that
-hold the same text share one note.
+The key of a note is a digest of annotator id, version, weights and text. So a new checkpoint or a
+new version of the code misses the cache by construction, and two models, metrics or runs that hold
+the same text share one note.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ from reportcard.core.files import canonical
 from reportcard.predict.engines.engine import Engine
 from reportcard.predict.engines.local import LocalEngine
 
-CHUNK = 1024  # items per call: a kill loses at most so many notes
+CHUNK = 1024  # items per call; a killed process loses at most this many notes
 
 
 class Cache:
-    """Notes by content, in one SQLite file. It may hold report text, so only its owner reads it."""
+    """Notes by content in one SQLite file, which only its owner can read: it may hold report text.
+
+    Raises ReportCardError when the file cannot be opened, read or written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, fresh = path, not path.exists()
@@ -52,7 +55,7 @@ class Cache:
         return ReportCardError(f"{self.path}: {error}. It is a cache: delete it.")
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Json | None]:
-        """Notes that are there. One that cannot be read counts as absent."""
+        """Return the notes that are there. One that cannot be read counts as absent."""
         try:
             return self._get(keys)
         except sqlite3.DatabaseError as error:
@@ -70,6 +73,7 @@ class Cache:
         return found
 
     def put(self, notes: Iterable[tuple[bytes, Json]]) -> None:
+        """Write notes in one transaction."""
         try:
             with self._db:
                 self._db.executemany(
@@ -84,7 +88,7 @@ class Cache:
 
 
 def note_key(annotator: Annotator, item: Any) -> bytes:
-    """Digest of everything that decides a note."""
+    """Return the digest of everything that decides a note."""
     parts = [annotator.id, annotator.version, annotator.weights, item]
     return hashlib.sha256(canonical(parts).encode("utf-8", "surrogatepass")).digest()
 
@@ -96,16 +100,21 @@ def annotate(
     progress: Progress,
     engine: Engine | None = None,
 ) -> dict[Any, Json | None]:
-    """A note per unique item; only those that the cache does not hold are computed.
+    """Return a note per unique item; only those that the cache does not hold are computed.
 
-    engine: where; None: in this process.
+    An unscored item (no note, or a reason in its place) is not cached, so the next run tries again.
 
-    An unscored item (no note, or a reason in its place) is not cached: the next run tries again.
+    Args:
+        annotator: reads the items.
+        items: texts, or (candidate, reference), as the annotator's scope says.
+        cache: holds notes; None for a judge, which keeps its own verdicts.
+        progress: shows progress.
+        engine: where the annotator runs; None: in this process.
     """
     unique = list(dict.fromkeys(items))
     if isinstance(annotator, JudgedAnnotator):
         return dict(zip(unique, annotator.annotate(unique), strict=True))
-    assert cache is not None  # `needs_cache` said so
+    assert cache is not None  # needs_cache() is true of this annotator
     keys = {item: note_key(annotator, item) for item in unique}
     cached = cache.get(list(keys.values()))
     notes = {item: cached[key] for item, key in keys.items() if key in cached}
@@ -134,12 +143,12 @@ def _unscored(note: Json | None) -> bool:
 
 
 def len_of(item: Any) -> int:
-    """Items of like length stand together, so that batches need little padding."""
+    """Return the length that items are sorted by, so that batches need little padding."""
     return len(item) if isinstance(item, str) else sum(len(part) for part in item)
 
 
 def items_of(annotator: Annotator, pairs: Iterable[Pair]) -> Iterator[Any]:
-    """What an annotator reads of pairs: each text, or each (candidate, reference)."""
+    """Yield what an annotator reads of pairs: each text, or each (candidate, reference)."""
     for pair in pairs:
         if annotator.scope == "text":
             yield pair.candidate
@@ -149,7 +158,7 @@ def items_of(annotator: Annotator, pairs: Iterable[Pair]) -> Iterator[Any]:
 
 
 def item_of(annotator: Annotator, pair: Pair) -> tuple[Any, Any]:
-    """(candidate, reference) as the annotator reads them: texts, or phrases where grounded."""
+    """Return (candidate, reference) as the annotator reads them: phrases where grounded."""
     if annotator.scope == "pair":
         return pair.candidate, pair.reference
     grounded = (pair.candidate_phrases, pair.reference_phrases)
@@ -162,7 +171,7 @@ def item_of(annotator: Annotator, pair: Pair) -> tuple[Any, Any]:
 
 
 def needs_cache(annotators: Iterable[Annotator]) -> bool:
-    """Judges keep their own verdicts; notes of all others are cached."""
+    """Whether an annotator is not a judge: judges keep their verdicts themselves."""
     return not all(isinstance(annotator, JudgedAnnotator) for annotator in annotators)
 
 
@@ -173,10 +182,15 @@ def attach_notes(
     progress: Progress,
     known: Mapping[str, Mapping[Any, Json | None]] = MappingProxyType({}),
 ) -> list[list[Pair]]:
-    """The same pairs with notes; one heavy annotator is in memory at a time.
+    """Return the same pairs with notes; only one annotator is in memory at a time.
 
-    known: annotator id → notes that were made a moment ago; an annotator that has one for every
-    item is not asked.
+    Args:
+        annotators: what reads the pairs.
+        draws: pairs, draw by draw.
+        cache: holds notes; None where all annotators are judges.
+        progress: shows progress.
+        known: annotator id → notes that were made a moment ago. An annotator is not loaded where
+            there is one for every item.
 
     Raises ReportCardError when an annotator's weights turn out to be unusable.
     """
@@ -203,7 +217,10 @@ def annotate_pairs(
     progress: Progress,
     engine: Engine | None = None,
 ) -> dict[Any, Json | None]:
-    """Notes of everything that the pairs hold, computed where needed; then the memory is freed."""
+    """Return the notes of all the pairs, made where needed, and free the annotator's memory.
+
+    Args and result as those of `annotate`.
+    """
     try:
         return annotate(annotator, items_of(annotator, pairs), cache, progress, engine)
     finally:

@@ -1,4 +1,4 @@
-"""Bring your own predictions: pairs in, scores with intervals out. Also `reportcard evaluate`."""
+"""Scores pairs of a user's own, from Python and for `reportcard evaluate`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from reportcard.api import (
 )
 from reportcard.config import compose as config
 from reportcard.config.settings import Protocol, Stats
+from reportcard.core.files import read_json
+from reportcard.core.layout import notes_file
 from reportcard.core.progress import quiet
 from reportcard.core.user_files import ID_COLUMN, Record, by_id, read_records
 from reportcard.data.grounded import phrases_of
@@ -61,29 +63,40 @@ def evaluate(
 ) -> Json:
     """Score candidate reports against references.
 
-    pairs: a .jsonl, .csv, .tsv or .json file, or an iterable of mappings, with `study_id`,
-        `candidate`, `reference` and optionally `patient_id` (intervals are then drawn by patient
-        where a patient has several studies). Grounded pairs have `prediction` and `target`, lists
-        of {text, boxes: [{x_min, y_min, x_max, y_max}] | null}, as in RadFact's examples; without
-        a study_id they are numbered.
-    metrics: names as in `reportcard list metrics`; None: those of the protocol's columns, else BLEU
-        and ROUGE.
-    protocol: a name of conf/protocol. seed: of the bootstrap; None: the protocol's own, else 0.
-    overrides: where weights lie and who judges, e.g. ["weights.chexbert=/path", "judge=recorded",
-        "judge.verdicts=v.jsonl"].
-    data_class, dua_id: what a judge may be sent. Pairs of unknown origin count as credentialed: a
-        judge on this machine may read them, any other only if conf/egress.yaml lists it for dua_id.
-    train: reports that a protocol with a vocabulary needs (r2gen): texts, or a file with a column
-        reference, report, findings or text, a .txt with one report a line, or R2Gen's
-        annotation.json (its train part).
+    Args:
+        pairs: a .jsonl, .csv, .tsv or .json file, or an iterable of mappings, with `study_id`,
+            `candidate`, `reference` and optionally `patient_id` (intervals are then drawn by
+            patient where a patient has several studies). Grounded pairs have `prediction` and
+            `target`, lists of {text, boxes: [{x_min, y_min, x_max, y_max}] | null}, as in
+            RadFact's examples; those without a study_id are numbered.
+        metrics: names as in `reportcard list metrics`; None: those of the protocol's columns, else
+            BLEU and ROUGE.
+        protocol: a name of conf/protocol.
+        resamples: replicates of the bootstrap.
+        seed: of the bootstrap; None: the protocol's own, else 0.
+        confidence: of the intervals.
+        train: reports that a protocol with a vocabulary needs (r2gen): texts, or a file with a
+            column reference, report, findings or text, a .txt with one report a line, or R2Gen's
+            annotation.json (its train part).
+        overrides: where weights are and who judges, e.g. ["weights.chexbert=/path",
+            "judge=recorded", "judge.verdicts=v.jsonl"].
+        progress: shows progress.
+        data_class, dua_id: what a judge may be sent. Pairs of unknown origin count as credentialed:
+            a judge on this machine may read them, any other only if conf/egress.yaml lists it for
+            dua_id.
+        say: gets a line of text on what a judge does.
 
-    Returns {"n", "n_patients", "empty_candidates", "excluded_empty_reference", "protocol",
-    "metrics": {"bleu.bleu_4": {"value", "ci_low", "ci_high", "n", "unscored", "direction",
-    "unit", "range", "signature"}, …}, "unscored": per metric the studies without a score and why,
-    "columns": the paper's names → the same, "left_out": columns
-    of the paper without a number here, and why}. A metric whose weights are missing has no values
-    and says `not_run`. An empty candidate is scored as empty and counted; an empty
-    reference is excluded and counted. Raises ReportCardError for bad input, naming file and line.
+    Returns:
+        {"n", "n_patients", "empty_candidates", "excluded_empty_reference", "protocol",
+        "metrics": {"bleu.bleu_4": {"value", "ci_low", "ci_high", "n", "unscored", "direction",
+        "unit", "range", "signature"}, …},
+        "unscored": per metric the studies without a score and why,
+        "columns": the paper's names → the same,
+        "left_out": columns of the paper without a number here, and why}.
+        A metric whose weights are missing has no values and says `not_run`. An empty candidate is
+        scored as empty and counted; an empty reference is excluded and counted.
+
+    Raises ReportCardError for bad input, naming file and line.
     """
     check_overrides("evaluate", overrides)
     if isinstance(metrics, str):
@@ -129,19 +142,19 @@ def _score(
     context: ScoringContext,
     custody: Custody,
 ) -> tuple[Json, dict[str, str]]:
-    """Entries per key, and study_id → reason for each study without a score."""
+    """Return entries per key, and study_id → reason for each study without a score."""
     if scorer.not_run:
         return not_run(scorer, scorer.not_run, patients, context), {}
     try:
         pairs = with_notes(scorer, pairs, custody)
-    except ReportCardError as error:  # unusable weights or judge cost their own metric only
+    except ReportCardError as error:  # unusable weights or a judge cost their own metric only
         return not_run(scorer, str(error), patients, context), {}
     rows = rows_of(scorer, pairs)
     return score(scorer, rows[None], patients, context), unscored_reasons(pairs, rows)
 
 
 def check_overrides(verb: str, overrides: Sequence[str]) -> None:
-    """Raises ReportCardError where an override is not about annotators or their judge."""
+    """Raise ReportCardError where an override is not about annotators or their judge."""
     foreign = [o for o in overrides if not config.is_of_annotators(o)]
     if foreign:
         raise ReportCardError(
@@ -151,17 +164,17 @@ def check_overrides(verb: str, overrides: Sequence[str]) -> None:
 
 
 def with_notes(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:
-    """The pairs with every note that a metric reads; a judge is first told whose text it is.
+    """Return the pairs with every note that a metric reads.
 
-    Raises ReportCardError for unusable weights, or where a judge may not see such text.
+    custody: whose text it is, which a judge is told first. Raises ReportCardError for unusable
+    weights, or where a judge may not see such text.
     """
     if not scorer.annotators:
         return list(pairs)
     for annotator in scorer.annotators:
         if isinstance(annotator, JudgedAnnotator):
             annotator.admit(custody)
-    place = custody.cache_dir / "annotations.sqlite"
-    cache = Cache(place) if needs_cache(scorer.annotators) else None
+    cache = Cache(notes_file(custody.cache_dir)) if needs_cache(scorer.annotators) else None
     try:
         return attach_notes(scorer.annotators, [pairs], cache, custody.progress)[0]
     finally:
@@ -170,7 +183,7 @@ def with_notes(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[
 
 
 def _pair(key: str, record: Record, context: ScoringContext) -> Pair:
-    """A plain or a grounded pair; the text of a grounded report is its phrases, joined."""
+    """Make a plain or a grounded pair; the text of a grounded report is its phrases, joined."""
     if not _grounded(record):
         return context.pair(key, record.text(*CANDIDATE), record.text(*REFERENCE))
     candidate, reference = (
@@ -181,7 +194,7 @@ def _pair(key: str, record: Record, context: ScoringContext) -> Pair:
 
 
 def _grounded(record: Record) -> bool:
-    """RadFact's narrative files name their texts prediction and target too."""
+    """Whether a record holds phrases. RadFact's narrative files also have these two names."""
     return not isinstance(record.row.get(PREDICTION), str | None)
 
 
@@ -190,7 +203,7 @@ def _joined(phrases: Sequence[Phrase]) -> str:
 
 
 def _columns(protocol: Protocol, found: Json) -> Json:
-    """The paper's columns that were asked for; "1/key" is shown only where 1/x is meaningful."""
+    """Return the paper's columns that were scored; "1/key" only where 1/x is meaningful."""
     columns: Json = {}
     for name, key in protocol.columns.items():
         entry = found.get(key.removeprefix("1/"))
@@ -203,7 +216,7 @@ def _columns(protocol: Protocol, found: Json) -> Json:
 
 
 def inverse(entry: Json) -> Json:
-    """1/value with its interval for display. Without a value where the interval reaches 0."""
+    """Return 1/value with its interval for display; no value where the interval reaches 0."""
     value, low, high = (entry[name] for name in ("value", "ci_low", "ci_high"))
     flipped = {**entry, "direction": "lower" if entry["direction"] == "higher" else "higher"}
     if value is None or low is None or high is None or not 0 < low <= value <= high:
@@ -215,7 +228,7 @@ def inverse(entry: Json) -> Json:
 def _records(pairs: Pairs) -> list[Record]:
     if isinstance(pairs, str | Path):
         return read_records(Path(pairs))
-    # A pandas DataFrame gives its rows itself; it is no dependency of ours.
+    # A pandas DataFrame converts itself, so that pandas is no dependency of ours.
     rows: Iterable[Mapping[str, Any]] = (
         pairs.to_dict("records") if hasattr(pairs, "to_dict") else pairs
     )
@@ -232,7 +245,7 @@ def _records(pairs: Pairs) -> list[Record]:
 
 
 def _numbered(records: list[Record]) -> list[Record]:
-    """Grounded pairs without a study_id get their number: RadFact's files have none."""
+    """Number the grounded pairs without a study_id, as RadFact's files have none."""
     return [
         Record(r.where, {ID_COLUMN: f"pair {i}", **r.row}) if _grounded(r) else r
         for i, r in enumerate(records)
@@ -259,8 +272,6 @@ def _train_texts(train: str | Path | Sequence[str] | None) -> list[str] | None:
             raise ReportCardError(f"{path}: {error}") from None
         return [line for line in lines if line.strip()]
     if path.suffix.lower() == ".json":
-        from reportcard.core.files import read_json
-
         try:
             annotation = read_json(path)
         except ReportCardError:

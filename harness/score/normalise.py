@@ -1,6 +1,6 @@
-"""Text normalisation before scoring. A protocol names one; its id is part of every signature.
+"""Normalises texts before they are scored, as the protocol says; signatures name the way.
 
-none     as given
+none     texts stay as they are
 r2gen    the clean-up of R2Gen and the papers that follow it (zhjohnchan/R2Gen
          modules/tokenizers.py), whose references are also cut and mapped to a vocabulary
 """
@@ -23,7 +23,7 @@ R2GEN_QUOTES = str.maketrans("", "", "\"/\\'")
 
 @dataclass(frozen=True)
 class Normaliser:
-    """What happens to a candidate and to a reference, and the name of it."""
+    """A way to normalise candidates and references, and its name for signatures."""
 
     name: str
     candidate: Callable[[str], str]
@@ -31,11 +31,11 @@ class Normaliser:
 
 
 def report_text(protocol: Protocol, report: Report, missing: str | None = None) -> str:
-    """The text of a report that a protocol scores; "" when all its sections are empty.
+    """Return the text of a report that a protocol scores; "" when all its sections are empty.
 
-    missing: what stands for an absent or empty section behind its label; None leaves the label
-    out too. (Open-I and tables cannot tell the two apart: both are "" there.)
-    ReXrank's references say the literal None there (example_files/evaluation_script.md).
+    missing: the word behind the label of an absent or empty section; None leaves the label out
+    too. (Open-I and tables do not tell absent from empty: both are "" there.) ReXrank's references
+    have the literal word None there (example_files/evaluation_script.md).
     """
     if not protocol.labels or not report.text(protocol.sections).strip():
         return report.text(protocol.sections)
@@ -44,9 +44,10 @@ def report_text(protocol: Protocol, report: Report, missing: str | None = None) 
 
 
 def normaliser(protocol: Protocol, train: Sequence[str] | None) -> Normaliser:
-    """The protocol's normalisation. train: reference texts of the train part, where it needs any.
+    """Return the protocol's normaliser.
 
-    Raises ReportCardError for an unknown name, or when train reports are needed and missing.
+    train: reference texts of the training split, for a protocol that needs them. Raises
+    ReportCardError for an unknown name, or when training reports are needed and missing.
     """
     if protocol.normalise == "none":
         return Normaliser("none", str, str)
@@ -76,15 +77,15 @@ def normaliser(protocol: Protocol, train: Sequence[str] | None) -> Normaliser:
 
 
 def r2gen_vocabulary(train: Iterable[str], min_count: int, dataset: str) -> frozenset[str]:
-    """Words that occur at least min_count times in the cleaned train reports."""
+    """Return the words that occur at least min_count times in the cleaned training reports."""
     counts = Counter(word for text in train for word in r2gen_clean(text, dataset).split())
     return frozenset(word for word, count in counts.items() if count >= min_count)
 
 
 def r2gen_clean(text: str, dataset: str = "iu_xray") -> str:
-    """Lower case, enumerators and punctuation gone, sentences ended by " .".
+    """Clean a report as R2Gen does: lower case, no enumeration or punctuation, " ." ends sentences.
 
-    dataset: "iu_xray" or "mimic_cxr" (line breaks, runs of "_" and of blanks go first there).
+    dataset: "iu_xray" or "mimic_cxr" (which first removes line breaks, runs of "_" and of blanks).
     An empty text stays empty; upstream makes a lone "." of it, which would match every report.
 
     >>> r2gen_clean("1. Heart size normal. 2. Lungs (clear).")
@@ -105,12 +106,12 @@ def r2gen_clean(text: str, dataset: str = "iu_xray") -> str:
             text = text.replace(pattern.format(number), ". ")
     sentences = text.strip().lower().split(". ")
     cleaned = (s.translate(R2GEN_QUOTES).strip().translate(R2GEN_DROPPED) for s in sentences)
-    # Upstream keeps inner blanks here and loses them when it splits into words.
+    # Upstream keeps inner blanks here, and they are lost when it splits texts into words.
     return " ".join((" . ".join(cleaned) + " .").split())
 
 
 def _halve(text: str, double: str, times: int) -> str:
-    """Replace each pair of a character by one of it, `times` over."""
+    """Replace each double character by a single one, `times` times."""
     for _ in range(times):
         text = text.replace(double, double[0])
     return text
