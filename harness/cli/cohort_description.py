@@ -15,7 +15,7 @@ from reportcard.api import Image, ReportCardError
 from reportcard.config.settings import Plugin
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.data.contact_sheet import write_contact_sheet
-from reportcard.data.sources._inside import is_refused
+from reportcard.data.sources._image_lookup import is_refused
 
 State = Literal["ok", "--", "missing"]
 

@@ -10,7 +10,7 @@ _mimic              parts of mimic_cxr
 _phantom            parts of phantom
 _examples           studies of the exchange files
 _exchange           reads exchange files
-_inside             looks for the data one folder below the root
+_image_lookup       finds image files below a data root
 _padchest_labels    labels of PadChest
 _tables             reads CSV files of a dataset
 _zip_parts          reads a zip file that was split into parts

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from reportcard.api import FRONTAL_VIEWS, Image, ReportCardError, Step, Study
 from reportcard.core.imaging.read import READING
-from reportcard.data.sources._inside import is_refused
+from reportcard.data.sources._image_lookup import is_refused
 
 PAIR = "image-report pair"
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from reportcard.api import Json, ReportCardError, Request, Step, Study
 from reportcard.core.user_files import Record, listed
-from reportcard.data.sources._inside import is_refused
+from reportcard.data.sources._image_lookup import is_refused
 
 T = TypeVar("T")
 TABLES = (".csv", ".tsv", ".jsonl", ".json")

@@ -35,7 +35,7 @@ from reportcard.data.sources._examples import (
     sex_of,
     text_only,
 )
-from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._image_lookup import ImageLookup
 from reportcard.data.sources._tables import Row, one_per, read_table
 
 TABLE = "df_chexpert_plus_240401.csv"
@@ -142,23 +142,23 @@ class ChexpertPlus:
                     f"{self._table()}:{line}: another split than its study's first."
                 )
             by_study[key].append(row)
-        inside, studies, differing, repeated = Inside(self.root), [], 0, 0
+        lookup, studies, differing, repeated = ImageLookup(self.root), [], 0, 0
         present = [name for name in ROOTS if any((self.root / name / s).is_dir() for s in SPLITS)]
         for key, listed in sorted(by_study.items()):
             rows = one_per("path_to_image", listed)
             repeated += len(listed) - len(rows)
             differing += len({tuple(row[name] for name in REPORT) for row in listed}) > 1
-            studies.append(self._study(key, rows, inside, present or list(ROOTS[:1])))
-        notes = inside.notes()
+            studies.append(self._study(key, rows, lookup, present or list(ROOTS[:1])))
+        notes = lookup.notes()
         if repeated:
             notes += (f"{repeated:,} rows repeat a path of their study: left out",)
         if differing:
             notes += (f"{differing:,} studies have rows with different reports: first path taken",)
         return studies, splits, notes
 
-    def _study(self, key: str, rows: list[Row], inside: Inside, folders: list[str]) -> Study:
+    def _study(self, key: str, rows: list[Row], lookup: ImageLookup, folders: list[str]) -> Study:
         first = rows[0]
-        images = tuple(_image(row, inside, folders) for row in rows)
+        images = tuple(_image(row, lookup, folders) for row in rows)
         indication = _section(first["section_clinical_history"]) or _section(
             first["section_history"]
         )
@@ -194,13 +194,13 @@ def _study_key(path: str) -> str:
     return "/".join(path.split("/")[:3])
 
 
-def _image(row: Row, inside: Inside, folders: list[str]) -> Image:
+def _image(row: Row, lookup: ImageLookup, folders: list[str]) -> Image:
     path = row["path_to_image"]
     stem = path.removesuffix(".jpg")
     view = row["frontal_lateral"].strip() or "Unknown"
     if view == "Frontal" and row["ap_pa"].strip() in ("AP", "PA"):
         view = row["ap_pa"].strip()
-    return inside.image(stem, view, *(f"{root}/{stem}.png".lstrip("/") for root in folders))
+    return lookup.image(stem, view, *(f"{root}/{stem}.png".lstrip("/") for root in folders))
 
 
 def _section(cell: str) -> str | None:

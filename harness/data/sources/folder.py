@@ -42,7 +42,7 @@ from reportcard.data.sources._exchange import (
     natural,
     table_in,
 )
-from reportcard.data.sources._inside import image_at
+from reportcard.data.sources._image_lookup import image_at
 
 TEXTS = ("findings", "impression", "indication", "technique", "comparison")
 SINGLE = (*TEXTS, "patient_id", "age", "sex", "split")

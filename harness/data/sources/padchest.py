@@ -33,7 +33,7 @@ from reportcard.data.sources._examples import (
     sex_of,
     text_only,
 )
-from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._image_lookup import ImageLookup
 from reportcard.data.sources._padchest_labels import cuis_of, list_of
 from reportcard.data.sources._tables import Row, one_per, read_table
 
@@ -176,7 +176,7 @@ class PadChest:
                     f"{self._existing()}:{line}: another PatientID than its study's first."
                 )
         broken = _listed(self.broken) if self.broken else frozenset()
-        inside, skipped = Inside(self.root), Counter[str]()
+        lookup, skipped = ImageLookup(self.root), Counter[str]()
         studies = []
         for study_id, listed in sorted(by_study.items()):
             rows = by_study[study_id] = one_per("ImageID", listed)
@@ -184,8 +184,8 @@ class PadChest:
             whole = [row for row in rows if row["ImageID"] not in broken]
             skipped["images"] += len(rows) - len(whole)
             skipped["studies"] += len({row["ReportID"] for row in rows}) > 1
-            studies.append(self._study(study_id, rows[0], whole, texts, inside))
-        notes = inside.notes()
+            studies.append(self._study(study_id, rows[0], whole, texts, lookup))
+        notes = lookup.notes()
         if skipped["repeated"]:
             notes += (f"{skipped['repeated']:,} rows repeat an ImageID of their study: left out",)
         if self.broken:
@@ -213,10 +213,10 @@ class PadChest:
         row: Row,
         whole: list[Row],
         texts: Mapping[str, str] | None,
-        inside: Inside,
+        lookup: ImageLookup,
     ) -> Study:
         images = tuple(
-            inside.image(
+            lookup.image(
                 item["ImageID"],
                 (VIEWS | OTHER_VIEWS).get(item["Projection"], "Unknown"),
                 f"{item['ImageDir']}/{item['ImageID']}",

@@ -42,7 +42,7 @@ from reportcard.data.sources._exchange import (
     patient,
     table_in,
 )
-from reportcard.data.sources._inside import image_at
+from reportcard.data.sources._image_lookup import image_at
 
 SPLITS = ("train", "val", "test")
 

@@ -27,7 +27,7 @@ from reportcard.data.sources._examples import (
     sex_of,
     text_only,
 )
-from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._image_lookup import ImageLookup
 from reportcard.data.sources._tables import read_json_file, read_table
 
 SPLITS = ("train", "valid", "test")
@@ -89,11 +89,11 @@ class ReXGradient:
         problem = self.missing()
         if problem:
             raise ReportCardError(problem)
-        inside = Inside(self.root)
+        lookup = ImageLookup(self.root)
         odd: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
         parts = {
             split: [
-                self._study(key, item, f"{self._metadata(split)}: entry {n}", inside, odd[split])
+                self._study(key, item, f"{self._metadata(split)}: entry {n}", lookup, odd[split])
                 for key, (n, item) in sorted(self._entries(split).items())
             ]
             for split in self._wanted()
@@ -112,7 +112,7 @@ class ReXGradient:
         )
         notes = (
             *self._notes(len(parts[self.split]), odd[self.split]),
-            *inside.notes(),
+            *lookup.notes(),
             *expectations(self.expected, len(parts[self.split])),
             *text_only(test, self.root),
         )
@@ -129,7 +129,9 @@ class ReXGradient:
         items = read_json_file(self._metadata(split), dict).items()
         return {key: (n, item) for n, (key, item) in enumerate(items)}
 
-    def _study(self, key: str, item: Any, where: str, inside: Inside, odd: Counter[str]) -> Study:
+    def _study(
+        self, key: str, item: Any, where: str, lookup: ImageLookup, odd: Counter[str]
+    ) -> Study:
         if not isinstance(item, dict):
             raise ReportCardError(f"{where} must be an object.")
         paths, views = (_strings(item, name, where) for name in ("ImagePath", "ImageViewPosition"))
@@ -145,7 +147,7 @@ class ReXGradient:
             view = VIEWS.get((spelling or "").strip().upper(), "Unknown")
             odd["views of a spelling that is not mapped"] += view == "Unknown" and bool(spelling)
             below = path.removeprefix("../")
-            images.append(inside.image(below.removesuffix(".png"), view, below))
+            images.append(lookup.image(below.removesuffix(".png"), view, below))
         text = {name: _text(item, name, where) for name in ("Findings", "Impression")}
         context = {name: _text(item, name, where) for name in ("Indication", "Comparison")}
         sex = sex_of(str(item.get("PatientSex") or ""))

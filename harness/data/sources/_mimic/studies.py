@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reportcard.api import Image, Prior, Report, ReportCardError, Request, Study
-from reportcard.data.sources._inside import Inside
+from reportcard.data.sources._image_lookup import ImageLookup
 from reportcard.data.sources._mimic.index import Exam, Radiograph
 from reportcard.data.sources._mimic.reports import ReportTexts
 from reportcard.data.sources._mimic.select import PriorPolicy, pick_frontals, pick_lateral, tied
@@ -84,16 +84,16 @@ class ImageFiles:
     """
 
     def __init__(self, files: Path | None, suffix: str) -> None:
-        self._inside = None if files is None else Inside(files)
+        self._lookup = None if files is None else ImageLookup(files)
         self._suffix = suffix
         self.problems: Counter[str] = Counter()
 
     def image(self, exam: Exam, radiograph: Radiograph) -> Image:
         name, view = radiograph.dicom_id, radiograph.view or "Unknown"
-        if self._inside is None:
+        if self._lookup is None:
             return Image(name, view)
         folder = f"p{exam.subject // 1_000_000}/p{exam.subject}/s{exam.study}"
-        image = self._inside.image(name, view, f"{folder}/{name}{self._suffix}")
+        image = self._lookup.image(name, view, f"{folder}/{name}{self._suffix}")
         if not image.available:
             self.problems["without a file"] += 1
         elif image.path is None:
@@ -101,7 +101,7 @@ class ImageFiles:
         return image
 
     def notes(self) -> list[str]:
-        if self._inside is None:
+        if self._lookup is None:
             return ["text only: no folder of images (models that need pixels cannot run)"]
         return [f"images {what}: {n:,}" for what, n in sorted(self.problems.items())]
 

@@ -40,7 +40,7 @@ def is_refused(image: Image) -> bool:
     return isinstance(image.read, partial) and image.read.func is _refuse
 
 
-class Inside:
+class ImageLookup:
     """Calls `image_at` for one root. `refused` counts the paths that leave it."""
 
     def __init__(self, root: Path) -> None:
