@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from reportcard.analysis.check import report_file as saved
-from reportcard.analysis.check.vision_use import Change, VisionUse
+from reportcard.analysis.check.vision_use import Change, ImageUse
 from reportcard.api import ReportCardError
 from reportcard.predict.system import System
 from reportcard.publish.board.build import collect
@@ -19,9 +19,9 @@ from reportcard.publish.page.write import write
 from tests.publish.test_leaderboard import Bench, Tags
 
 NONE = Change(0.0, 0.0)
-SEES = VisionUse(20, 0, NONE, blank=Change(0.61, 1.0), other=Change(0.42, 0.95), claims_pixels=True)
-BLIND = VisionUse(20, 0, NONE, blank=NONE, other=NONE, claims_pixels=True)
-TEXT_ONLY = VisionUse(20, 0, NONE, blank=NONE, other=NONE, claims_pixels=False)
+SEES = ImageUse(20, 0, NONE, blank=Change(0.61, 1.0), other=Change(0.42, 0.95), claims_pixels=True)
+BLIND = ImageUse(20, 0, NONE, blank=NONE, other=NONE, claims_pixels=True)
+TEXT_ONLY = ImageUse(20, 0, NONE, blank=NONE, other=NONE, claims_pixels=False)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, n=12)
 
 
-def probed(bench: Bench, system: System, vision: VisionUse | None) -> Path:
+def probed(bench: Bench, system: System, vision: ImageUse | None) -> Path:
     return saved.write(bench.results_dir, system, [], vision, n=20)
 
 

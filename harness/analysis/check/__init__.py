@@ -83,10 +83,10 @@ def conformance(name: str, studies: int = 4, overrides: Sequence[str] = ()) -> l
     return examine(model)[0]
 
 
-def examine(model: ModelUnderTest) -> tuple[list[Check], vision_use.VisionUse | None]:
+def examine(model: ModelUnderTest) -> tuple[list[Check], vision_use.ImageUse | None]:
     """Run every check, whatever the others found, and measure the use of the image."""
     found: list[Check] = []
-    measured: vision_use.VisionUse | None = None
+    measured: vision_use.ImageUse | None = None
     try:
         for name, check in CHECKS:
             try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reportcard.analysis.check.under_test import Check
-from reportcard.analysis.check.vision_use import VisionUse
+from reportcard.analysis.check.vision_use import ImageUse
 from reportcard.api import Json
 from reportcard.core.files import write_json
 from reportcard.core.layout import Results
@@ -19,7 +19,7 @@ from reportcard.publish.board.vision import VERSION
 
 
 def write(
-    results_dir: Path, system: System, checks: Sequence[Check], vision: VisionUse | None, n: int
+    results_dir: Path, system: System, checks: Sequence[Check], vision: ImageUse | None, n: int
 ) -> Path:
     """Write what a check of `n` studies found, and return the path.
 

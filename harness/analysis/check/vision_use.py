@@ -35,7 +35,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class VisionUse:
+class ImageUse:
     """What was measured on `studies` studies; `failed` were left out for want of an answer."""
 
     studies: int
@@ -56,7 +56,7 @@ class VisionUse:
         return {**asdict(self), "ignores_pixels": self.ignores_pixels}
 
 
-def probe(model: ModelUnderTest) -> VisionUse:
+def probe(model: ModelUnderTest) -> ImageUse:
     """Measure a model. Raises ReportCardError where no study was answered in all conditions."""
     requests = [study.request for study in model.many]
     others = OtherPatients(model)
@@ -79,7 +79,7 @@ def probe(model: ModelUnderTest) -> VisionUse:
         for name, answers in conditions.items()
     }
     failed = len(requests) - len(whole)
-    return VisionUse(len(whole), failed, claims_pixels=model.claims_pixels, **changes)
+    return ImageUse(len(whole), failed, claims_pixels=model.claims_pixels, **changes)
 
 
 def _change(before: Sequence[Prediction], after: Sequence[Prediction]) -> Change:
@@ -127,7 +127,7 @@ class OtherPatients:
         return with_images(study.request, change)
 
 
-def checks(model: ModelUnderTest, found: VisionUse) -> list[Check]:
+def checks(model: ModelUnderTest, found: ImageUse) -> list[Check]:
     """Return the measurement as two lines of the table."""
     numbers = (
         f"{found.other.words:.2f} of the words change with another patient's image,"
