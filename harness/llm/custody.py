@@ -1,4 +1,4 @@
-"""Whose text it is, for pairs and requests outside a run."""
+"""Says whose text it is, for pairs and requests outside a run."""
 
 from __future__ import annotations
 
@@ -10,5 +10,8 @@ from reportcard.core.weights import weights_dir
 
 
 def custody_of(card: DatasetCard, progress: Progress, say: Callable[[str], None]) -> Custody:
-    """Pairs outside a run keep notes and verdicts beside the weights."""
+    """Return the custody of text outside a run.
+
+    Its notes and verdicts are cached beside the weights, because there is no results folder.
+    """
     return Custody(card, cache_folder(weights_dir().parent, card), progress, say)

@@ -1,16 +1,16 @@
-"""Where report text may go: the one gate in front of every client that sends it to an endpoint.
+"""Decides to which endpoints report text may be sent: the gate in front of every client.
 
-A model's requests count as text, images included.
+The gate knows three kinds of data. Open data may go anywhere. Text of registered and credentialed
+data goes to loopback, or to an endpoint that conf/egress.yaml lists for the dataset's use agreement
+with the statements of PhysioNet's "Use of MIMIC Data with Large Language Models and Online
+Services" (24 Sept 2025): nothing is kept, nothing is trained on it, nobody reads it. Text without
+a data class counts as credentialed, and without a use agreement it stays on loopback. No flag,
+environment variable or override changes this. A chat model's requests count as text, images
+included.
 
-Open data may go anywhere. Text of registered and credentialed data goes to loopback, or to an
-endpoint that conf/egress.yaml lists for the dataset's use agreement with the statements of
-PhysioNet's "Use of MIMIC Data with Large Language Models and Online Services" (24 Sept 2025):
-nothing is kept, nothing is trained on it, nobody reads it. Text without a tag counts as
-credentialed and stays on loopback. No flag, environment variable or override changes this.
-
-`permit` decides before the first byte; `http_client` holds every later connection to that decision
-(harness/egress_client.py). A server on loopback that forwards what it is sent is beyond this gate:
-running one for such data is the user's attestation (docs/decisions/0007-egress.md).
+`permit` decides before the first byte is sent. `http_client` (transport.py) checks every later
+connection against that decision. The gate cannot see whether a server on loopback forwards what it
+receives: who runs one for such data attests that it does not (docs/decisions/0007-egress.md).
 """
 
 from __future__ import annotations
@@ -22,36 +22,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from reportcard.api import DatasetCard, ReportCardError
 from reportcard.config.paths import conf_dir
-
-if TYPE_CHECKING:
-    pass
 
 Network = IPv4Network | IPv6Network
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 ANYWHERE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 PORTS = {"http": 80, "https": 443}
 STATEMENTS = ("approver", "zero_retention", "no_training", "no_human_review")
-# What a URL may be made of before anything parses it: parsers disagree about the rest.
+# The characters that a URL may have before anything parses it: parsers disagree about others.
 PLAIN_URL = re.compile(r"[!-\[\]-~]+")
 HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
 
 class EgressError(ReportCardError):
-    """Text may not go there. Final: asking again cannot help. Never holds text that was sent.
+    """Text may not go there. Trying again cannot help. The message never holds report text.
 
-    The openai SDK (3.54) wraps and retries only httpx2's own errors, so this one leaves
-    `await client.chat.completions.create(…)` as it is, after one attempt.
+    The openai SDK (3.54) wraps and retries only httpx2's own errors, so this one passes through
+    `await client.chat.completions.create(…)` unchanged, after one attempt.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port of a URL; the host in lower case, an address in its short form."""
+    """Scheme, host and port of a URL. The host is in lower case, an address in its short form."""
 
     scheme: str
     host: str
@@ -64,9 +61,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave to send text of one data class to one endpoint, on the grounds that `why` gives.
+    """The permission to send text of one dataset to one endpoint.
 
-    guarded   the data is not open: no proxy, and each connection must end in `networks`
+    origin    the endpoint
+    guarded   the data is not open: no proxy is used, and each connection must end in `networks`
+    networks  the networks that the endpoint's addresses must lie in
+    why       the grounds of the permission
     """
 
     origin: Origin
@@ -75,13 +75,13 @@ class Permit:
     why: str
 
     def check_origin(self, scheme: str, host: str, port: int) -> None:
-        """Raises EgressError unless this is the endpoint that was asked for."""
+        """Raise EgressError unless this is the permitted endpoint."""
         found = Origin(scheme, short_host(host), port)
         if found != self.origin:
             raise EgressError(f"A request to {found} was stopped: only {self.origin} is allowed.")
 
     def check_addresses(self, addresses: Sequence[str]) -> None:
-        """Raises EgressError unless every address lies in the networks of this permit."""
+        """Raise EgressError unless every address lies in the networks of this permit."""
         stray = [address for address in addresses if not lies_in(address, self.networks)]
         if stray or not addresses:
             raise EgressError(
@@ -93,7 +93,7 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class EgressRule:
-    """One entry of conf/egress.yaml: what a person has put on file for an agreement's text."""
+    """One entry of conf/egress.yaml: what a person has stated for the text of an agreement."""
 
     dua_id: str
     endpoint: Origin
@@ -106,7 +106,10 @@ class EgressRule:
     addresses: tuple[Network, ...] = ()
 
     def problems(self, today: datetime.date, resolved: Sequence[str]) -> list[str]:
-        """Why the entry does not hold today for a name that resolves so; empty: it holds."""
+        """Return why the entry does not hold today; empty when it holds.
+
+        resolved: the addresses that the endpoint's name resolves to.
+        """
         problems = [
             f"it lacks {name}"
             for name in (*STATEMENTS, "date", "expires")
@@ -127,45 +130,53 @@ class EgressRule:
 def permit(
     data: DatasetCard, base_url: str, rules: Path | None = None, today: datetime.date | None = None
 ) -> Permit:
-    """Leave to send text of this dataset to this address; looks its name up and sends nothing.
+    """Return the permission to send text of a dataset to an address.
 
-    rules, today: for tests; else conf/egress.yaml and the day it is.
-    Raises EgressError when text of this class may not go there, when the address is not a plain
-    http(s) URL, and when conf/egress.yaml cannot be read.
+    Looks the host's name up and sends nothing. Raises EgressError when text of this data may not go
+    there, when the address is not a plain http(s) URL, and when conf/egress.yaml cannot be read.
+
+    Args:
+        data: the dataset's card, with its data class and use agreement.
+        base_url: the endpoint's address.
+        rules: the file with the entries; None: conf/egress.yaml.
+        today: the date on which an entry must hold; None: the current date.
     """
-    endpoint = parse_origin(base_url)
+    origin = parse_origin(base_url)
     if data.data_class == "open":
-        return Permit(endpoint, False, ANYWHERE, "open data may go anywhere")
+        return Permit(origin, False, ANYWHERE, "open data may go anywhere")
     rules = rules or conf_dir() / "egress.yaml"
     entries = load_rules(rules)
-    resolved = _lookup(endpoint)
+    resolved = _lookup(origin)
     if resolved and all(lies_in(address, LOOPBACK) for address in resolved):
-        return Permit(endpoint, True, LOOPBACK, "it stays on this machine")
+        return Permit(origin, True, LOOPBACK, "it stays on this machine")
     tagged = data.data_class in ("registered", "credentialed") and (data.dua_id or "").strip()
     of_agreement = [e for e in entries if tagged and e.dua_id == data.dua_id]
     reasons = []
-    for entry in (e for e in of_agreement if e.endpoint == endpoint):
+    for entry in (e for e in of_agreement if e.endpoint == origin):
         problems = entry.problems(today or datetime.date.today(), resolved)
         if not problems:
             why = f"{data.dua_id}: {entry.approver}, until {entry.expires} ({rules.name})"
-            return Permit(endpoint, True, entry.addresses or ANYWHERE, why)
+            return Permit(origin, True, entry.addresses or ANYWHERE, why)
         reasons.append("the entry does not hold: " + ", ".join(problems))
     if not tagged:
         reasons = ["it names no use agreement (data class and dua_id), so it stays on loopback"]
     elif not reasons:
         others = ", ".join(str(e.endpoint) for e in of_agreement)
         reasons = ["no entry names both" + (f" (this agreement has {others})" if others else "")]
-    if endpoint.scheme == "http":
+    if origin.scheme == "http":
         reasons.append("off this machine only https will do")
     raise EgressError(
-        f"Text of {_whose(data)} may not go to {endpoint}: {'; '.join(reasons)}. Use a"
+        f"Text of {_whose(data)} may not go to {origin}: {'; '.join(reasons)}. Use a"
         f" server on this machine (for a judge: `make judge`, judge=local), or put what the"
         f" agreement asks for in {rules}."
     )
 
 
 def parse_origin(url: str) -> Origin:
-    """Raises EgressError for anything but a plain http(s) URL with a host and without userinfo."""
+    """Return scheme, host and port of a plain http(s) URL.
+
+    Raises EgressError for anything else, and for a URL with a user name or password.
+    """
     if "@" in url:
         raise EgressError("An endpoint's URL holds no user name or password; see api_key_env.")
     try:
@@ -179,7 +190,7 @@ def parse_origin(url: str) -> Origin:
 
 
 def short_host(host: str) -> str:
-    """One spelling per host, so that equal hosts compare equal."""
+    """Return one spelling per host, so that equal hosts compare equal."""
     try:
         return str(ip_address(host))
     except ValueError:
@@ -187,7 +198,7 @@ def short_host(host: str) -> str:
 
 
 def lies_in(address: str, networks: Sequence[Network]) -> bool:
-    """Whether an address is in one of the networks; ::ffff:127.0.0.1 counts as 127.0.0.1."""
+    """Return whether an address is in one of the networks; ::ffff:127.0.0.1 is 127.0.0.1."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -198,10 +209,10 @@ def lies_in(address: str, networks: Sequence[Network]) -> bool:
 
 
 def load_rules(path: Path) -> list[EgressRule]:
-    """The entries of conf/egress.yaml; no file: none.
+    """Read the entries of conf/egress.yaml; none when there is no file.
 
     Raises EgressError for a file that is not a list of known fields of the right types, so that a
-    slip in one entry is seen instead of skipped.
+    mistake in one entry is reported instead of skipped.
     """
     import yaml
 
@@ -220,24 +231,26 @@ def _entry(node: Any, where: str) -> EgressRule:
     known = [field.name for field in fields(EgressRule)]
     if not isinstance(node, dict) or not set(node) <= set(known):
         raise EgressError(f"{where} must be made of the fields {', '.join(known)}.")
-    values: dict[str, Any] = {}
+    dates: dict[str, datetime.date | None] = {}
+    texts: dict[str, str | None] = {}
+    networks: tuple[Network, ...] = ()
     for name, value in node.items():
         if name == "addresses":
-            value = _networks(value, where)
+            networks = _networks(value, where)
         elif name in ("date", "expires"):
             if value is not None and type(value) is not datetime.date:
                 raise EgressError(f"{where}: {name} must be a date without quotes: 2026-01-31.")
+            dates[name] = value
         elif value is not None and not isinstance(value, str):
             raise EgressError(f"{where}: {name} must be a statement in words, not {value!r}.")
         else:
-            value = (value or "").strip() or None
-        values[name] = value
-    if not (values.get("dua_id") and values.get("endpoint")):
+            texts[name] = (value or "").strip() or None
+    dua_id, endpoint = texts.pop("dua_id", None), texts.pop("endpoint", None)
+    if not (dua_id and endpoint):
         raise EgressError(f"{where} must name its dua_id and its endpoint.")
-    if not re.fullmatch(r"https://[^/?#@]+/?", values["endpoint"]):
+    if not re.fullmatch(r"https://[^/?#@]+/?", endpoint):
         raise EgressError(f"{where}: the endpoint is https://HOST[:PORT] and no more.")
-    values["endpoint"] = parse_origin(values["endpoint"])
-    return EgressRule(**values)
+    return EgressRule(dua_id, parse_origin(endpoint), addresses=networks, **texts, **dates)  # type: ignore[arg-type]
 
 
 def _networks(value: Any, where: str) -> tuple[Network, ...]:
@@ -249,10 +262,10 @@ def _networks(value: Any, where: str) -> tuple[Network, ...]:
         raise EgressError(f"{where}: addresses: {error}.") from None
 
 
-def _lookup(endpoint: Origin) -> list[str]:
-    """What the host's name stands for now; empty when it does not resolve."""
+def _lookup(origin: Origin) -> list[str]:
+    """Return the addresses that the host's name resolves to now; empty when there are none."""
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
     return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -1,12 +1,11 @@
-"""The client behind harness/egress.py: httpx2 in front, aiohttp's connections behind it.
+"""Opens the HTTP client that is held to a permit: httpx2's interface over aiohttp's connections.
 
-httpx2's own transport takes no address check, and reaching into it would fail open with the next
-rename of a private attribute. So there is a transport of its own, made of public parts only; for
-open data too, since httpx2's connections alone take a core more than 32 slots of 50 ms leave
-(benchmarks/judge.py). For guarded data the permit is asked about every address of a name before
-the first is tried, and about the address of each socket that is made. The server name of TLS and
-the Host header stay the name's. The environment decides nothing but, for open data, the proxy and
-the certificates.
+httpx2's own transport accepts no address check, and replacing a private attribute of it would fail
+open when that attribute is renamed. So this is a transport of its own, made of public parts only.
+It serves open data too: httpx2's connections alone take more of a core than 32 slots of 50 ms leave
+(benchmarks/judge.py). For guarded data the permit checks every address of a name before the first
+is tried, and the address of each socket that is made. TLS and the Host header keep the name. The
+environment decides nothing except, for open data, the proxy and the certificates.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from yarl import URL
 from reportcard.llm.egress.policy import PORTS, EgressError, Origin, Permit
 
 CONNECT_S = 10.0
-IDLE_S = 5.0  # a connection unused for longer is closed: servers close theirs without a word
-# aiohttp's errors as httpx2's, the first that fits.
+IDLE_S = 5.0  # an unused connection is closed after this time: servers close theirs silently
+# Which of httpx2's errors stands for an error of aiohttp; the first match counts.
 ERRORS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
     (aiohttp.ClientConnectorError, httpx2.ConnectError),
     (aiohttp.ConnectionTimeoutError, httpx2.ConnectTimeout),
@@ -33,21 +32,30 @@ ERRORS: tuple[tuple[type[Exception], type[httpx2.TransportError]], ...] = (
     (aiohttp.ServerDisconnectedError, httpx2.RemoteProtocolError),
     (aiohttp.ClientConnectionError, httpx2.ReadError),
     (aiohttp.ClientHttpProxyError, httpx2.ProxyError),
-    (aiohttp.ClientResponseError, httpx2.RemoteProtocolError),  # an answer that is no HTTP
+    (aiohttp.ClientResponseError, httpx2.RemoteProtocolError),  # an answer that is not HTTP
     (aiohttp.ClientPayloadError, httpx2.RemoteProtocolError),
     (aiohttp.InvalidURL, httpx2.UnsupportedProtocol),
     (aiohttp.ClientError, httpx2.TransportError),
     (ValueError, httpx2.LocalProtocolError),  # a header that cannot be written
 )
-# Nothing of a request has been sent when these are raised, so their words are safe to show.
+# These are raised before anything of a request is sent, so their messages are safe to show.
 BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
-def open_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
-    """See reportcard.llm.egress.policy.http_client."""
+def http_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
+    """Open a client that reaches only the permitted endpoint and follows no redirect.
 
+    Needs a running event loop. Requests raise EgressError for another endpoint, a redirect, or a
+    name that now resolves to another place; otherwise httpx2's errors, which for guarded data quote
+    nothing that was sent.
+
+    Args:
+        permit: the gate's decision.
+        timeout_s: limit of each wait for the server (connect, receive), not of the whole request.
+        connections: how many are open at a time at most.
+    """
     return httpx2.AsyncClient(
-        timeout=None,  # the transport's counts
+        timeout=None,  # GuardedTransport has the limits
         follow_redirects=False,
         trust_env=False,
         transport=GuardedTransport(permit, timeout_s, connections),
@@ -55,7 +63,7 @@ def open_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.As
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """One session of aiohttp to the permitted endpoint; made where an event loop runs."""
+    """One aiohttp session to the permitted endpoint. Needs a running event loop."""
 
     def __init__(self, permit: Permit, timeout_s: float, connections: int) -> None:
         self._permit = permit
@@ -78,7 +86,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises EgressError for another endpoint, another place, and a redirect."""
+        """Send a request; raise EgressError for another endpoint or address, and for a redirect."""
         url, permit = request.url, self._permit
         permit.check_origin(url.scheme, url.host, url.port or PORTS.get(url.scheme, 0))
         content = await request.aread()
@@ -104,7 +112,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class GuardedResolver(aiohttp.ThreadedResolver):
-    """Looks a name up and gives its addresses only when the permit holds for every one."""
+    """Resolves a name, and returns its addresses only when the permit holds for every one."""
 
     def __init__(self, permit: Permit) -> None:
         super().__init__()
@@ -113,14 +121,17 @@ class GuardedResolver(aiohttp.ThreadedResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[aiohttp.abc.ResolveResult]:
-        """Raises EgressError when any address is outside the permit."""
+        """Return the addresses of a host; raise EgressError when one is outside the permit."""
         found = await super().resolve(host, port, family)
         self._permit.check_addresses([each["host"] for each in found])
         return found
 
 
 def _sockets(permit: Permit) -> Any:
-    """Makes sockets for permitted addresses; aiohttp resolves no host that is an address itself."""
+    """Return a factory that makes sockets only for permitted addresses.
+
+    The resolver is not enough: aiohttp does not resolve a host that is an address already.
+    """
 
     def make(found: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, address = found
@@ -130,26 +141,26 @@ def _sockets(permit: Permit) -> Any:
     return make
 
 
-def proxy_of(endpoint: Origin) -> str | None:
-    """The proxy that the environment names for an endpoint (HTTPS_PROXY, ALL_PROXY, NO_PROXY, …).
+def proxy_of(origin: Origin) -> str | None:
+    """Return the environment's proxy for an endpoint (HTTPS_PROXY, ALL_PROXY, NO_PROXY, …).
 
-    Raises EgressError for one that does not speak HTTP.
+    Raises EgressError for a proxy that does not speak HTTP.
     """
     proxies = getproxies()
-    proxy = proxies.get(endpoint.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
+    proxy = proxies.get(origin.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(f"{origin.host}:{origin.port}"):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if not proxy.startswith(("http://", "https://")):
         raise EgressError(
-            f"The environment's proxy for {endpoint} is no http(s) proxy: set"
-            f" {endpoint.scheme.upper()}_PROXY to one, or name {endpoint.host} in NO_PROXY."
+            f"The environment's proxy for {origin} is no http(s) proxy: set"
+            f" {origin.scheme.upper()}_PROXY to one, or name {origin.host} in NO_PROXY."
         )
     return proxy
 
 
 class _Stream(httpx2.AsyncByteStream):
-    """A response's body, with httpx2's errors."""
+    """The body of a response; reading it raises httpx2's errors."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
@@ -160,15 +171,15 @@ class _Stream(httpx2.AsyncByteStream):
                 yield part
 
     async def aclose(self) -> None:
-        self._answer.release()  # closes the connection where the body was not read to its end
+        self._answer.release()  # closes the connection if the body was not read to its end
 
 
 @contextmanager
 def _as_httpx2() -> Iterator[None]:
-    """aiohttp's errors as httpx2's.
+    """Raise httpx2's errors in place of aiohttp's.
 
-    Their words are kept only from before anything was sent: later ones may quote what a server
-    echoed (a status line, a header), and so a report.
+    The message is kept only if nothing had been sent: a later one may quote what the server echoed
+    (a status line, a header), and so a report.
     """
     try:
         yield
@@ -176,17 +187,3 @@ def _as_httpx2() -> Iterator[None]:
         kind = next(kind for found, kind in ERRORS if isinstance(error, found))
         words = str(error) if isinstance(error, BEFORE_SENDING) else kind.__name__
         raise kind(words) from None
-
-
-def http_client(permit: Permit, timeout_s: float, connections: int) -> httpx2.AsyncClient:
-    """A client that reaches the permitted endpoint only, and follows no redirect.
-
-    Needs a running event loop.
-    timeout_s: of each wait for the server (connect, receive), not of the whole request.
-    connections: at most so many at a time.
-    Requests raise EgressError for another endpoint, a redirect, or a name that has come to mean
-    another place; else httpx2's errors, which for guarded data quote nothing that was sent.
-    """
-    from reportcard.llm.egress.transport import open_client
-
-    return open_client(permit, timeout_s, connections)

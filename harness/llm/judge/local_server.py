@@ -1,8 +1,8 @@
-"""`reportcard judge`: llama.cpp's OpenAI-compatible server on 127.0.0.1, with any GGUF.
+"""Serves a GGUF model on 127.0.0.1 with llama.cpp's OpenAI-compatible server: `reportcard judge`.
 
-Without a model of the user's it serves SmolLM2-135M-Instruct: small enough for every laptop, so the
-judged metrics can be tried and tested end to end, and worthless as a judge of medicine. `running`
-is the same server for the length of a `with`, for tests and audits.
+Without a model of the user's it serves SmolLM2-135M-Instruct. That model is small enough for every
+laptop, so the judged metrics can be tried and tested end to end; its verdicts are worthless as
+medicine. `running` starts the same server for the length of a `with`, for tests and audits.
 
 llama.cpp accepts any model name in a request and answers under the name of what it serves. That
 name is the file's stem and a digest, so that a verdict's identity says which model gave it.
@@ -30,11 +30,11 @@ from reportcard.core.download import JUDGE_GGUF, fetch_judge
 from reportcard.core.weights import weights_dir
 
 HOST = "127.0.0.1"
-PORT, SLOTS = 8103, 2  # what conf/judge/local.yaml expects: base_url and concurrency
-LOAD_S = 120.0
+PORT, SLOTS = 8103, 2  # base_url and concurrency of conf/judge/local.yaml
+LOAD_S = 120.0  # how long loading a model may take
 QUIET = 2  # llama.cpp's verbosity: warnings and errors only, on stderr
-ENDS = 1 << 20  # bytes at either end of a file that tell it from another
-PROMPT_CACHE_MIB = 1024  # static prompts that another kind of question drove out of their slot
+ENDS = 1 << 20  # bytes at each end of a file that `model_name` digests
+PROMPT_CACHE_MIB = 1024  # for static prompts that another kind of question replaced in a slot
 
 Say = Callable[[str], None]
 
@@ -53,11 +53,19 @@ def serve(
     say: Say,
     wait: Callable[[], object] = _until_interrupted,
 ) -> NoReturn:
-    """Serve a model until Ctrl-C (or until `wait` returns), then leave with exit code 0.
+    """Serve a model until Ctrl-C (or until `wait` returns), then exit with code 0.
 
-    gguf: None stands for SmolLM2, fetched once. port: 0 takes a free one. context: tokens per slot,
-    question and answer together; a longer question is refused with 400. Raises ReportCardError
-    before anything is loaded: xllamacpp missing, the port taken, a file that is no GGUF.
+    Raises ReportCardError before anything is loaded when xllamacpp is missing, the port is taken,
+    or the file is no GGUF.
+
+    Args:
+        gguf: the model's file; None: SmolLM2, which is fetched once.
+        port: where it listens; 0 takes a free port.
+        threads: CPU threads.
+        slots: how many questions it answers at a time.
+        context: tokens per slot, question and answer together. A longer question gets status 400.
+        say: prints a line.
+        wait: returns when the server is to end.
     """
     for name, value in (("threads", threads), ("slots", slots), ("context", context)):
         if value < 1:
@@ -71,7 +79,7 @@ def serve(
         for line in _welcome(path, f"{server.listening_address}/v1", slots, context):
             say(line)
         wait()
-    # Letting go of the server waits for the answers in flight: half a minute and more.
+    # Destroying the server would wait for the answers in flight, for half a minute and more.
     sys.stdout.flush()
     os._exit(0)
 
@@ -85,10 +93,10 @@ def running(
     context: int = 4096,
     say: Say = lambda text: None,
 ) -> Iterator[str]:
-    """The base_url of a server in a process of its own, on a free port; gone after the `with`.
+    """Start a server in a process of its own on a free port, and yield its base_url.
 
-    It also ends when this process dies. Raises ReportCardError with the end of its log when it does
-    not come up.
+    It ends with the `with`, and when this process dies. Raises ReportCardError with the end of its
+    log when it does not start. The arguments are those of `serve`.
     """
     path = gguf or fetch_judge(judge_dir(), say)
     options = {"port": 0, "threads": threads, "slots": slots, "context": context}
@@ -106,15 +114,16 @@ def running(
 
 
 def judge_dir() -> Path:
-    """Where the fetched model lies."""
+    """Return the folder of the fetched model."""
     return weights_dir() / "judge"
 
 
 def model_name(gguf: Path) -> str:
-    """The name a file is served under: `My-Model-7B-.Q4_K_M@1a2b3c4d`.
+    """Return the name that a file is served under: `My-Model-7B-.Q4_K_M@1a2b3c4d`.
 
-    Its stem without signs that a shell or Hydra would read, and a digest of its size, its first
-    and its last MiB (reading all of a large model takes minutes): two models of one name differ.
+    It is the file's stem without characters that a shell or Hydra would interpret, and a digest
+    that tells two models of one name apart. The digest covers the size and the first and last MiB,
+    because reading all of a large model takes minutes.
     """
     size = gguf.stat().st_size
     known = hashlib.sha256(str(size).encode())
@@ -144,8 +153,8 @@ def _check_port(port: int) -> None:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ReportCardError(
-                f"Port {port} on {HOST} cannot be had: {reason}. Does a judge run already? Else"
-                " choose another: reportcard judge --port N"
+                f"Port {port} on {HOST} is not available: {reason}. Is a judge running already?"
+                " Otherwise choose another port: reportcard judge --port N"
             ) from None
 
 
@@ -157,37 +166,38 @@ def _checked(gguf: Path) -> Path:
         raise ReportCardError(f"{gguf} cannot be read: {error.strerror}.") from None
     if magic != b"GGUF":
         raise ReportCardError(
-            f"{gguf} is no GGUF file (it does not begin with 'GGUF'). Give the .gguf of a chat"
-            " model, or leave --gguf out for SmolLM2-135M-Instruct."
+            f"{gguf} is not a GGUF file (it does not begin with 'GGUF'). Give the .gguf of a chat"
+            " model, or leave out --gguf for SmolLM2-135M-Instruct."
         )
     return gguf
 
 
 def _load(llama: Any, gguf: Path, port: int, threads: int, slots: int, context: int) -> Any:
-    """The server, ready to answer: its constructor returns when the model is loaded."""
+    """Start the server; its constructor returns when the model is loaded."""
     params = llama.CommonParams()
     params.model.path = str(gguf)
     params.model_alias = {model_name(gguf)}
     params.hostnames, params.port = [HOST], port
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.n_parallel, params.n_ctx = slots, context * slots  # the slots share n_ctx out
+    params.n_parallel, params.n_ctx = slots, context * slots  # n_ctx is divided among the slots
     params.offline, params.ui = True, False
-    # A web page in a browser here must not read what is asked: no foreign origins, no slot dump.
+    # A web page in a browser on this machine must not read the questions.
     params.cors_origins, params.endpoint_slots = "localhost", False
     params.cache_ram_mib, params.verbosity = PROMPT_CACHE_MIB, QUIET
     try:
         return llama.Server(params)
     except RuntimeError:
         raise ReportCardError(
-            f"llama.cpp could not serve {gguf}; its own words are above. Is the file whole, and is"
+            f"llama.cpp could not serve {gguf}; its message is above. Is the file complete, and is"
             f" there memory for it and {slots} × {context} tokens?"
         ) from None
 
 
 def _welcome(gguf: Path, base_url: str, slots: int, context: int) -> Iterator[str]:
-    """What is served, and the command that uses it: only what differs from conf/judge/local.yaml.
+    """Yield what is served, and the command that uses it.
 
-    The configured caveat speaks of SmolLM2, so another model's command takes it away.
+    The command sets only what differs from conf/judge/local.yaml. The caveat there is about
+    SmolLM2, so the command for another model removes it.
     """
     bundled = gguf.name == JUDGE_GGUF
     changes: Sequence[tuple[bool, str]] = (
@@ -205,11 +215,11 @@ def _welcome(gguf: Path, base_url: str, slots: int, context: int) -> Iterator[st
 
 
 def _base_url(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
-    """The address out of the server's greeting, which comes when the model is loaded."""
+    """Read the address from the server's log, where it appears when the model is loaded."""
     deadline = time.monotonic() + LOAD_S
     while time.monotonic() < deadline:
         ended = process.poll() is not None
-        # pread: the log's position is the server's too.
+        # pread leaves the file position alone, which the server shares.
         text = os.pread(log.fileno(), 1 << 20, 0).decode("utf-8", "replace")
         found = re.search(rf"answers on (http://{re.escape(HOST)}:\d+/v1)", text)
         if found:
@@ -223,7 +233,7 @@ def _base_url(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
 
 
 def _child(path: str, options: str) -> None:
-    """The process of `running`. Its stdin ends when the parent closes it, or dies."""
+    """Run the process of `running`. Its stdin ends when the parent closes it or dies."""
 
     def say(text: str) -> None:
         print(text, flush=True)
