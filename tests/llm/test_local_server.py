@@ -207,7 +207,7 @@ def test_what_is_no_gguf_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     page = tmp_path / "model.gguf"
     page.write_text("<html>not found</html>")
     assert main(["judge", "--port", "0", "--gguf", str(page)]) == 2
-    assert "no GGUF" in capsys.readouterr().err
+    assert "not a GGUF" in capsys.readouterr().err
     assert main(["judge", "--port", "0", "--gguf", str(tmp_path / "absent.gguf")]) == 2
     assert "absent.gguf" in capsys.readouterr().err
 
