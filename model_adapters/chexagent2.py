@@ -38,18 +38,17 @@ class CheXagent2(IsolatedAdapter):
     options = {"style": "indication"}  # noqa: RUF012
 
     @property
-    def card(self) -> ModelCard:
+    def base_card(self) -> ModelCard:
         told = ("indication",) if self.own["style"] == "indication" else ()
         return ModelCard(
             "CheXagent-2 (3B) in its own environment; unverified: not run on published weights",
             inputs=("frontal", "lateral", *told, "phrase"),
-            weights=self.weights_identity,
             licence="research only, not for clinical use",
             url="https://huggingface.co/StanfordAIMI/CheXagent-2-3b",
             needs_pixels=True,
         )
 
-    def unfit(self) -> str | None:
+    def options_problem(self) -> str | None:
         style = self.own["style"]
         return None if style in ("indication", "srrg") else f"model.style: no style {style!r}."
 

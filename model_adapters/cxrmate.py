@@ -28,18 +28,17 @@ class CXRMate(IsolatedAdapter):
     paper_dtype = "float32"
 
     @property
-    def card(self) -> ModelCard:
+    def base_card(self) -> ModelCard:
         prior = ("prior_report",) if self.own["style"] == "longitudinal" else ()
         return ModelCard(
             f"CXRMate ({self.own['style']}) in its own environment; unverified: not run on"
             " published weights",
             inputs=("frontal", "lateral", *prior),
-            weights=self.weights_identity,
             url="https://huggingface.co/aehrc",
             needs_pixels=True,
         )
 
-    def unfit(self) -> str | None:
+    def options_problem(self) -> str | None:
         if self.own["style"] in STYLES:
             return None
         return f"model.style is one of {', '.join(STYLES)}, not {self.own['style']!r}."

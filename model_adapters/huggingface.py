@@ -80,19 +80,23 @@ class HuggingFace(StagedAdapter):
         self.context, self.system, self.roles = tuple(context), system, tuple(images)
         self.image_first, self.options = image_first, dict(processor or {})
         self.paper_dtype, self.repository = paper_dtype, repository
-        self.base_card = ModelCard(
-            description,
-            inputs=("images", *_named_fields(self.context, self.instruction)),
-            weights=self.repository,
-            licence=licence,
-            trained_on=tuple(trained_on),
-            url=f"https://huggingface.co/{self.repository}" if self.repository else None,
-            needs_pixels=True,
-        )
+        self._description, self._licence, self._trained_on = description, licence, trained_on
         self._model: Any = None
         self._ends: tuple[int, ...] = ()
         self._folder: Path | None = None
         self._tokenizer_lock = Lock()  # a fast tokenizer panics when two threads use it
+
+    @property
+    def base_card(self) -> ModelCard:
+        return ModelCard(
+            self._description,
+            inputs=("images", *_named_fields(self.context, self.instruction)),
+            weights=self.repository,
+            licence=self._licence,
+            trained_on=tuple(self._trained_on),
+            url=f"https://huggingface.co/{self.repository}" if self.repository else None,
+            needs_pixels=True,
+        )
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -30,18 +30,15 @@ class Libra(IsolatedAdapter):
     files = ("code",)
     paper_tokens = 1024
 
-    @property
-    def card(self) -> ModelCard:
-        return ModelCard(
-            "Libra v1.0 in its own environment; unverified: not run on published weights",
-            inputs=("frontal", "prior_image", "indication"),
-            weights=self.weights_identity,
-            licence="code Apache-2.0; weights unverified",
-            url="https://huggingface.co/X-iZhang/libra-v1.0-7b",
-            needs_pixels=True,
-        )
+    base_card = ModelCard(
+        "Libra v1.0 in its own environment; unverified: not run on published weights",
+        inputs=("frontal", "prior_image", "indication"),
+        licence="code Apache-2.0; weights unverified",
+        url="https://huggingface.co/X-iZhang/libra-v1.0-7b",
+        needs_pixels=True,
+    )
 
-    def unfit(self) -> str | None:
+    def options_problem(self) -> str | None:
         if self.own["code"] is None:
             return "model.code=FOLDER is needed: git clone https://github.com/X-iZhang/Libra"
         return None

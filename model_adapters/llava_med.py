@@ -28,18 +28,15 @@ class LLaVAMed(IsolatedAdapter):
     paper_dtype = "float16"
     paper_tokens = 1024
 
-    @property
-    def card(self) -> ModelCard:
-        return ModelCard(
-            "LLaVA-Med v1.5 in its own environment; unverified: not run on published weights",
-            inputs=("frontal",),
-            weights=self.weights_identity,
-            licence="research only",
-            url="https://huggingface.co/microsoft/llava-med-v1.5-mistral-7b",
-            needs_pixels=True,
-        )
+    base_card = ModelCard(
+        "LLaVA-Med v1.5 in its own environment; unverified: not run on published weights",
+        inputs=("frontal",),
+        licence="research only",
+        url="https://huggingface.co/microsoft/llava-med-v1.5-mistral-7b",
+        needs_pixels=True,
+    )
 
-    def unfit(self) -> str | None:
+    def options_problem(self) -> str | None:
         if self.own["code"] is None:
             return "model.code=FOLDER is needed: git clone https://github.com/microsoft/LLaVA-Med"
         return None

@@ -37,18 +37,17 @@ class R2Gen(IsolatedAdapter):
     paper_tokens = 100
 
     @property
-    def card(self) -> ModelCard:
+    def base_card(self) -> ModelCard:
         return ModelCard(
             f"R2Gen ({self.own['trained_on']}) in its own environment; unverified: not run on"
             " published weights",
             inputs=("frontal", "lateral") if self.own["trained_on"] == "iu_xray" else ("frontal",),
-            weights=self.weights_identity,
             trained_on=("MIMIC-CXR" if self.own["trained_on"] == "mimic_cxr" else "IU X-ray",),
             url="https://github.com/zhjohnchan/R2Gen",
             needs_pixels=True,
         )
 
-    def unfit(self) -> str | None:
+    def options_problem(self) -> str | None:
         if self.own["trained_on"] not in TRAINED_ON:
             return f"model.trained_on is one of {', '.join(TRAINED_ON)}."
         if self.own["code"] is None:

@@ -38,18 +38,15 @@ class RaDialog(IsolatedAdapter):
     files = ("code", "findings")
     paper_tokens = 300
 
-    @property
-    def card(self) -> ModelCard:
-        return ModelCard(
-            "RaDialog v2 in its own environment, with a classifier's findings that the user"
-            " brings; unverified: not run on published weights",
-            inputs=("frontal",),
-            weights=self.weights_identity,
-            url="https://github.com/ChantalMP/RaDialog_v2",
-            needs_pixels=True,
-        )
+    base_card = ModelCard(
+        "RaDialog v2 in its own environment, with a classifier's findings that the user"
+        " brings; unverified: not run on published weights",
+        inputs=("frontal",),
+        url="https://github.com/ChantalMP/RaDialog_v2",
+        needs_pixels=True,
+    )
 
-    def unfit(self) -> str | None:
+    def options_problem(self) -> str | None:
         if self.own["code"] is None:
             return "model.code=FOLDER is needed: git clone https://github.com/ChantalMP/RaDialog_v2"
         if self.own["findings"] is None:

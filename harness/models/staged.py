@@ -160,7 +160,13 @@ class StagedAdapter(ABC):
 
     # An adapter implements these.
 
-    base_card: ModelCard  # what is the same for any weights: description, inputs, licence, …
+    @property
+    def base_card(self) -> ModelCard:
+        """The part of the model card that is the same for any weights and any sampling.
+
+        Most adapters set it as a class attribute: `base_card = ModelCard("…", inputs=(…))`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no base_card.")
 
     @property
     @abstractmethod

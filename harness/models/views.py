@@ -1,4 +1,4 @@
-"""Which images of a request a model sees, when it takes a view and not whatever there is."""
+"""Chooses the images of a request that a model sees: the frontal, the lateral, the prior one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from reportcard.api import FRONTAL_VIEWS, Image, ImageError, Request
 
 
 def frontal_of(request: Request) -> Image:
-    """The image that a one-image model sees: frontal views in FRONTAL_VIEWS' order, then one of
-    an unknown view. Raises ImageError when there is neither, or nothing to read here."""
+    """Return the image that a one-image model sees.
+
+    Frontal views come first, in the order of FRONTAL_VIEWS, then images of an unknown view. Raises
+    ImageError if there is neither, or if none of them is on this machine.
+    """
     ranked = sorted(
         (i for i in request.images if i.frontal), key=lambda i: FRONTAL_VIEWS.index(i.view)
     ) or [i for i in request.images if i.radiograph and not i.lateral]
@@ -17,7 +20,7 @@ def frontal_of(request: Request) -> Image:
 
 
 def masks_of(request: Request, image: Image) -> tuple[Image, ...]:
-    """The pictures of masks that follow an image of the request (marks.mode=append)."""
+    """Return the mask pictures that follow an image of the request (marks.mode=append)."""
     prior = request.prior.images if request.prior else ()
     images = request.images if image in request.images else prior
     found: list[Image] = []
@@ -29,10 +32,12 @@ def masks_of(request: Request, image: Image) -> tuple[Image, ...]:
 
 
 def lateral_of(request: Request) -> Image | None:
+    """Return the first lateral image on this machine, or None."""
     return next((i for i in request.images if i.lateral and i.available), None)
 
 
 def prior_frontal_of(request: Request) -> Image | None:
+    """Return the first frontal image of the prior study on this machine, or None."""
     images = request.prior.images if request.prior else ()
     return next((i for i in images if i.frontal and i.available), None)
 

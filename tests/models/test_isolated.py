@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,18 @@ from reportcard.models.isolated.worker_process import (
 )
 from reportcard.predict.engines import local
 from tests.isolated.toy import Toy
+
+
+def installed(package: str) -> list[str]:
+    try:
+        return [f"{package} {version(package)}"]
+    except PackageNotFoundError:
+        return []
+
+
+# The toys' workers run in this Python: with torch where the tests are run with it.
+VERSIONS = [f"python {sys.version.split()[0]}", *installed("torch"), *installed("transformers")]
+WORKER_NOTE = f"worker: {', '.join(VERSIONS)}"
 
 OLD_PYTHONS = [Path(f"~/.pyenv/versions/{v}/bin/python").expanduser() for v in ("3.7.16",)]
 
@@ -106,7 +119,7 @@ def test_answers_come_in_order_with_pixels_and_nothing_stays(
     assert len({a.raw.split()[1] for a in answers[:2]}) == 1  # the same pixels, the same file
     assert [list(folder.iterdir()) for folder in scratch.iterdir()] == [[]]
     assert [oct(folder.stat().st_mode)[-3:] for folder in scratch.iterdir()] == ["700"]
-    assert adapter.notes == (f"worker: python {sys.version.split()[0]}",)
+    assert adapter.notes == (WORKER_NOTE,)
     pid = adapter._supervised.pid  # type: ignore[union-attr]
     assert pid
     adapter.close()
@@ -407,4 +420,4 @@ def test_a_run_over_the_phantom_loses_only_the_study_that_crashes_the_worker(
     assert failed["study_id"] == "phantom-test-003-3"
     assert "exit code 3" in failed["error"]
     card = json.loads(next(results.glob("predictions/*/*/card.json")).read_text())
-    assert card["notes"] == [f"worker: python {sys.version.split()[0]}"]
+    assert card["notes"] == [WORKER_NOTE]

@@ -1,11 +1,11 @@
-"""A model that cannot live with our packages: a worker process in an environment of its own.
+"""IsolatedAdapter is the base class of models whose packages conflict with ours.
 
     Request ──task──▶ Task ──PNG, JSON──▶ worker.py ──JSON──▶ answer ──report──▶ Report
-            (here)         (its own Python, its own pins)             (here)
+            (here)         (its own Python, its own packages)         (here)
 
-The adapter is as light as any plugin: `task` and `report` are pure, and all that needs the model's
-packages stands in the worker. The environment is built once (engines/environments.py), the worker
-is watched, restarted and ended (engines/worker_process.py). docs/models/isolated.md is the guide.
+`task` and `report` run here and need none of the model's packages; everything that needs them is in
+the worker. environments.py builds the environment once; supervised.py starts, watches and restarts
+the worker. docs/models/isolated.md is the guide.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from reportcard.api import (
     Report,
     ReportCardError,
     Request,
+    Status,
 )
 from reportcard.core.files import digest, file_digest, read_text
 from reportcard.core.python_source import code_digest
@@ -40,10 +41,10 @@ from reportcard.models.staged import DTYPES, Prompt, answered
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the worker is told for one request.
+    """Task is what the worker receives for one request.
 
-    prompt   the exact text, where the model takes one
-    images   in the order in which they enter; the worker finds their files under "images"
+    prompt   the exact text, if the model takes one
+    images   in the order in which the model takes them; the worker gets their files as "images"
     more     further fields of the task
     used, left_out   as in staged.Prompt
     """
@@ -56,13 +57,22 @@ class Task:
 
 
 class IsolatedAdapter(ABC):
-    """Extend this. Class attributes: requirements, worker (paths), paper_dtype, paper_tokens;
-    needs, files that a checkpoint holds; options, the adapter's own with their defaults (sent to
-    the worker as settings); files, those of the options that name a file or folder.
+    """IsolatedAdapter is what a model with an environment of its own extends.
 
+    Class attributes of the adapter:
+    requirements   the path of its requirements.txt
+    worker         the path of its worker script
+    needs          files that a checkpoint must hold
+    options        its own options with their defaults; the worker gets them as settings
+    files          those of its options that name a file or folder
+    paper_dtype, paper_tokens   what dtype=auto means on a GPU, and the paper's limit
+    silence_s      seconds without a heartbeat after which the worker hangs
+
+    Options of every adapter:
     weights, max_new_tokens, dtype, device, batch_size   as in staged.StagedAdapter
-    env               a Python with the packages in it, instead of an environment built here
-    timeout_s         seconds for one batch; start_timeout_s: to start and load
+    env               a Python that has the packages, instead of an environment built here
+    timeout_s         seconds for one batch
+    start_timeout_s   seconds to start and load
     """
 
     requirements: ClassVar[Path]
@@ -109,33 +119,43 @@ class IsolatedAdapter(ABC):
         self.own = {**self.options, **own}
         self.notes: tuple[str, ...] = ()
         self.say: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
-        self._quote = False  # until we are told that the data is open
+        self._quote = False  # until `admit` says that the data is open
         self._supervised: SupervisedWorker | None = None
         self._gave_up: set[tuple[str, int]] = set()
 
-    # What an adapter says; all of it pure.
+    # An adapter implements these; they run here and have no side effects.
 
     @property
-    @abstractmethod
-    def card(self) -> ModelCard: ...
+    def base_card(self) -> ModelCard:
+        """The model card without the weights: a class attribute, or a property."""
+        raise NotImplementedError(f"{type(self).__name__} has no base_card.")
 
     @abstractmethod
     def task(self, request: Request) -> Task:
-        """Raises ReportCardError where the request lacks what the model cannot do without."""
+        """Build the task. Raises ReportCardError if the request lacks an input that is needed."""
 
     def report(self, request: Request, answer: Json) -> Report:
-        """The worker's answer ("text" is a str, the rest unchecked); default: all is findings."""
+        """Parse the worker's answer; by default all of its text is the findings.
+
+        answer["text"] is a string; the other fields are unchecked.
+        """
         return Report(findings=answer["text"].strip())
 
-    def unfit(self) -> str | None:
-        """A sentence when its own options do not allow a run."""
+    def options_problem(self) -> str | None:
+        """Return a sentence if the adapter's own options do not allow a run, else None."""
         return None
 
-    # What follows from it.
+    # An adapter inherits these.
+
+    @property
+    def card(self) -> ModelCard:
+        """The model card: `base_card` with the weights."""
+        base = self.base_card
+        return replace(base, weights=base.weights or self.weights_identity)
 
     @property
     def weights_identity(self) -> str | None:
-        """What the weights are, for the card: a folder that moves stays the same model."""
+        """Identifies the weights for the card: a folder that moves stays the same model."""
         try:
             return self._checkpoint().identity
         except ReportCardError:
@@ -143,7 +163,7 @@ class IsolatedAdapter(ABC):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides the answers, as far as it is known without a start of the worker."""
+        """Everything that decides the answers and is known without starting the worker."""
         return {
             "worker": [code_digest(self.worker), code_digest(Path(worker_main.__file__))],
             "requirements": _requirements(self.requirements),
@@ -155,13 +175,14 @@ class IsolatedAdapter(ABC):
         }
 
     def missing(self) -> str | None:
+        """Return None if the model can run, else a sentence: what is missing and what to do."""
         try:
             self._checkpoint()
             for option in self.files:
                 value = self.own[option]
                 if value is not None and not Path(value).expanduser().exists():
                     return f"model.{option}: there is nothing at {value}."
-            if reason := self.unfit():
+            if reason := self.options_problem():
                 return reason
             if self.env is None:
                 interpreter(self._name, self.requirements)
@@ -172,7 +193,7 @@ class IsolatedAdapter(ABC):
         return None
 
     def prompt(self, request: Request) -> Prompt:
-        """For `reportcard prompt`: what the worker is told, without ids."""
+        """Return the prompt that the worker receives, without ids, for `reportcard prompt`."""
         task = self.task(request)
         return Prompt(
             task.prompt,
@@ -183,14 +204,15 @@ class IsolatedAdapter(ABC):
         )
 
     def admit(self, custody: Custody) -> None:
-        """Nothing leaves this machine; what a worker says may be quoted for open data alone."""
+        """Allow any data, because none leaves this machine; quote the worker for open data only."""
         self._quote = custody.data.data_class == "open"
 
     def plan(self, requests: Sequence[Request]) -> None:
-        """Build the environment, start the worker, load: fails before the first batch."""
+        """Build the environment, start the worker and load, so that it fails before any batch."""
         self._started()
 
     def generate(self, requests: Sequence[Request]) -> list[Prediction]:
+        """Send a batch to the worker and return its predictions, in order."""
         if not requests:
             return []
         tasks = [self.task(request) for request in requests]
@@ -198,18 +220,19 @@ class IsolatedAdapter(ABC):
         again = len(keys) > 1 or keys[0] not in self._gave_up
         worker = self._started()
         with worker.written([task.images for task in tasks]) as paths:
-            told = [
+            sent = [
                 {**task.more, "id": n, "prompt": task.prompt, "images": files}
                 for n, (task, files) in enumerate(zip(tasks, paths, strict=True))
             ]
             try:
-                answers = worker.ask(told, attempts=2 if again else 1)
+                answers = worker.ask(sent, attempts=2 if again else 1)
             except WorkerError:
-                self._gave_up.update(keys)  # the engine asks one by one now, and each once
+                self._gave_up.update(keys)  # the engine now asks for each study alone, once
                 raise
         return [self._prediction(*each) for each in zip(requests, tasks, answers, strict=True)]
 
     def close(self) -> None:
+        """End the worker."""
         if self._supervised:
             self._supervised.close()
             self._supervised = None
@@ -253,31 +276,29 @@ class IsolatedAdapter(ABC):
 
     def _prediction(self, request: Request, task: Task, answer: Json) -> Prediction:
         report = self.report(request, answer)
-        finished, counts = _finished(answer), [_count(answer, f"tokens_{n}") for n in ("in", "out")]
+        status: Status = "ok" if _finished(answer) else "truncated"
+        if not answered(report, answer["text"]):
+            status = "empty"
         return Prediction(
             request.study_id,
             report,
             raw=answer["text"],
-            status="empty"
-            if not answered(report, answer["text"])
-            else "ok"
-            if finished
-            else "truncated",
+            status=status,
             used=task.used,
-            tokens_in=counts[0],
-            tokens_out=counts[1],
+            tokens_in=_count(answer, "tokens_in"),
+            tokens_out=_count(answer, "tokens_out"),
             draw=request.draw,
         )
 
 
 def _requirements(path: Path) -> str:
-    """The digest of what a requirements file asks for, without its comments and blank lines."""
+    """Return the digest of a requirements file without its comments and blank lines."""
     lines = (line.partition(" #")[0].strip() for line in read_text(path).splitlines())
     return digest([line for line in lines if line and not line.startswith("#")])
 
 
 def _finished(answer: Json) -> bool:
-    """Raises WorkerAnswerError unless it is true, false or left out."""
+    """Return "finished". Raises WorkerAnswerError unless it is true, false or left out."""
     value = answer.get("finished", True)
     if not isinstance(value, bool):
         raise WorkerAnswerError('"finished" of a worker\'s answer is neither true nor false')
@@ -285,7 +306,7 @@ def _finished(answer: Json) -> bool:
 
 
 def _count(answer: Json, name: str) -> int | None:
-    """Raises WorkerAnswerError unless it is a number of tokens, null or left out."""
+    """Return a number of tokens. Raises WorkerAnswerError unless it is one, null or left out."""
     value = answer.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise WorkerAnswerError(f'"{name}" of a worker\'s answer is no number of tokens')
@@ -293,12 +314,12 @@ def _count(answer: Json, name: str) -> int | None:
 
 
 def _gpu_here() -> bool:
-    """Whether an NVIDIA driver is here and shown to us; our own Python may have no torch."""
+    """Return whether an NVIDIA GPU is visible; this Python may have no torch to ask."""
     return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 
 def _content(value: Any) -> str | None:
-    """What a file, or the Python code of a folder, is."""
+    """Return the digest of a file, or of the Python files of a folder."""
     path = Path(value).expanduser() if value is not None else None
     if path is None or not path.exists():
         return None

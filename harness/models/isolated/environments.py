@@ -1,10 +1,10 @@
-"""A model's own virtual environment, built once from its requirements.txt.
+"""Builds a model's own virtual environment, once, from its requirements.txt.
 
-`$REPORTCARD_CACHE/envs/<name>-<digest8>`, with uv where there is one, else venv and pip. READY is
-written last: an environment without it was interrupted, and is built again. The lock is handed to
-the installer too, so that an orphan of a killed build is waited for.
+The folder is `$REPORTCARD_CACHE/envs/<name>-<digest8>`. It is made with uv if that is installed,
+else with venv and pip. READY is written last: without it a build was interrupted, and is repeated.
+The installer inherits the lock, so that the next build waits for an installer that outlived ours.
 
-A line `# python: 3.9 3.10 3.11` in the requirements names the interpreters that will do.
+A line `# python: 3.9 3.10 3.11` in the requirements names the Python versions that are accepted.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from reportcard.core.weights import weights_dir
 READY = "READY"
 WANTED = re.compile(r"^#\s*python:\s*(.+)$", re.MULTILINE)
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
-# Index, wheels and certificates are the user's; uv has names of its own for them.
+# The user's package index, wheels and certificates; uv has other names for them than pip.
 UV_NAMES = {
     "UV_FIND_LINKS": "PIP_FIND_LINKS",
     "UV_DEFAULT_INDEX": "PIP_INDEX_URL",
     "UV_INDEX": "PIP_EXTRA_INDEX_URL",
     "SSL_CERT_FILE": "PIP_CERT",
 }
-# A worker runs a model's own code: it gets no variable that sounds like a secret. Of all names, not
-# of those that end so: AWS_SECRET_ACCESS_KEY, OPENAI_KEY, MY_AZURE_KEY.
+# A worker runs a model's own code, so it gets no variable whose name may be a secret's, wherever in
+# the name the word stands: AWS_SECRET_ACCESS_KEY, OPENAI_KEY, MY_AZURE_KEY.
 SECRET = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|AUTH", re.IGNORECASE)
-LOGIN = re.compile(r"://[^/\s]*@")  # an index with a name and password in it is the build's alone
+LOGIN = re.compile(r"://[^/\s]*@")  # a URL with user name and password: for the build only
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP")
 
 
 def environment(name: str, requirements: Path, say: Callable[[str], None]) -> Path:
-    """The interpreter of the environment; built first where it is not there.
+    """Return the Python of the model's environment, and build the environment if needed.
 
-    Raises ReportCardError: no such Python, or a build that failed, with its last words.
+    Raises ReportCardError if the Python version is not installed, or with the last lines of a
+    build that failed.
     """
     python = interpreter(name, requirements)
     key = digest([file_digest(requirements), _version_of(python)])[:8]
@@ -65,7 +66,7 @@ def environment(name: str, requirements: Path, say: Callable[[str], None]) -> Pa
 
 
 def interpreter(name: str, requirements: Path) -> str:
-    """A Python that the requirements accept: this one, one on PATH, or one that uv knows."""
+    """Return a Python that the requirements accept: this one, one on PATH, or one of uv's."""
     match = WANTED.search(read_text(requirements))
     if match is None:
         return sys.executable
@@ -77,14 +78,14 @@ def interpreter(name: str, requirements: Path) -> str:
             if _version_of(command) == version:
                 return command
     raise ReportCardError(
-        f"{name} needs Python {' or '.join(wanted)}, and this machine has none that answers as"
+        f"{name} needs Python {' or '.join(wanted)}, and this machine has no"
         f" python{wanted[-1]}. Install one (`uv python install {wanted[-1]}`, conda, your system's"
         " packages), or name an interpreter with the packages in it: model.env=PATH"
     )
 
 
 def worker_environment() -> dict[str, str]:
-    """Our variables for the worker: no module paths, no secrets, no downloads while it runs."""
+    """Return the worker's environment variables: no module paths, no secrets, no downloads."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -99,7 +100,7 @@ def worker_environment() -> dict[str, str]:
 
 
 def uv() -> str | None:
-    """The uv beside this interpreter, or on PATH."""
+    """Return the path of uv beside this interpreter or on PATH, or None."""
     beside = Path(sys.executable).parent / "uv"
     return str(beside) if beside.exists() else shutil.which("uv")
 
@@ -155,7 +156,7 @@ def _known_to_uv(version: str) -> str | None:
 
 
 def _version_of(python: str) -> str | None:
-    """ "3.11" of an interpreter; None where it does not start (a shim without its Python)."""
+    """Return an interpreter's version, such as "3.11", or None if it does not start."""
     if python == sys.executable:
         return "{}.{}".format(*sys.version_info)
     return _output(python, "-c", VERSION)

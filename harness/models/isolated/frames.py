@@ -1,6 +1,7 @@
-"""Length-prefixed JSON from a process that may send anything: 4 bytes big-endian, then an object.
+"""Reads and writes messages of a worker: 4 bytes with the length (big-endian), then a JSON object.
 
-Every byte is checked before it is believed; what is wrong is a ProtocolError that says how.
+A worker runs a model's own code, which may write anything to the stream. So every message is
+checked, and a wrong one raises a ProtocolError with the reason.
 """
 
 from __future__ import annotations
@@ -15,26 +16,27 @@ LIMIT = 64 * 2**20  # a batch of reports with token ids is below one megabyte
 
 
 class WorkerError(ReportCardError):
-    """The worker process cannot go on and must be started again."""
+    """WorkerError: the worker process cannot continue and must be restarted."""
 
 
 class ProtocolError(WorkerError):
-    """What came from the worker is no answer."""
+    """ProtocolError: the worker sent something that is not a valid message."""
 
 
 def pack(frame: Json) -> bytes:
+    """Encode a message."""
     data = json.dumps(frame, allow_nan=False).encode("ascii")
     return LENGTH.pack(len(data)) + data
 
 
 class FrameReader:
-    """Bytes as they arrive → whole frames."""
+    """FrameReader collects bytes as they arrive and returns complete messages."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
 
     def feed(self, data: bytes) -> list[Json]:
-        """The frames that are whole now. Raises ProtocolError."""
+        """Add bytes and return the messages that are complete now. Raises ProtocolError."""
         self._bytes += data
         found = []
         while len(self._bytes) >= LENGTH.size:
@@ -42,7 +44,7 @@ class FrameReader:
             if size > LIMIT:
                 raise ProtocolError(
                     f"the worker announced {size:,} bytes, over the limit of {LIMIT:,}: something"
-                    " else than the worker's own code wrote to its stream"
+                    " other than the worker's own code wrote to its stream"
                 )
             end = LENGTH.size + size
             if len(self._bytes) < end:

@@ -1,8 +1,8 @@
-"""A worker that is started, fed, started again when it cannot go on, and given up in the end.
+"""Starts a worker, sends it batches, restarts it after a crash, and stops after repeated failures.
 
-A batch that ends the worker is tried once more with a new one; then it is the engine's to ask study
-by study. Nothing that the worker says is quoted unless the data is open: an exception's message and
-stderr may hold a report.
+A batch that ends the worker is tried once more with a new worker; then the engine asks study by
+study. The worker's messages are quoted only if the data is open, because an exception or stderr may
+contain a report.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from reportcard.models.isolated.frames import WorkerError
 from reportcard.models.isolated.worker_process import WorkerProcess
 
 BEAT_S = 5.0
-IN_VAIN = 6  # times in a row without an answer, after which the model's run stops
+MAX_FAILURES = 6  # in a row, without any answer; then the model's run stops
 
 
 class WorkerAnswerError(ReportCardError):
-    """The worker goes on, but this batch has no answer."""
+    """WorkerAnswerError: the worker is alive, but this batch has no valid answer."""
 
 
 class OutOfMemoryError(WorkerAnswerError):
-    """The worker's device had no memory; the engine halves the batch."""
+    """OutOfMemoryError: the worker's device has too little memory; the engine halves the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How a worker is started. settings: what its load() is given."""
+    """Launch says how a worker is started; its load() receives `settings`."""
 
     name: str
     python: Path
@@ -49,15 +49,15 @@ class Launch:
 
 
 class SupervisedWorker:
-    """At most one process at a time, and a private folder for the images of a batch."""
+    """SupervisedWorker runs at most one process, with a private folder for a batch's images."""
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
-        self.quote = False  # until we are told that the data is open
+        self.quote = False  # until the adapter knows that the data is open
         self.versions: Json = {}
         self._process: WorkerProcess | None = None
         self._failed = False
-        self._in_vain = 0
+        self._failures = 0
         self._batch = 0
         self._scratch = Path(tempfile.mkdtemp(prefix="reportcard-"))
         weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
@@ -67,11 +67,14 @@ class SupervisedWorker:
         return self._process.pid if self._process else None
 
     def start(self) -> WorkerProcess:
-        """A worker with its model loaded. Raises StopRunError: no later study would fare better."""
+        """Start the worker and load its model, or return the running one.
+
+        Raises StopRunError if that fails, because it would fail for every later study too.
+        """
         if self._process:
             return self._process
         launch = self._launch
-        self._scratch.mkdir(mode=0o700, exist_ok=True)  # a worker that was told to end removes it
+        self._scratch.mkdir(mode=0o700, exist_ok=True)  # a worker removes it when it ends
         beat_s = min(BEAT_S, launch.silence_s / 4)
         command = [
             *(str(launch.python), worker_main.__file__, str(launch.worker)),
@@ -88,22 +91,25 @@ class SupervisedWorker:
                 load = {"kind": "load", **launch.settings}
                 answer = process.ask(load, "ready", launch.start_timeout_s)
         except WorkerError as error:
-            reason = self._said(process, str(error))
+            reason = self._with_log(process, str(error))
             process.kill()
             raise StopRunError(f"{launch.name} did not start: {reason}") from None
         except BaseException:
             process.kill()
             raise
         if answer["kind"] == "error":
-            reason = self._said(process, _words(answer), of_worker=True)
+            reason = self._with_log(process, _error_line(answer), of_worker=True)
             process.kill()
             raise StopRunError(f"{launch.name} could not load its model: {reason}")
         self._process = process
         return process
 
     def ask(self, tasks: Sequence[Json], attempts: int) -> list[Json]:
-        """One answer per task, in order. Raises WorkerError when every attempt ended the worker,
-        WorkerAnswerError when it lives and has no answer, StopRunError when it is given up."""
+        """Send a batch and return one answer per task, in order.
+
+        Raises WorkerError if every attempt ended the worker, WorkerAnswerError if it is alive and
+        gave no valid answer, and StopRunError after too many failures in a row.
+        """
         self._batch += 1
         frame = {"kind": "batch", "batch": self._batch, "tasks": list(tasks)}
         for left in reversed(range(attempts)):
@@ -115,20 +121,22 @@ class SupervisedWorker:
                 if answer.get("batch") != self._batch:
                     raise WorkerError("the worker answered another batch than it was asked")
             except WorkerError as error:
-                self._lose(process, self._said(process, str(error)), left)
-            except BaseException:  # Ctrl-C: what is in the stream now answers nobody
+                self._lose(process, self._with_log(process, str(error)), left)
+            except BaseException:  # Ctrl-C: the next message would answer the wrong batch
                 process.kill()
                 self._process = None
                 raise
             else:
-                self._in_vain = 0
+                self._failures = 0
                 return self._checked(process, answer, tasks)
         raise AssertionError("attempts is 1 or more")
 
     @contextmanager
     def written(self, tasks: Sequence[Sequence[Image]]) -> Iterator[list[list[str]]]:
-        """Per task the files of its images: 8-bit grey PNG, for the time of the batch. Raises
-        ImageError."""
+        """Write the images of each task as 8-bit grey PNG files, for the time of the batch.
+
+        Yields the paths per task. Raises ImageError.
+        """
         import PIL.Image
 
         self._scratch.mkdir(mode=0o700, exist_ok=True)
@@ -146,7 +154,7 @@ class SupervisedWorker:
             shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """End the worker. Its log stays where something went wrong."""
+        """End the worker. Its log is kept if something went wrong."""
         if self._process:
             self._process.stop()
             if not self._failed:
@@ -157,10 +165,10 @@ class SupervisedWorker:
     def _lose(self, process: WorkerProcess, reason: str, attempts_left: int) -> None:
         process.kill()
         self._process = None
-        self._in_vain += 1
-        if self._in_vain >= IN_VAIN:
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
             raise StopRunError(
-                f"{self._launch.name}: {self._in_vain} times in a row the worker gave no answer;"
+                f"{self._launch.name}: {self._failures} times in a row the worker gave no answer;"
                 f" the last time {reason}"
             )
         if not attempts_left:
@@ -169,7 +177,9 @@ class SupervisedWorker:
     def _checked(self, process: WorkerProcess, answer: Json, tasks: Sequence[Json]) -> list[Json]:
         if answer["kind"] == "error":
             kind = OutOfMemoryError if answer.get("memory") is True else WorkerAnswerError
-            raise kind(f"the worker raised {self._said(process, _words(answer), of_worker=True)}")
+            raise kind(
+                f"the worker raised {self._with_log(process, _error_line(answer), of_worker=True)}"
+            )
         answers = answer.get("answers")
         if not isinstance(answers, list) or not all(isinstance(a, dict) for a in answers):
             raise WorkerAnswerError("the worker's answers are not a list of objects")
@@ -183,8 +193,8 @@ class SupervisedWorker:
             raise WorkerAnswerError('an answer of the worker has no "text"')
         return answers
 
-    def _said(self, process: WorkerProcess, reason: str, of_worker: bool = False) -> str:
-        """A reason with the worker's last words where they may be quoted, and where they stand."""
+    def _with_log(self, process: WorkerProcess, reason: str, of_worker: bool = False) -> str:
+        """Add the end of the worker's log to a reason, if it may be quoted, and the log's path."""
         self._failed = True
         if not self.quote:
             kept = reason.partition(":")[0] if of_worker else reason
@@ -193,7 +203,7 @@ class SupervisedWorker:
         return f"{reason}{f': {tail}' if tail else ''} ({process.log})"
 
 
-def _words(answer: Json) -> str:
-    """An error frame in one line: the exception's type, a colon, its message."""
+def _error_line(answer: Json) -> str:
+    """Return an error message of the worker in one line: the exception's type and text."""
     kind = str(answer.get("type"))
     return f"{kind if kind.isidentifier() else 'an error'}: {str(answer.get('message'))[:500]}"

@@ -1,14 +1,15 @@
-"""What runs in a model's own environment: python worker_main.py WORKER.py SCRATCH BEAT_S
+"""Runs a worker in a model's own environment: python worker_main.py WORKER.py SCRATCH BEAT_S
 
-The worker file has two functions and imports what it likes:
+The worker file has two functions and may import anything:
 
-    load(settings) -> model                 once; settings: weights, device, dtype, …
+    load(settings) -> model                 called once; settings: weights, device, dtype, …
     answer(model, tasks) -> list of dicts   one per task, in order: {"text": …, "finished": …}
 
-This file runs on Python 3.7 with the standard library alone, because some models need one. Frames
-are a 4-byte big-endian length and a JSON object, over copies of the first stdin and stdout; those
-two then are /dev/null and stderr, so that a model that prints or asks disturbs nobody. When the
-harness closes the stream, or dies, the process ends at once and removes its images.
+This file uses only the standard library and runs on Python 3.7, because some models need it.
+Messages are a 4-byte big-endian length and a JSON object. They go over copies of the first stdin
+and stdout; then stdin becomes /dev/null and stdout becomes stderr, so that a model may print or
+read without harm. When the harness closes the stream, or dies, the process removes its images and
+ends.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ LENGTH = struct.Struct(">I")
 
 
 class Channel:
-    """The stream to the harness; several threads may send."""
+    """Channel is the stream to the harness; several threads may send."""
 
     def __init__(self) -> None:
         self._in: BinaryIO = os.fdopen(os.dup(0), "rb")
@@ -41,13 +42,14 @@ class Channel:
         self._lock = threading.Lock()
 
     def send(self, frame: dict[str, Any]) -> None:
+        """Send a message."""
         data = json.dumps(frame, allow_nan=False).encode("ascii")
         with self._lock:
             self._out.write(LENGTH.pack(len(data)) + data)
             self._out.flush()
 
     def receive(self) -> dict[str, Any] | None:
-        """The next frame; None: the harness is gone or done."""
+        """Wait for the next message; None means that the harness closed the stream."""
         head = self._in.read(LENGTH.size)
         if len(head) < LENGTH.size:
             return None
@@ -58,6 +60,7 @@ class Channel:
 
 
 def main(worker: str, scratch: str, beat_s: float) -> None:
+    """Load the model, then answer batches until the harness closes the stream."""
     channel = Channel()
     frames: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(channel, frames, scratch), daemon=True).start()
@@ -95,20 +98,20 @@ def _listen(channel: Channel, frames: queue.Queue[dict[str, Any]], scratch: str)
                 break
             frames.put(frame)
     finally:
-        # Not sys.exit: the main thread may be in the middle of a forward pass.
+        # os._exit instead of sys.exit: the main thread may be in the middle of a forward pass.
         shutil.rmtree(scratch, ignore_errors=True)
         os._exit(0)
 
 
 def _beat(channel: Channel, beat_s: float) -> None:
-    """A sign of life while the model works; it stops when the interpreter is stuck."""
+    """Send heartbeats while the model works; they stop when the interpreter is stuck."""
     pause = threading.Event()
     while not pause.wait(beat_s):
         channel.send({"kind": "alive"})
 
 
 def _problem(error: BaseException) -> dict[str, Any]:
-    """An exception as a frame. fatal: CUDA's context is lost, so nothing works any more."""
+    """Return an exception as a message. fatal: the CUDA context is lost, so nothing will work."""
     name, said = type(error).__name__, " ".join(str(error).split())[:500]
     scarce = name == "OutOfMemoryError" or "CUDA out of memory" in said
     return {
@@ -139,13 +142,13 @@ def _versions() -> dict[str, Any]:
         found["torch"] = str(torch.__version__)
         if torch.cuda.is_available():
             found["cuda"], found["gpu"] = torch.version.cuda, torch.cuda.get_device_name(0)
-    except Exception:  # no torch here, or one that does not start: the worker says more
+    except Exception:  # torch is not installed or does not start: load() will say more
         traceback.print_exc(limit=0)
     return found
 
 
 def _version(package: str) -> str | None:
-    """Of an installed package, without importing it."""
+    """Return the version of an installed package without importing it."""
     try:
         from importlib.metadata import version  # 3.8
     except ImportError:

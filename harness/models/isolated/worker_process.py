@@ -1,7 +1,8 @@
-"""One worker process: started, asked, watched, and ended with everything that it started.
+"""Runs one worker process: starts it, exchanges messages, watches it, and ends it.
 
-It leads its own process group, reads its stream from us and ends when we are gone. Slow work and a
-hang are told apart by heartbeats: no byte for `silence_s` is a hang, whatever the time limit.
+It leads its own process group, so that everything it started ends with it, and it ends by itself
+when this process is gone. It sends heartbeats: if no byte arrives for `silence_s`, it hangs; if
+heartbeats arrive, it is only slow.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ GRACE_S = 3.0  # from closing the stream to the kill
 
 
 class WorkerCrashError(WorkerError):
-    """The process ended by itself."""
+    """WorkerCrashError: the process ended by itself."""
 
 
 class WorkerTimeoutError(WorkerError):
-    """No answer in time, or no sign of life."""
+    """WorkerTimeoutError: no answer in time, or no heartbeat."""
 
 
 class WorkerProcess:
-    """`command` with a stream of frames to it; stderr goes to `log`, which is its owner's alone."""
+    """WorkerProcess is a process that exchanges messages; its stderr goes to the file `log`.
+
+    Only the owner may read the log.
+    """
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], log: Path, silence_s: float = 120.0
@@ -68,14 +72,17 @@ class WorkerProcess:
         return self._process.pid
 
     def ask(self, frame: Json, kind: str, timeout_s: float) -> Json:
-        """Send a frame and wait for the one that answers it: of this kind, or an error."""
+        """Send a message and wait for the answer: one of this kind, or an error."""
         deadline = time.monotonic() + timeout_s
         self._heard = time.monotonic()
         self._send(pack(frame), deadline, timeout_s)
         return self.receive(kind, deadline, timeout_s)
 
     def receive(self, kind: str, deadline: float, timeout_s: float) -> Json:
-        """Raises WorkerCrashError, WorkerTimeoutError, ProtocolError."""
+        """Wait for a message of this kind, or an error.
+
+        Raises WorkerCrashError, WorkerTimeoutError and ProtocolError.
+        """
         while True:
             while self._frames:
                 frame = self._frames.popleft()
@@ -94,7 +101,7 @@ class WorkerProcess:
             self._frames.extend(self._reader.feed(data))
 
     def hello(self, timeout_s: float) -> Json:
-        """The handshake: versions of Python and packages, and the GPU."""
+        """Wait for the first message: the versions of Python and packages, and the GPU."""
         frame = self.receive("hello", time.monotonic() + timeout_s, timeout_s)
         if frame["kind"] == "hello" and frame.get("protocol") != PROTOCOL:
             raise ProtocolError(
@@ -103,14 +110,15 @@ class WorkerProcess:
         return frame
 
     def stop(self) -> None:
-        """Close the stream, which ends a worker that is well; kill the group when it does not."""
+        """Close the stream, which ends a healthy worker; kill the group if it does not end."""
         self._finish(GRACE_S)
 
     def kill(self) -> None:
+        """Kill the process group at once."""
         self._finish(0.0)
 
     def tail(self, lines: int = 5) -> str:
-        """The last words on stderr, in one line. They may quote what the model was given."""
+        """Return the last lines of stderr in one line. They may quote the model's input."""
         try:
             with self.log.open("rb") as handle:
                 handle.seek(max(0, os.fstat(handle.fileno()).st_size - 4096))
@@ -136,7 +144,7 @@ class WorkerProcess:
                 raise self._crash() from None
 
     def _wait(self, fd: int, event: int, deadline: float, timeout_s: float) -> None:
-        """Until fd is ready. What has arrived is looked at before the clock: we may have slept."""
+        """Wait until fd is ready. Data counts before the clock: this machine may have slept."""
         until = min(deadline, self._heard + self._silence_s)
         poll = select.poll()
         poll.register(fd, event)
@@ -160,8 +168,11 @@ class WorkerProcess:
 
 
 def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """End the group. Killed before its stream is closed, a worker cannot remove its images, which
-    its successor is about to be given."""
+    """End the process group.
+
+    A worker whose stream is closed removes its images. A worker that is to be replaced is killed
+    before that, because its successor gets the same images.
+    """
     if grace_s and process.stdin:
         process.stdin.close()
         until = time.monotonic() + grace_s
@@ -176,8 +187,11 @@ def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 def _exit_code(process: subprocess.Popen[bytes]) -> int | None:
-    """The exit code, negative for a signal; None: it runs. The process is not waited for: until
-    then its id, and so its group's, is given to nobody else."""
+    """Return the exit code (negative for a signal), or None if the process runs.
+
+    The process is not reaped here: until it is, the system gives its id, and so the id of its
+    group, to no other process.
+    """
     found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if found is None:
         return None
