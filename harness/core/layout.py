@@ -223,6 +223,15 @@ class Results:
         """The file that `reportcard check` writes for a model."""
         return self.root / "checks" / system / "check.json"
 
+    def metrics(self, run: RunId) -> list[str]:
+        """The metrics of a run that have a score file, sorted."""
+        return sorted(path.parent.name for path in self.scores(run).glob("*/scores.json"))
+
+    def rows_of(self, cohort: str) -> list[ScoreFolder]:
+        """Every folder with rows of this cohort, with or without scores, sorted by path."""
+        found = sorted((self.all_scores / cohort).glob("*/*/*/rows.npz"))
+        return [ScoreFolder(path.parent) for path in found]
+
     def score_folders(self) -> Iterator[tuple[RunId, ScoreFolder]]:
         """Yield every metric of every run that has a score file, sorted by path."""
         for path in sorted(self.all_scores.glob("*/*/*/*/scores.json")):

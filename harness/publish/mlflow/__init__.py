@@ -17,13 +17,15 @@ logged, so that an unchanged run does not import mlflow, which takes six seconds
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from reportcard.api import Json, ReportCardError
+from reportcard.api import ReportCardError
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest, file_digest, read_json, write_json
 from reportcard.core.layout import Results
+from reportcard.core.records import from_json, to_json
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
 from reportcard.publish.mlflow.links import RunPlace, write_links
@@ -39,6 +41,18 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """The content of tracking.json.
+
+    `logged` has a digest of what was logged for each store and cohort; `runs` says where MLflow
+    keeps each run, which is named "cohort/protocol/system".
+    """
+
+    logged: Mapping[str, str]
+    runs: Mapping[str, RunPlace]
 
 
 def tracking_uri(config: RunConfig) -> str:
@@ -73,8 +87,7 @@ def log(config: RunConfig, runs: Sequence[CohortRuns], artifacts: Sequence[Path]
         client = TrackingClient(uri, config)
         for cohort, systems in runs:
             places |= client.log_cohort(cohort, systems, artifacts)
-        saved = {name: place.to_json() for name, place in places.items()}
-        write_json(results.tracking, {"logged": {**known, **wanted}, "runs": saved})
+        write_json(results.tracking, to_json(Logged({**known, **wanted}, places)))
         write_links(results.board.mlflow_links, uri, places)
     except ImportError:
         say("MLflow is not installed, nothing logged: pip install 'cxr-reportcard[mlflow]'")
@@ -92,12 +105,11 @@ def _logged(tracking: Path, uri: str) -> tuple[dict[str, str], dict[str, RunPlac
     """Read what has been logged and where it is. Both are empty where store or file is lost."""
     lost = uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file()
     try:
-        saved: Json = {} if lost else read_json(tracking)
-        places = {name: RunPlace(**place) for name, place in saved["runs"].items()}
-        return dict(saved["logged"]), places
-    except (ReportCardError, AttributeError, KeyError, TypeError, ValueError):
+        saved = from_json(Logged, {} if lost else read_json(tracking))
+    except (ReportCardError, ValueError):
         # Everything is logged again, and MLflow's runs are updated in place.
         return {}, {}
+    return dict(saved.logged), dict(saved.runs)
 
 
 def _digest(

@@ -15,7 +15,7 @@ import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from reportcard.config.settings import RunConfig
-from reportcard.core.files import digest, read_json
+from reportcard.core.files import digest
 from reportcard.core.layout import Results
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
@@ -104,7 +104,7 @@ class TrackingClient:
             links: text → address, of the parent run's files.
         """
         config, experiment = self.config, parent.experiment
-        files = [read_json(path) for path in run_fields.score_files(config, cohort, system)]
+        files = run_fields.read_scores(config, cohort, system)
         name = run_fields.run_name(config, cohort, system.label)
         identity = run_fields.identity(config, cohort, system)
         run = self._run(experiment, RUN_TAG, identity, name, {"mlflow.parentRunId": parent.run})

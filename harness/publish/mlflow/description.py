@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reportcard.api import Json
+from reportcard.core.console import ARROW
 from reportcard.publish.mlflow.run_fields import place_of
-from reportcard.publish.page.cells import decimals, number
+from reportcard.publish.page.cells import decimals, number, span
+from reportcard.score.score_file import KeyScore, ScoreFile
 
 LONGEST = 7500  # characters: MLflow keeps 8,000 of a tag
 
 
 def describe_run(
-    title: str, files: Sequence[Json], links: Mapping[str, str], remarks: Sequence[str]
+    title: str, files: Sequence[ScoreFile], links: Mapping[str, str], remarks: Sequence[str]
 ) -> str:
     """Describe the run of one system. The table has headline keys; scores.json has all of them.
 
     Args:
         title: the first line.
-        files: the contents of its score files.
+        files: its score files.
         links: text → address.
         remarks: sentences that follow the table.
     """
-    counts = files[0].get("counts", {}) if files else {}
+    counts = files[0].counts if files else {}
     counted = [f"{counts[k]:,} {name}" for k, name in COUNTED.items() if counts.get(k)]
     lines = [
         f"**{_cell(title)}**" + (f" — {', '.join(counted)}" if counted else ""),
@@ -51,49 +52,42 @@ def describe_parent(title: str, models: Sequence[str], links: Mapping[str, str])
     return _fitting([f"**{_cell(title)}**", "", found, "", *listed], [])
 
 
-def _lines(files: Sequence[Json]) -> list[str]:
-    lines = ["| metric | value [95 % interval] | n | unscored |", "|:--|:--|--:|--:|"]
-    confidence = next((f["stats"]["confidence"] for f in files if "stats" in f), 0.95)
-    lines[0] = lines[0].replace("95", f"{100 * confidence:g}")
+def _lines(files: Sequence[ScoreFile]) -> list[str]:
+    confidence = next((file.stats.confidence for file in files if file.stats), 0.95)
+    lines = [
+        f"| metric | value [{100 * confidence:g} % interval] | n | unscored |",
+        "|:--|:--|--:|--:|",
+    ]
     for file in _ordered(files):
-        if file.get("not_run"):
-            lines.append(f"| {file['metric']} | *not run*: {_cell(file['not_run'])} | | |")
+        if file.not_run:
+            lines.append(f"| {file.metric} | *not run*: {_cell(file.not_run)} | | |")
             continue
-        for key in _headline(file):
-            entry = file["keys"][key]
-            arrow = "↑" if entry.get("direction", "higher") == "higher" else "↓"
-            n, unscored = entry.get("n") or 0, entry.get("unscored") or 0
-            lines.append(f"| {key} {arrow} | {_value(entry)} | {n:,} | {unscored:,} |")
+        for key in file.headline_keys:
+            if score := file.keys.get(key):
+                n, unscored = score.n or 0, score.unscored or 0
+                name = f"{key} {ARROW[score.direction]}"
+                lines.append(f"| {name} | {_value(score)} | {n:,} | {unscored:,} |")
     return lines
 
 
-def _signatures(files: Sequence[Json]) -> list[str]:
+def _signatures(files: Sequence[ScoreFile]) -> list[str]:
     """Return one signature per metric: that of the key that stands for it."""
-    leads = [(f, _headline(f)) for f in _ordered(files) if not f.get("not_run")]
-    found = [
-        str(f["keys"][keys[0] if f.get("headline") else keys[-1]].get("signature") or "")
-        for f, keys in leads
-        if keys
-    ]
-    return [line for line in found if line]
+    leads = [file.keys.get(file.lead or "") for file in _ordered(files) if not file.not_run]
+    return [score.signature for score in leads if score and score.signature]
 
 
-def _ordered(files: Sequence[Json]) -> list[Json]:
-    return sorted(files, key=lambda f: (place_of(f), str(f["metric"])))
+def _ordered(files: Sequence[ScoreFile]) -> list[ScoreFile]:
+    return sorted(files, key=lambda file: (place_of(file), file.metric))
 
 
-def _headline(file: Json) -> list[str]:
-    return [key for key in file.get("headline") or file["keys"] if key in file["keys"]]
-
-
-def _value(entry: Json) -> str:
-    if entry.get("value") is None:
-        return "*undefined*" if entry.get("n") else "*unscored*"
-    places = decimals(tuple(entry["range"]), [entry["value"]])
-    text = f"**{number(entry['value'], places)}**"
-    if entry.get("ci_low") is None or entry.get("ci_high") is None:
+def _value(score: KeyScore) -> str:
+    if score.value is None:
+        return "*undefined*" if score.n else "*unscored*"
+    places = decimals(score.range, [score.value])
+    text = f"**{number(score.value, places)}**"
+    if score.ci_low is None or score.ci_high is None:
         return text
-    return f"{text} [{number(entry['ci_low'], places)}, {number(entry['ci_high'], places)}]"
+    return f"{text} {span((score.ci_low, score.ci_high), places)}"
 
 
 def _fitting(lines: Sequence[str], signatures: Sequence[str]) -> str:

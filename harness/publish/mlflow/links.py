@@ -7,7 +7,7 @@ the same bytes in the leaderboard's files. Each run's description links back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -34,10 +34,6 @@ class RunPlace:
         """Return the page of the run, or of one of its files, below the server's address."""
         path = f"#/experiments/{self.experiment}/runs/{self.run}"
         return f"{path}/artifacts/{artifact}" if artifact else path
-
-    def to_json(self) -> dict[str, str]:
-        """Return both ids as tracking.json keeps them."""
-        return asdict(self)
 
 
 def write_links(path: Path, uri: str, places: Mapping[str, RunPlace]) -> None:

@@ -7,7 +7,8 @@ and short, so that MLflow's compare page shows what differs; the rest are tags a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,42 @@ from reportcard.api import Json
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest, read_json
 from reportcard.core.layout import Results, RunId
+from reportcard.core.records import from_json, to_json
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
 from reportcard.publish.board.metric_group import group_of
+from reportcard.score.score_file import ScoreFile
 
 # In the order in which MLflow's pages show them.
 GROUPS = ("clinical", "judged", "grounding", "lexical", "other")
 LAYOUT = 2  # version of what is logged; with another number everything is logged as new runs
 LONGEST_PARAM = 120  # characters: what a column of the compare page shows
-SUFFIXES = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
+COLUMNS = (
+    *("key", "value", "ci_low", "ci_high", "n", "unscored", "bounds", "direction"),
+    *("caveat", "signature"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GitState:
+    """The commit of a checkout; `dirty`: it has changes that are not committed."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The part of a card's environment that is logged."""
+
+    git: GitState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionCard:
+    """The part of card.json that is logged."""
+
+    environment: Environment | None = None
 
 
 def score_files(config: RunConfig, cohort: Cohort, system: System) -> list[Path]:
@@ -32,6 +60,11 @@ def score_files(config: RunConfig, cohort: Cohort, system: System) -> list[Path]
     results = Results(config.results_dir)
     paths = [results.metric(run, metric.label).scores for metric in config.metrics]
     return [path for path in paths if path.is_file()]
+
+
+def read_scores(config: RunConfig, cohort: Cohort, system: System) -> list[ScoreFile]:
+    """Read the score files of a system."""
+    return [ScoreFile.read(path) for path in score_files(config, cohort, system)]
 
 
 def run_name(config: RunConfig, cohort: Cohort, label: str) -> str:
@@ -73,36 +106,37 @@ def params(config: RunConfig, system: System) -> dict[str, str]:
     }
 
 
-def metrics(files: list[Json]) -> dict[str, float]:
+def metrics(files: Sequence[ScoreFile]) -> dict[str, float]:
     """Return values, intervals and bounds by group, studies per headline, and counts."""
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
     for file in sorted(files, key=place_of):
-        headline = file.get("headline") or list(file["keys"])
-        group = group_of(file["metric"], file["protocol"])
-        for name, entry in file["keys"].items():
-            key = f"{group}/{name}" if name in headline else f"{group}/details/{name}"
+        group = group_of(file.metric, file.protocol)
+        for name, score in file.keys.items():
+            headline = name in file.headline_keys
+            key = f"{group}/{name}" if headline else f"{group}/details/{name}"
+            low, high = score.bounds or (None, None)
             found |= {
-                key + suffix: entry[field]
-                for field, suffix in SUFFIXES.items()
-                if entry.get(field) is not None
+                key: score.value,
+                f"{key}_ci_low": score.ci_low,
+                f"{key}_ci_high": score.ci_high,
+                f"{key}_bound_low": low,
+                f"{key}_bound_high": high,
             }
-            bounds = zip(("low", "high"), entry.get("bounds") or (), strict=False)
-            found |= {f"{key}_bound_{end}": b for end, b in bounds if b is not None}
-            if name in headline:
+            if headline:
                 found |= {
-                    f"studies/{name}_{field}": entry[field]
-                    for field in ("n", "unscored")
-                    if entry.get(field) is not None
+                    f"studies/{name}_n": score.n,
+                    f"studies/{name}_unscored": score.unscored,
                 }
-    counts = files[0]["counts"] if files else {}
+    counts = files[0].counts if files else {}
     found |= {f"studies/{name}": value for name, value in counts.items()}
+    known = ((name, value) for name, value in found.items() if value is not None)
     # MLflow's page keeps this order: headlines first, then studies, then details.
-    return dict(sorted(found.items(), key=lambda m: ("/details/" in m[0], "studies/" in m[0])))
+    return dict(sorted(known, key=lambda m: ("/details/" in m[0], "studies/" in m[0])))
 
 
-def place_of(file: Json) -> int:
+def place_of(file: ScoreFile) -> int:
     """Return the place of a score file's group among GROUPS."""
-    return GROUPS.index(group_of(file["metric"], file["protocol"]))
+    return GROUPS.index(group_of(file.metric, file.protocol))
 
 
 def cohort_tags(config: RunConfig, cohort: Cohort) -> dict[str, str]:
@@ -115,26 +149,39 @@ def cohort_tags(config: RunConfig, cohort: Cohort) -> dict[str, str]:
     }
 
 
-def model_tags(config: RunConfig, cohort: Cohort, system: System, files: list[Json]) -> Json:
-    """Return the tags of a system's run: fingerprints, code, caveats, and metrics not run."""
-    keys: Json = {name: entry for file in files for name, entry in file["keys"].items()}
+def model_tags(
+    config: RunConfig, cohort: Cohort, system: System, files: Sequence[ScoreFile]
+) -> dict[str, str]:
+    """Return the tags of a system's run: fingerprints, code, caveats, and metrics not run.
+
+    Args:
+        config: the configuration of the run.
+        cohort: the cohort that the system answered.
+        system: the system.
+        files: its score files.
+    """
+    keys = [(name.partition(".")[0], score) for file in files for name, score in file.keys.items()]
     return {
         "model.fingerprint": system.fingerprint,
         "model.kind": system.adapter.card.kind,
         **cohort_tags(config, cohort),
         **_code(Results(config.results_dir).predictions(cohort.folder, system.folder).card),
-        **{f"not_run.{f['metric']}": f["not_run"] for f in files if f.get("not_run")},
-        **{f"caveat.{k.split('.')[0]}": e["caveat"] for k, e in keys.items() if e.get("caveat")},
+        **{f"not_run.{file.metric}": file.not_run for file in files if file.not_run},
+        **{f"caveat.{metric}": score.caveat for metric, score in keys if score.caveat},
     }
 
 
-def _code(card: Path) -> dict[str, str]:
+def _code(path: Path) -> dict[str, str]:
     """Return the commit that the predictions were made with, as their card records it."""
-    git = (read_json(card).get("environment") or {}).get("git") if card.is_file() else None
-    if not isinstance(git, dict) or not git.get("commit"):
+    try:
+        card = from_json(PredictionCard, read_json(path) if path.is_file() else {})
+    except ValueError:  # the environment of another version of ReportCard
         return {}
-    dirty = " (with changes)" if git.get("dirty") else ""
-    return {"git.commit": f"{git['commit']}{dirty}", "mlflow.source.git.commit": git["commit"]}
+    git = card.environment.git if card.environment else None
+    if git is None or not git.commit:
+        return {}
+    dirty = " (with changes)" if git.dirty else ""
+    return {"git.commit": f"{git.commit}{dirty}", "mlflow.source.git.commit": git.commit}
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -147,15 +194,8 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def score_table(files: list[Json]) -> Json:
+def score_table(files: Sequence[ScoreFile]) -> Json:
     """Return every key as a table, which MLflow's page shows for `scores.json`."""
-    columns = [
-        *("key", "value", "ci_low", "ci_high", "n", "unscored", "bounds", "direction"),
-        *("caveat", "signature"),
-    ]
-    rows = [
-        [name, *(entry.get(column) for column in columns[1:])]
-        for file in files
-        for name, entry in file["keys"].items()
-    ]
-    return {"columns": columns, "data": rows}
+    saved = {name: to_json(score) for file in files for name, score in file.keys.items()}
+    rows = [[name, *(score.get(c) for c in COLUMNS[1:])] for name, score in saved.items()]
+    return {"columns": list(COLUMNS), "data": rows}

@@ -1,6 +1,7 @@
 """Exports the part of a results folder that may be published, and verifies such a release.
 
     export.py      `reportcard leaderboard export`: writes a release from a results folder
+    manifest.py    MANIFEST.json: the release's files with their digests and sizes
     pseudonyms.py  replaces ids of closed data, paths of this machine and secrets
     reading.py     checks names, sizes and formats of a foreign folder before it is read
     verify.py      `reportcard leaderboard verify`: recomputes every number from its rows

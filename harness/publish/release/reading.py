@@ -9,10 +9,12 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+
+from reportcard.core.layout import RunId
 
 MOST_FILES = 200_000
 LARGEST_TEXT = 256 * 2**20
@@ -97,9 +99,9 @@ def printable(text: object) -> str:
     return line if len(line) <= 300 else f"{line[:299]}…"
 
 
-def score_files(files: dict[str, int]) -> Iterator[tuple[str, ...]]:
-    """Yield (cohort, system, protocol, metric) of every score file."""
+def score_files(files: Iterable[str]) -> Iterator[tuple[RunId, str]]:
+    """Yield the run and the metric of every score file among these relative names."""
     for name in files:
         parts = PurePosixPath(name).parts
         if len(parts) == 6 and parts[0] == "scores" and parts[-1] == "scores.json":
-            yield parts[1:5]
+            yield RunId(*parts[1:4]), parts[4]
