@@ -233,22 +233,6 @@ def _begun(place: Place) -> bool:
     return place.log.is_file() and place.log.stat().st_size > 0
 
 
-def _same(path: Path, before: Any, now: Json, advice: str) -> None:
-    before = before if isinstance(before, dict) else {}
-    was, name = before.get("model"), now["model"]
-    other = "with other weights, options or code" if was == name else f"and not {name}"
-    names = {
-        "requests": "other requests",
-        "fingerprint": f"the model {was}, {other}",
-        "token_ids": f"token ids {'left out' if now['token_ids'] else 'included'}",
-        "data_class": f"--data-class {before.get('data_class')}",
-    }
-    # A label is a name for tables: under another one the same model answers the same.
-    differs = [said for key, said in names.items() if before.get(key) != now[key]]
-    if differs:
-        raise ReportCardError(f"{path} has the answers of: {'; '.join(differs)}. {advice}")
-
-
 def _only(config: RunConfig) -> Plugin:
     """Return the one model of the configuration. Raises ReportCardError for none or several."""
     if not config.models_named or len(config.models) != 1:

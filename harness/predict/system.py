@@ -136,7 +136,14 @@ def requests_of(cohort: Cohort, system: System) -> list[Request]:
 def job_of(
     results_dir: Path, cohort: Cohort, system: System, requests: Sequence[Request]
 ) -> ModelJob:
-    """Return what an engine needs to run a model on a cohort."""
+    """Return what an engine needs to run a model on a cohort.
+
+    Args:
+        results_dir: the results folder, whose cache the adapter may use.
+        cohort: the studies.
+        system: the model.
+        requests: what it will be asked (`requests_of`).
+    """
     place = cache_folder(Results(results_dir).cache, cohort.card)
     return ModelJob(
         system.adapter,

@@ -61,7 +61,7 @@ class Examples:
 
     @property
     def counted(self) -> str:
-        """What the attrition table counts."""
+        """What the attrition table counts: studies or images."""
         return "studies" if self.unit == "study" else "images"
 
     @property
@@ -75,7 +75,7 @@ class Examples:
 
     @property
     def example(self) -> str:
-        """Selection.unit: what one example is."""
+        """What one example is (Selection.unit)."""
         return "study" if self.unit == "study" else PAIR
 
     def of(self, studies: Iterable[Study]) -> list[Study]:

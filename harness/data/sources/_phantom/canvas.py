@@ -100,7 +100,15 @@ class Frame:
     def stroke(
         self, layer: Plane, points: Sequence[Point], width: float, value: float, soft: float = 0.004
     ) -> None:
-        """Draw a line through the points, where it is brighter than the layer."""
+        """Draw a line through the points, where it is brighter than the layer.
+
+        Args:
+            layer: what to draw on.
+            points: (x, y) in the coordinates of the patient.
+            width: of the line.
+            value: its grey value.
+            soft: the width of the soft border.
+        """
         legs = pairwise(points)
         self.strokes(layer, [(*a, *b, width, value) for a, b in legs], soft)
 
@@ -170,7 +178,15 @@ class Frame:
     def blob(
         self, layer: Plane, centre: Point, radius: Point, value: float, hardness: float = 0.0
     ) -> None:
-        """Add a soft ellipse. hardness: 0 fades from the centre on, 1 has a sharp rim."""
+        """Add a soft ellipse.
+
+        Args:
+            layer: what to draw on.
+            centre: (x, y) in the coordinates of the patient.
+            radius: of both axes.
+            value: the grey value at the centre.
+            hardness: 0 fades from the centre on, 1 has a sharp rim.
+        """
         rows, columns = self.window(
             (centre[0] - radius[0], centre[1] - radius[1]),
             (centre[0] + radius[0], centre[1] + radius[1]),
