@@ -23,7 +23,7 @@ from reportcard.api import Prediction, Report
 from reportcard.cli.main import main as reportcard
 from reportcard.config.compose import load
 from reportcard.core.files import file_digest, jsonl, write_json
-from reportcard.core.layout import predictions_dir
+from reportcard.core.layout import Results
 from reportcard.data.cohort import load_cohort
 from reportcard.data.sources.phantom import Phantom
 from reportcard.predict.predictions_file import to_json
@@ -64,7 +64,8 @@ def prepare(folder: Path, n: int) -> None:
             table.write(f's{i:07},p{i // 2:07},"{rng.choice(texts)}",cough,{40 + i % 50},F\n')
     config = load(overrides(folder))
     cohort = load_cohort(config.datasets[0])
-    run = predictions_dir(config.results_dir, cohort, open_model(config.models[0], cohort))
+    system = open_model(config.models[0], cohort)
+    run = Results(config.results_dir).predictions(cohort.folder, system.folder).path
     run.mkdir(parents=True)
     path = run / "predictions.jsonl"
     with path.open("wb") as lines:

@@ -249,13 +249,6 @@ class HasCustody(Protocol):
     def dua_id(self) -> str | None: ...
 
 
-class HasFolder(Protocol):
-    """A cohort or a system: it knows the name of its folder."""
-
-    @property
-    def folder(self) -> str: ...
-
-
 def cache_folder(base: Path, data: HasCustody) -> Path:
     """Return the folder for notes and verdicts about a dataset, one per data use agreement.
 
@@ -276,13 +269,3 @@ def cache_folder(base: Path, data: HasCustody) -> Path:
 def notes_file(cache: Path) -> Path:
     """Return the database of annotators' notes in a `cache_folder`."""
     return cache / "annotations.sqlite"
-
-
-def predictions_dir(results_dir: Path, cohort: HasFolder, system: HasFolder) -> Path:
-    return Results(results_dir).predictions(cohort.folder, system.folder).path
-
-
-def scores_dir(
-    results_dir: Path, cohort: HasFolder, system: HasFolder, protocol: str, metric: str
-) -> Path:
-    return Results(results_dir).metric(RunId(cohort.folder, system.folder, protocol), metric).path

@@ -20,7 +20,7 @@ pytest.importorskip("openai", reason="the judge extra")
 
 from reportcard.api import DatasetCard, Json, Prior, ReportCardError, StopRunError
 from reportcard.config.settings import Plugin
-from reportcard.core.layout import predictions_dir
+from reportcard.core.layout import Results
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.llm.client import backoff as patience
 from reportcard.predict.prediction_stage import predict
@@ -83,7 +83,7 @@ class Runner:
             **{"timeout_s": 5.0, "patience_s": 1.0, "concurrency": 4, **options},
         }
         system = open_model(Plugin("openai_chat", "chat", given), self.cohort)
-        self.folder = predictions_dir(self.results, self.cohort, system)
+        self.folder = Results(self.results).predictions(self.cohort.folder, system.folder).path
         predict(self.results, self.cohort, system, 64, plain)
         return self.rows()
 

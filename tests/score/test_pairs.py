@@ -24,7 +24,7 @@ from reportcard.api import (
 )
 from reportcard.config.compose import load_metrics, load_protocol
 from reportcard.config.settings import Plugin, Stats
-from reportcard.core.layout import predictions_dir
+from reportcard.core.layout import Results
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort, load_cohort
 from reportcard.metrics.bleu import Bleu
@@ -199,7 +199,8 @@ def test_notes_are_attached_slice_by_slice(tmp_path: Path, cohort: Cohort) -> No
 
 
 def test_a_run_out_of_order_is_refused(tmp_path: Path, cohort: Cohort) -> None:
-    folder = predictions_dir(tmp_path, cohort, run_of(tmp_path, cohort))
+    system = run_of(tmp_path, cohort)
+    folder = Results(tmp_path).predictions(cohort.folder, system.folder).path
     path = folder / "predictions.jsonl"
     references = References.of(cohort, load_protocol("reportcard"))
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
@@ -209,7 +210,8 @@ def test_a_run_out_of_order_is_refused(tmp_path: Path, cohort: Cohort) -> None:
 
 def test_a_long_run_is_not_held_in_memory(tmp_path: Path, cohort: Cohort) -> None:
     """Ten times the draws take no more memory."""
-    folder = predictions_dir(tmp_path, cohort, run_of(tmp_path, cohort))
+    system = run_of(tmp_path, cohort)
+    folder = Results(tmp_path).predictions(cohort.folder, system.folder).path
     references = References.of(cohort, load_protocol("reportcard"))
     path = folder / "predictions.jsonl"
     first = [line for line in path.read_text().splitlines() if '"draw":0' in line]

@@ -1,6 +1,12 @@
 """One module per dataset, and what several of them share (names that start with _).
 
-openi, mimic_cxr, chexpert_plus, padchest, padchest_gr, ms_cxr, rexgradient   public datasets
+openi               Open-I, the Indiana University collection
+mimic_cxr           MIMIC-CXR and MIMIC-CXR-JPG
+chexpert_plus       CheXpert Plus
+padchest            PadChest
+padchest_gr         PadChest-GR: findings with boxes
+ms_cxr              MS-CXR: phrases with boxes
+rexgradient         ReXGradient-160K
 phantom             a drawn dataset with known findings, always available
 folder              a user's own folder of images and reports
 rexrank_json        the exchange file of ReXrank

@@ -16,7 +16,7 @@ from reportcard.annotate import item_of
 from reportcard.api import Annotator, Custody, Json, JudgedAnnotator, Pair
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest
-from reportcard.core.layout import Results, cache_folder, predictions_dir
+from reportcard.core.layout import Results, cache_folder
 from reportcard.core.progress import quiet
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
@@ -71,7 +71,8 @@ class Examples:
 
     def _sampled(self, system: System, most: int) -> list[tuple[int, Pair]]:
         """Return (position, pair) of first draws; a digest of the id decides which studies."""
-        folder = predictions_dir(self.config.results_dir, self.cohort, system)
+        results = Results(self.config.results_dir)
+        folder = results.predictions(self.cohort.folder, system.folder).path
         run = RunPairs(folder, self.references)
         pairs = [pair for draw, _, part in run.slices() if draw == 0 for pair in part]
         order = sorted(enumerate(pairs, 1), key=lambda p: digest(["shown", p[1].study_id]))
