@@ -1,4 +1,4 @@
-"""`reportcard list`: names with one line each, read from the YAML files and plugins."""
+"""Prints `reportcard list`: names with one line each, from YAML files and plugins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reportcard.config.catalogue import entries
 
 
 def show_list(what: str, as_json: bool, say: Callable[[str], None]) -> int:
-    """Print a listing; models are shown as systems, with their status and what they need."""
+    """Print the members of a group; models are shown with their status and what they need."""
     from reportcard.cli.systems import rows
     from reportcard.cli.tables import list_table, systems_table
 

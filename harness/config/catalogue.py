@@ -1,6 +1,12 @@
-"""Names with one line each, read from the YAML files and plugins."""
+"""Lists what the command line can name, with one line each, without importing a plugin.
+
+Names and lines come from the YAML files of `conf/`, and where a plugin has no YAML file from the
+docstring of its class.
+"""
 
 from __future__ import annotations
+
+from functools import cache
 
 import yaml
 
@@ -10,6 +16,7 @@ from reportcard.core.errors import Json, ReportCardError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+# What `reportcard list` takes → the folder of conf/, and the plugins of this kind.
 GROUPS = {
     "models": ("model", registry.models),
     "datasets": ("dataset", registry.datasets),
@@ -20,7 +27,7 @@ GROUPS = {
 
 
 def entries(what: str) -> list[tuple[str, str]]:
-    """(name, one line) of everything that a key of the command line can name."""
+    """Return (name, one line) of every member of a group, such as "metrics", sorted by name."""
     group, plugins = GROUPS[what]
     names = set(paths.names(group))
     if plugins is not None:
@@ -36,10 +43,7 @@ def preset(group: str, name: str) -> Json:
     an empty dictionary.
     """
     path = paths.conf_dir() / group / f"{name}.yaml"
-    text = path.read_text("utf-8") if path.is_file() else ""
-    own = yaml.load(text, Loader=LOADER)  # noqa: S506 (a safe loader)
-    if not isinstance(own, dict):
-        return {}
+    own = dict(_keys(path.read_text("utf-8")) if path.is_file() else {})
     parents = [parent for parent in own.pop("defaults", ()) if isinstance(parent, str)]
     found: Json = {}
     for keys in (*(preset(group, parent) for parent in parents if parent != "_self_"), own):
@@ -51,12 +55,22 @@ def preset(group: str, name: str) -> Json:
     return found
 
 
+@cache
+def _keys(text: str) -> Json:
+    """The keys of a YAML file. A listing asks for each file several times."""
+    keys = yaml.load(text, Loader=LOADER)  # noqa: S506 (a safe loader)
+    return keys if isinstance(keys, dict) else {}
+
+
 def _plugin_of(group: str, name: str) -> str:
     return str(preset(group, name).get("plugin", name))
 
 
 def line(what: str, name: str) -> str:
-    """The YAML file's first comment line, else the first line of the plugin's docstring."""
+    """Return the first comment line of a name's YAML file, else its plugin's docstring's first.
+
+    A plugin that cannot be found gives the error's sentence.
+    """
     group, plugins = GROUPS[what]
     path = paths.conf_dir() / group / f"{name}.yaml"
     if path.is_file():
@@ -67,6 +81,6 @@ def line(what: str, name: str) -> str:
     if plugins is None:
         return ""
     try:
-        return (plugins.get(name).__doc__ or "").strip().split("\n")[0]
+        return plugins.describe(name)
     except ReportCardError as error:
         return str(error)

@@ -216,9 +216,14 @@ def size_of(folder: Path, patterns: tuple[str, ...]) -> int:
 def cached(repo: str, revision: str) -> Path | None:
     """Return the folder of a commit in the Hugging Face cache, or None if it is not there."""
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub.constants import HF_HUB_CACHE
     except ImportError:
         return None
+    # Only then its downloader is imported, which takes longer than all of `reportcard list models`.
+    if not (Path(HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}").is_dir():
+        return None
+    from huggingface_hub import snapshot_download
+
     try:
         return Path(snapshot_download(repo, revision=revision, local_files_only=True))
     except Exception:  # huggingface_hub raises errors of several libraries for "not there"

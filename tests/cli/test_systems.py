@@ -67,13 +67,59 @@ def test_the_listing_says_what_is_ready_and_what_a_model_needs(
     assert "documented template only" in table
 
 
-def test_listing_imports_no_torch() -> None:
+@pytest.mark.parametrize("what", ["models", "datasets", "metrics", "protocols", "suites"])
+def test_listing_imports_no_large_package(what: str, tmp_path: Path) -> None:
+    """Listing is quick, also where torch is installed; here an empty one that records its import.
+
+    maira2 comes to the check of its device, which needs torch, once it has weights.
+    """
+    large = ("torch", "transformers", "hydra", "omegaconf", "pandas", "scipy", "sklearn", "mlflow")
+    for name in ("torch", "transformers", "safetensors", "sentencepiece"):
+        (tmp_path / f"{name}.py").write_text(f"raise ValueError('{name} was imported')")
     code = (
-        "import sys; from reportcard.cli.systems import rows; rows();"
-        " sys.exit(' '.join({'torch', 'transformers', 'hydra'} & set(sys.modules)) or 0)"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r});"
+        " from reportcard.cli.main import main;"
+        f" code = main(['list', '{what}', '--json']);"
+        f" print(*(set({large}) & set(sys.modules)), file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert "was imported" not in done.stdout
+    if what == "models":
+        found = {row["model"]: row["here"] for row in json.loads(done.stdout)}
+        assert found["medgemma_4b"].startswith("needs: no weights given")
+
+
+def test_a_model_with_weights_is_ready_before_its_device_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`missing()` imports torch to look at the device; a listing says "ready" at that point."""
+    from reportcard.cli.systems import large_packages_unimported
+
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    (tmp_path / "transformers.py").write_text("raise ValueError('transformers was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for kind in registry.KINDS:
+        monkeypatch.setattr(kind, "_offered", {})
+    (tmp_path / "needs_it.py").write_text(
+        "from importlib.util import find_spec\n"
+        "from reportcard.api import ModelCard\n\n\n"
+        "class NeedsIt:\n"
+        "    card = ModelCard('Toy')\n\n"
+        "    def missing(self):\n"
+        "        if find_spec('transformers') is None:\n"
+        "            return 'transformers is not installed'\n"
+        "        import transformers\n\n"
+        "    def generate(self, requests):\n"
+        "        return []\n"
+    )
+    registry.offer(tmp_path / "needs_it.py")
+    (own,) = [row for row in rows() if row.status == "plugin"]
+    assert (own.model, own.here) == ("needs_it", "ready")
+    with large_packages_unimported(), pytest.raises(ImportError, match="not imported"):
+        import transformers
+    with pytest.raises(ValueError, match="was imported"):
+        import transformers  # noqa: F401
 
 
 def test_a_model_that_needs_torch_says_how_to_get_it(
