@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 from reportcard.api import Custody, ReportCardError, Status
 from reportcard.config.settings import ChatSettings as ChatSettings
 from reportcard.llm.client.backoff import UNREACHABLE
-from reportcard.llm.client.batch import QuestionBatch, QuestionOutcome
+from reportcard.llm.client.batch import EventLoopThread, QuestionBatch, QuestionOutcome
 from reportcard.llm.client.budget import Ledger
 from reportcard.llm.client.endpoint import StructuredOutputModes, preflight
-from reportcard.llm.client.loop_thread import EventLoopThread
 from reportcard.llm.client.replies import CONTENT_FILTER, EMPTY, REFUSES, ReplyRecord, safe_id
 from reportcard.llm.judge.contract import Message, Question
 

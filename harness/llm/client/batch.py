@@ -5,22 +5,24 @@
                        └─ a QuestionOutcome per question, as it comes
 
 A question takes several answers only when one cannot be parsed. A request that the endpoint fails
-to answer is tried again until the circuit breaker opens (backoff.py).
+to answer is tried again until the circuit breaker opens (backoff.py). `EventLoopThread` runs the
+batch beside the main thread, which stores the outcomes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Coroutine, Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reportcard.api import Json
 from reportcard.config.settings import EndpointSettings
 from reportcard.llm.client.backoff import Backoff
-from reportcard.llm.client.budget import Ledger, SpentError
+from reportcard.llm.client.budget import Ledger
 from reportcard.llm.client.endpoint import Endpoint, Mode, StructuredOutputModes, connect
 from reportcard.llm.client.replies import (
     CONTENT_FILTER,
@@ -43,6 +45,7 @@ TRIES, LIMITED_TRIES = 6, 24  # of one question, while others succeed; the secon
 REJECTIONS = 3  # questions in a row that are rejected in every mode: then the rest is not tried
 LONGER = 4  # times max_tokens, after an answer that was cut
 STEP = 0.3  # of temperature per further answer
+STOP_S = 5.0  # how long `EventLoopThread.stop` waits until the requests in flight are cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ class QuestionBatch:
             if reply.finish == "content_filter":
                 return QuestionOutcome(index, Verdict(reason=CONTENT_FILTER), model, tuple(answers))
             try:
-                value = _parse(question, reply)
+                value = question.value_of(reply.content, reply.bad)
             except BadAnswerError as error:
                 reason = str(error)
             else:
@@ -233,10 +236,7 @@ class QuestionBatch:
         max_tokens: int,
     ) -> Reply:
         """Send one request within the budget: reserve, send, settle."""
-        try:
-            amount = await self._ledger.reserve(question, max_tokens)
-        except SpentError:
-            raise FatalError(f"budget of ${self._settings.budget_usd:g} reached") from None
+        amount = await self._ledger.reserve(question, max_tokens)
         try:
             if self.stopped is not None:  # while it waited for the budget
                 raise FatalError(self.stopped)
@@ -258,18 +258,6 @@ class QuestionBatch:
         return error
 
 
-def _parse(question: Question, reply: Reply) -> Json:
-    """Return the verdict's value. Raises nothing but BadAnswerError, whatever the reply holds."""
-    if reply.content is None:
-        raise BadAnswerError(reply.bad or "an empty answer")
-    try:
-        return question.check(question.parse(reply.content))
-    except BadAnswerError:
-        raise
-    except Exception as error:  # deep nesting, numbers of 10⁵ digits: no answer may end the run
-        raise BadAnswerError(f"an answer that breaks the reader ({type(error).__name__})") from None
-
-
 def _by_turns(resolved: str, other: str) -> str:
     return f"the endpoint answers as {resolved} and as {other} by turns; {other} is not used"
 
@@ -282,3 +270,55 @@ def model_changed(settings: EndpointSettings, old: str | None, new: str | None) 
         f" {settings.role}.model"
         f" ({settings.model} moves)"
     )
+
+
+class EventLoopThread:
+    """A daemon thread that runs a batch, or any coroutine, in an event loop of its own.
+
+    The main thread cannot run it: Jupyter already runs an event loop there, and Ctrl-C reaches the
+    main thread, which can then cancel the requests in flight and store what was answered.
+    """
+
+    def __init__(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._main = main
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        # Not Thread.join: before Python 3.13 a Ctrl-C in it makes a running thread count as ended.
+        self._over = threading.Event()
+        threading.Thread(target=self._run_thread, name="judge", daemon=True).start()
+
+    def _run_thread(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except asyncio.CancelledError:
+            pass
+        except BaseExceptionGroup as group:
+            self._error = group.exceptions[0]
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._over.set()
+
+    async def _run(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if not self._stopping:
+            await self._main()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so many seconds; return whether the coroutine has ended."""
+        return self._over.wait(seconds)
+
+    def stop(self) -> None:
+        """Cancel the coroutine, and with it the requests in flight."""
+        self._stopping = True
+        if not self._over.is_set() and self._loop and self._task:
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        self._over.wait(STOP_S)
+
+    def raise_error(self) -> None:
+        """Raise what ended the coroutine, if anything but `stop` did."""
+        if self._error is not None:
+            raise self._error

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from reportcard.api import ReportCardError
 from reportcard.config.settings import EndpointSettings
-from reportcard.llm.client.replies import Usage
+from reportcard.llm.client.replies import FatalError, Usage
 from reportcard.llm.judge.contract import Question
 
 # Tokens of the chat template around one message, and around the conversation.
@@ -71,10 +71,6 @@ class Price:
         return (tokens * highest + max_tokens * self.output) / 1e6
 
 
-class SpentError(Exception):
-    """The next request might exceed the budget."""
-
-
 @dataclass
 class Ledger:
     """The cost of one invocation, in USD.
@@ -116,12 +112,12 @@ class Ledger:
         """Reserve the worst case of a request and return it.
 
         Where that might exceed the budget, wait for the replies that are on their way. Raises
-        SpentError when none is on its way and it still might.
+        FatalError when none is on its way and it still might.
         """
         amount = self.price.worst(question, max_tokens) if self.price else 0.0
         while self.budget is not None and self._used() + amount > self.budget:
             if self.reserved <= 0:
-                raise SpentError
+                raise FatalError(f"budget of ${self.budget:g} reached")
             self._settled = self._settled or asyncio.Event()
             await self._settled.wait()
         self.reserved += amount

@@ -92,6 +92,21 @@ class Question:
     repeat: int = 0
     once: bool = False
 
+    def value_of(self, answer: str | None, why_none: str | None = None) -> Json:
+        """Parse and check an answer. Raises nothing but BadAnswerError, whatever it holds.
+
+        why_none: the reason in that error when there is no answer.
+        """
+        if answer is None:
+            raise BadAnswerError(why_none or "an empty answer")
+        try:
+            return self.check(self.parse(answer))
+        except BadAnswerError:
+            raise
+        except Exception as error:  # deep nesting, numbers of 10⁵ digits: no answer may end a run
+            name = type(error).__name__
+            raise BadAnswerError(f"an answer that breaks the reader ({name})") from None
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

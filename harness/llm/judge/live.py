@@ -18,10 +18,14 @@ from reportcard.api import Custody, ReportCardError
 from reportcard.config.settings import JudgeSettings
 from reportcard.core.layout import CacheFolder
 from reportcard.llm.client.backoff import UNREACHABLE
-from reportcard.llm.client.batch import QuestionBatch, QuestionOutcome, model_changed
+from reportcard.llm.client.batch import (
+    EventLoopThread,
+    QuestionBatch,
+    QuestionOutcome,
+    model_changed,
+)
 from reportcard.llm.client.budget import Ledger
 from reportcard.llm.client.endpoint import StructuredOutputModes, preflight
-from reportcard.llm.client.loop_thread import EventLoopThread
 from reportcard.llm.judge.cache import (
     NOBODY,
     ModelName,
