@@ -1,4 +1,7 @@
-"""Pairs → additive rows → scores with intervals. No files: those are harness/scoring.py."""
+"""Computes additive rows of pairs with a metric, and scores with intervals from rows.
+
+It reads and writes no files; scoring_stage.py does that for runs, evaluation.py for a user's pairs.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ from reportcard.score.stats.resampling import (
 
 @dataclass(frozen=True)
 class Scorer:
-    """A constructed metric under the name it is reported as, with the annotators it reads."""
+    """A constructed metric under the name it is reported as, with its annotators."""
 
     label: str
     metric: Metric
@@ -49,17 +52,17 @@ class Scorer:
 
     @cached_property
     def not_run(self) -> str | None:
-        """Why the metric cannot run here, or None."""
+        """Why the metric cannot run on this machine; None where it can."""
         return "; ".join(filter(None, (a.missing() for a in self.annotators))) or None
 
     @property
     def caveat(self) -> str | None:
-        """What a judge says of its own verdicts."""
+        """The warning of the metric's judges that is shown beside every score; None: none."""
         judged = [a.caveat for a in self.annotators if isinstance(a, JudgedAnnotator)]
         return "; ".join(filter(None, judged)) or None
 
     def signature(self, key: str) -> Signature:
-        """Return what names the metric and its readers, without text, interval and cohort."""
+        """Return the first parts of a signature: metric and key, version, variant, annotators."""
         spec = self.metric.spec
         readers = (f"{a.id}:{read_by(a)}" for a in self.annotators)
         variant = (*spec.signature.split("|"), *readers)
@@ -128,19 +131,23 @@ def _metric_fingerprint(plugin: Plugin, metric: Metric) -> str:
 
 @dataclass(frozen=True)
 class ScoringContext:
-    """What turns two texts into a number, apart from the metric: it goes into every signature."""
+    """Everything but the metric that decides a score; it is part of every signature.
+
+    caveat  of the dataset, shown beside every score
+    """
 
     protocol: Protocol
     text: Normaliser
     stats: Stats
     cohort: str | None = None
-    caveat: str | None = None  # of the dataset: it goes beside every score
+    caveat: str | None = None
 
     def pair(self, study_id: str, candidate: str, reference: str) -> Pair:
+        """Make a pair of normalised texts."""
         return Pair(study_id, self.text.candidate(candidate), self.text.reference(reference))
 
     def resampler(self, scorer: Scorer, patients: Sequence[str]) -> Resampler:
-        """The weights of one metric; metrics of one recipe and seed share theirs."""
+        """Return the bootstrap weights of a metric; metrics of one recipe and seed share theirs."""
         interval, stats = self.protocol.interval_of(scorer.label), self.stats
         seeds = (stats.seed, interval.seed, 0)
         seed = next(seed for seed in seeds if seed is not None)
@@ -164,7 +171,10 @@ class ScoringContext:
 
 
 def read_by(annotator: Annotator, whole: bool = False) -> str:
-    """Version and weights of an annotator: `3/6550703c`, or `3` without weights."""
+    """Return version and weights of an annotator: `3/6550703c`, or `3` without weights.
+
+    whole: all digits of the weights' digest, and not the first eight.
+    """
     if annotator.missing() is not None:
         return "missing"
     weights = annotator.weights
@@ -177,8 +187,10 @@ def _resampler(patients: tuple[str, ...], resamples: int, seed: int, recipe: Rec
 
 
 def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
-    """One row per pair, (n, k). Rows of parts stand under each other as those of the whole do,
-    except where the metric's spec says `whole_corpus`.
+    """Compute one row per pair, (n, k).
+
+    The rows of two lists are the rows of both together, except where the metric's spec says
+    `whole_corpus`.
 
     Raises ReportCardError when a metric breaks its contract (wrong shape, infinite values).
     """
@@ -194,7 +206,7 @@ def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
 
 
 def score(scorer: Scorer, rows: Array, patients: Sequence[str], context: ScoringContext) -> Json:
-    """Rows (draws, n, k) → one entry per key (`<metric>.<key>`)."""
+    """Compute one entry of scores.json per key (`<metric>.<key>`) from rows (draws, n, k)."""
     resampler = context.resampler(scorer, patients)
     centre = context.protocol.interval_of(scorer.label).centre
     found = numbers(scorer.metric, rows, resampler, context.stats.confidence, centre)
@@ -208,8 +220,18 @@ def score(scorer: Scorer, rows: Array, patients: Sequence[str], context: Scoring
 def numbers(
     metric: Metric, rows: Array, resampler: Resampler, confidence: float, centre: Centre
 ) -> dict[str, Json]:
-    """Per key what follows from the rows (draws, n, k) alone: value, ci_low, ci_high; draws and
-    spread where there are several; bounds where studies are unscored."""
+    """Compute per key what follows from the rows alone.
+
+    That is value, ci_low and ci_high; draws and spread where there are several draws; bounds where
+    studies are unscored.
+
+    Args:
+        metric: turns summed rows into scores.
+        rows: (draws, n, k), a NaN row is unscored.
+        resampler: the bootstrap weights.
+        confidence: of the interval.
+        centre: whether the value is the score of the data or the median of the replicates.
+    """
     scored, unscored = mask_unscored(rows)
     found: dict[str, Json] = {}
     for name, e in estimate(scored, metric.scores, resampler, confidence, centre).items():
@@ -228,7 +250,7 @@ def numbers(
 def _bounds(
     metric: Metric, rows: Array, unscored: npt.NDArray[np.bool_]
 ) -> dict[str, list[float | None]]:
-    """Per key the [lowest, highest] score that the unscored pairs leave possible.
+    """Return per key the [lowest, highest] score that the unscored pairs leave possible.
 
     Each unscored pair gets the most, then the least favourable row that the metric names.
     """
@@ -238,7 +260,7 @@ def _bounds(
     for row in metric.extremes(rows[~unscored]):
         scores = metric.scores(filled + unscored.sum(axis=1)[:, None] * row)
         possible.append({name: float(np.mean(values)) for name, values in scores.items()})
-    # NumPy's min and max, since Python's would drop a NaN: an end that nobody knows.
+    # NumPy's min and max, since Python's can drop a NaN, which means that an end is unknown.
     return {
         name: [_finite(float(end([p[name] for p in possible]))) for end in (np.min, np.max)]
         for name in metric.spec.keys
@@ -246,7 +268,7 @@ def _bounds(
 
 
 def unscored_reasons(pairs: Sequence[Pair], rows: Array) -> dict[str, str]:
-    """study_id → why it has no score, for each pair whose row is NaN."""
+    """Return study_id → why it has no score, for each pair whose row is NaN."""
     return {
         pair.study_id: why_not(pair) or "the metric gave no row"
         for pair, bad in zip(pairs, np.asarray(np.isnan(rows).any(axis=1)), strict=True)
@@ -255,7 +277,7 @@ def unscored_reasons(pairs: Sequence[Pair], rows: Array) -> dict[str, str]:
 
 
 def why_not(pair: Pair) -> str | None:
-    """The first reason that a note of the pair gives."""
+    """Return the first reason that a note of the pair gives; None where none does."""
     for name, notes in pair.notes.items():
         for note in notes:
             if note is not None and "unscored" in note:
@@ -266,13 +288,13 @@ def why_not(pair: Pair) -> str | None:
 
 
 def try_again(pairs: Iterable[Pair]) -> bool:
-    """Whether some note is missing only for now: a judge was down, or its budget was spent."""
+    """Whether some note is missing only for now, as a judge was down or its budget was spent."""
     notes = (note for pair in pairs for both in pair.notes.values() for note in both)
     return any(note is not None and note.get("again") for note in notes)
 
 
 def not_run(scorer: Scorer, reason: str, patients: Sequence[str], context: ScoringContext) -> Json:
-    """One entry per key of a metric that could not run: no value, every study unscored."""
+    """Return one entry per key of a metric that could not run: every study is unscored."""
     resampler = context.resampler(scorer, patients)
     entries = _entries(scorer, 0, len(patients), context, resampler)
     return {name: {**entry, "not_run": reason} for name, entry in entries.items()}
@@ -281,7 +303,7 @@ def not_run(scorer: Scorer, reason: str, patients: Sequence[str], context: Scori
 def _entries(
     scorer: Scorer, n: int, unscored: int, context: ScoringContext, resampler: Resampler
 ) -> Json:
-    """The part of a key's entry that does not depend on the texts."""
+    """Return the part of each key's entry that does not depend on the texts."""
     caveat = "; ".join(filter(None, (context.caveat, scorer.caveat)))
     return {
         f"{scorer.label}.{name}": {

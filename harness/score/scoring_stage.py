@@ -138,14 +138,8 @@ class Scoring:
         pairs = self._pairs(system)
         for scorer in stale:
             self._write(system, scorer, pairs)
-        details.update(
-            self.results.scores(self._run_id(system)),
-            self._predictions(system).path,
-            self.cohort,
-            self.references,
-            self.context,
-            self.scorers,
-        )
+        run = self._run_id(system)
+        details.update(self.results, run, self.cohort, self.references, self.context, self.scorers)
         return len(stale)
 
     def _write(self, system: System, scorer: Scorer, pairs: RunPairs) -> None:

@@ -26,6 +26,7 @@ from reportcard.api import (
 from reportcard.config import compose as config
 from reportcard.data.cohort import Cohort
 from reportcard.data.subgroups import groups_of
+from reportcard.predict.predictions_file import RunCard
 from reportcard.publish.board.build import collect
 from reportcard.score.details import breakdown
 from reportcard.score.details import report_texts as reports
@@ -203,6 +204,20 @@ def test_texts_tell_length_variety_and_collapse() -> None:
     }
 
 
+def card_of(plugin: str, *inputs: str) -> RunCard:
+    return RunCard(
+        model=plugin,
+        model_fingerprint="f",
+        plugin=plugin,
+        options={},
+        card={"inputs": inputs},
+        cohort="c",
+        cohort_fingerprint="f",
+        train_fingerprint="",
+        environment={},
+    )
+
+
 def test_comparisons_count_only_where_no_prior_was_seen() -> None:
     texts = ("Unchanged.", "Stable effusion.", "Clear lungs.", "", "New opacity.")
     draws = [[Pair(str(i), text, "The heart is unchanged.") for i, text in enumerate(texts)]]
@@ -222,11 +237,11 @@ def test_comparisons_count_only_where_no_prior_was_seen() -> None:
     draws[0] = [replace(pair, candidate=" ") for pair in draws[0]]
     assert found(lines, tells=True) is None
 
-    card = {"plugin": "replay", "card": {"inputs": ()}}
+    card = card_of("replay")
     bare = [{"study_id": "a", "draw": 0}]
     assert not reports.tells_what_it_used(card, bare)
-    assert reports.tells_what_it_used(card | {"plugin": "toy"}, bare)
-    assert not reports.tells_what_it_used({"plugin": "toy", "card": {"inputs": ["prior"]}}, bare)
+    assert reports.tells_what_it_used(card_of("toy"), bare)
+    assert not reports.tells_what_it_used(card_of("toy", "prior"), bare)
 
 
 def test_a_row_discloses_tier_inputs_speed_and_cost(bench: Bench) -> None:

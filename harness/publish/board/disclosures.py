@@ -129,7 +129,7 @@ def disclosed(
     """
     results = Results(results_dir)
     digests = {metric: file.rows_sha256 for metric, file in files.items()}
-    saved = details.read(results.scores(run), digests)
+    saved = details.read(results.details(run), digests)
     try:
         found = None if saved is None else from_json(Details, saved)
     except ValueError as error:

@@ -1,9 +1,9 @@
-"""Rows → where a score comes from: subgroups of the studies, and the findings missed or invented.
+"""Breaks a score down: by subgroups of the studies, and by findings that were missed or invented.
 
-Subgroups are scored by the metric's own `scores` over their own rows, with the resamples of the
-whole cohort restricted to them (stats.Subgroup).
+A subgroup is scored with the metric's own `scores` over the rows of its studies, with the resamples
+of the whole cohort restricted to them (stats/resampling.py, Subgroup).
 
-Findings are read by shape, from any metric with the keys <finding>.f1, .precision, .recall,
+A metric scores findings one by one if it has the keys <finding>.f1, .precision, .recall,
 .specificity and .support. Over n studies:
 
     missed (fn)   = support (1 − recall)           omissions per report      = Σ missed / n
@@ -20,6 +20,7 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from reportcard.api import Array, Json
 from reportcard.data.subgroups import in_order
@@ -34,10 +35,10 @@ from reportcard.score.stats.resampling import (
     mask_unscored,
 )
 
-FEW = 20  # studies below which an interval says more of the bootstrap than of the model
+FEW = 20  # studies; with fewer, an interval says more about the bootstrap than about the model
 PARTS = ("f1", "precision", "recall", "specificity", "support")
 NO_FINDING = "no_finding"
-# Where missing or inventing it changes what is done for the patient; our choice, no standard.
+# Findings that change what is done for the patient; the list is our choice and no standard.
 CRITICAL = (
     *("pneumothorax", "pleural_effusion", "consolidation", "pneumonia", "edema", "lung_lesion"),
     "fracture",
@@ -45,7 +46,7 @@ CRITICAL = (
 
 
 def findings_in(keys: Sequence[str]) -> list[str]:
-    """The findings that a metric scores one by one, in its order.
+    """Return the findings that a metric scores one by one, in its order.
 
     >>> findings_in([f"edema.{part}" for part in PARTS] + ["macro_f1_14"])
     ['edema']
@@ -55,8 +56,8 @@ def findings_in(keys: Sequence[str]) -> list[str]:
     return [name for name in names if all(f"{name}.{part}" in known for part in PARTS)]
 
 
-def shown(scorer: Scorer) -> list[str]:
-    """The keys of a metric that tables show."""
+def shown_keys(scorer: Scorer) -> list[str]:
+    """Return the keys of a metric that tables show."""
     return list(scorer.metric.spec.headline or scorer.metric.spec.keys)
 
 
@@ -68,51 +69,46 @@ def subgroups(
     confidence: float,
     centre: Centre,
 ) -> Json:
-    """Group → [{"value", "n", "too_few"?, "cells": {key: {"value", "ci_low", "ci_high"}}}].
+    """Score the subgroups of the studies with a metric's own `scores`.
 
-    rows: (draws, n, k), a NaN row is unscored. groups: the value of each of the n studies. n of a
-    subgroup counts its scored studies; below FEW there is a value and no interval.
+    Args:
+        rows: (draws, n, k), a NaN row is unscored.
+        scorer: the metric; the keys that tables show are scored.
+        groups: group → the value of each of the n studies.
+        resampler: the resamples of the whole cohort.
+        confidence: of the intervals.
+        centre: whether a value is the score of the data or the median of the replicates.
+
+    Returns group → [{"value", "n", "too_few"?, "cells": {key: {"value", "ci_low", "ci_high"}}}].
+    n counts the scored studies of a subgroup; below FEW there is a value and no interval.
     """
     filled, unscored = mask_unscored(rows)
     scored = ~unscored.any(axis=0)
-    names, found = shown(scorer), {}
+    names = shown_keys(scorer)
+    only = partial(_only, scores=scorer.metric.scores, names=names)
+
+    def cells_of(places: npt.NDArray[np.int64]) -> dict[str, Json]:
+        part = filled[:, places]
+        if len(places) < FEW:
+            points = only(part.sum(axis=1)) if len(places) else {}
+            values = {k: float(np.mean(points[k])) if k in points else math.nan for k in names}
+            return {
+                k: {"value": _finite(v), "ci_low": None, "ci_high": None} for k, v in values.items()
+            }
+        found = estimate(part, only, Subgroup(resampler, places), confidence, centre)
+        return {k: _cell(e) for k, e in found.items()}
+
+    result: dict[str, list[Json]] = {}
     for group, values in groups.items():
-        labels = np.array(values)
-        found[group] = [
-            _subgroup(
-                value, filled, (labels == value) & scored, scorer, names, resampler, confidence,
-                centre,
-            )
-            for value in in_order(group, dict.fromkeys(values))
-        ]  # fmt: skip
-    return found
-
-
-def _subgroup(
-    value: str,
-    rows: Array,
-    members: np.typing.NDArray[np.bool_],
-    scorer: Scorer,
-    names: Sequence[str],
-    resampler: Resampler,
-    confidence: float,
-    centre: Centre,
-) -> Json:
-    places = np.flatnonzero(members)
-    part, scores = rows[:, places], scorer.metric.scores
-    about: Json = {"value": value, "n": len(places)}
-    if len(places) < FEW:
-        points = scores(part.sum(axis=1)) if len(places) else {}
-        values = {k: _finite(float(np.mean(points[k]))) if k in points else None for k in names}
-        cells = {k: {"value": v, "ci_low": None, "ci_high": None} for k, v in values.items()}
-        about["too_few"] = True
-    else:
-        restricted = Subgroup(resampler, places)
-        only = partial(_only, scores=scores, names=names)
-        cells = {
-            k: _cell(e) for k, e in estimate(part, only, restricted, confidence, centre).items()
-        }
-    return {**about, "cells": {f"{scorer.label}.{name}": cell for name, cell in cells.items()}}
+        labels, result[group] = np.array(values), []
+        for value in in_order(group, dict.fromkeys(values)):
+            places = np.flatnonzero((labels == value) & scored)
+            about: Json = {"value": value, "n": len(places)}
+            if len(places) < FEW:
+                about["too_few"] = True
+            cells = {f"{scorer.label}.{k}": cell for k, cell in cells_of(places).items()}
+            result[group].append({**about, "cells": cells})
+    return result
 
 
 def _only(total: Array, scores: Scores, names: Sequence[str]) -> dict[str, Array]:
@@ -123,15 +119,22 @@ def _only(total: Array, scores: Scores, names: Sequence[str]) -> dict[str, Array
 def errors(
     rows: Array, scores: Scores, names: Sequence[str], resampler: Resampler, confidence: float
 ) -> Json:
-    """Findings missed and invented per report, and how often each critical one was.
+    """Count the findings missed and invented per report, and how often each critical one was.
 
-    {"n", "findings": how many are counted, "omissions", "hallucinations": per report,
+    Args:
+        rows: (draws, n, k), a NaN row is unscored.
+        scores: turns summed rows into the metric's keys.
+        names: the findings, as `findings_in` gives them.
+        resampler: the bootstrap weights.
+        confidence: of the intervals.
+
+    Returns {"n", "findings": how many are counted, "omissions", "hallucinations": per report,
     "omissions_interval", "hallucinations_interval": [low, high],
-    "critical": [{"name", "missed", "invented", "support"}, …]}; names: those of `findings_in`.
+    "critical": [{"name", "missed", "invented", "support"}, …]}.
     """
     filled, unscored = mask_unscored(rows)
     counted = [name for name in names if name != NO_FINDING]
-    # A column that counts the studies of a resample; a study unscored in a draw is not in it.
+    # One more column counts the studies of a resample, without those that are unscored in a draw.
     ones = np.where(unscored, 0.0, 1.0)[..., None]
     wide = np.concatenate([filled, ones], axis=-1)
 
@@ -175,7 +178,7 @@ def _missed(found: Mapping[str, Array], name: str) -> Array:
 
 
 def _invented(found: Mapping[str, Array], name: str, n: Array) -> Array:
-    # Without a study in which it is absent specificity is 0 / 0, and nothing could be invented.
+    # Where every study has the finding, none can be invented: the first factor is 0.
     return (n - found[f"{name}.support"]) * (1 - found[f"{name}.specificity"])
 
 
@@ -225,7 +228,8 @@ def findings(cells: Mapping[str, ShownScore], metric: str) -> list[Json]:
 
 
 def spoken(name: str) -> str:
-    """
+    """Write the name of a finding as a person does.
+
     >>> spoken("pleural_effusion")
     'Pleural effusion'
     """
@@ -238,7 +242,7 @@ def _cell(found: Estimate) -> Json:
 
 
 def _whole(value: float) -> float:
-    """A count; with several draws a mean of counts. Rounding makes 12.000000000000002 a 12."""
+    """Round a count, or a mean of counts over draws, so that 12.000000000000002 is 12."""
     near = round(value, 4)
     return int(near) if near == int(near) else near
 

@@ -1,13 +1,13 @@
-"""Does a report compare with an earlier study? Phrase rules of our own, without weights.
+"""Finds reports that compare with an earlier study, by phrase rules of our own.
 
-A model that was given no prior cannot know that something is unchanged, new or improved; models
-trained on reports that compare write so all the same. A sentence compares when one of RULES matches
-what is left after NO_COMPARISON is taken out ("no prior studies are available", "clinically
-stable"). Words that describe without a second study do not count: "chronic", "increased markings",
+A model that was given no prior cannot know that something is unchanged, new or improved, but models
+trained on reports that compare write so all the same. A report compares if one of RULES matches
+what remains after the phrases of NO_COMPARISON are removed ("no prior studies are available",
+"clinically stable"). Words that need no second study do not count: "chronic", "increased markings",
 "prior sternotomy".
 
-The rules are unvalidated against radiologists: they read wording, not meaning. So the share of the
-radiologists' own reports that they find stands beside a model's.
+The rules are not validated against radiologists, and they read wording, not meaning. So the share
+that they find in the radiologists' own reports is shown beside a model's.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ RULES = {
 _RULES = {name: re.compile(pattern) for name, pattern in RULES.items()}
 
 
-@lru_cache(maxsize=2**15)  # references come again with every model
+@lru_cache(maxsize=2**15)  # every model has the same references
 def comparison_in(text: str) -> str | None:
-    """The first rule that finds a comparison with an earlier study; None where none does.
+    """Return the first rule that finds a comparison with an earlier study; None if none does.
 
     >>> comparison_in("The left effusion is unchanged.")
     'unchanged'

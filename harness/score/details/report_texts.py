@@ -1,7 +1,7 @@
-"""What a run's texts show without a metric: how long, how varied, from which inputs, and whether
-they compare with a study that nobody showed.
+"""Describes the texts of a run without a metric, as counts and shares.
 
-Counts and shares alone: no text of a report leaves this module.
+That is how long and how varied they are, which inputs they were made from, and whether they compare
+with an earlier study although none was given. No text of a report leaves this module.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from reportcard.api import Array, Json, Pair
+from reportcard.predict.predictions_file import RunCard
 from reportcard.score.details.prior_comparisons import comparison_in
 from reportcard.score.stats.resampling import Resampler, estimate
 
 PERCENTILES = (5, 25, 50, 75, 95)
-REPLAY = "replay"  # the plugin that answers with what a file says
-FIELDS = ("study_id", "draw", "used", "tokens_in", "tokens_out")  # what is read of an answer
-COLLAPSE = 0.2  # share of one text from which a model may have collapsed to it
+REPLAY = "replay"  # the plugin that answers with the texts of a file
+FIELDS = ("study_id", "draw", "used", "tokens_in", "tokens_out")  # of an answer, read here
+COLLAPSE = 0.2  # share of the commonest text; from here on a model may have collapsed to it
 
 
 def lengths(texts: Sequence[str]) -> Json:
-    """Words of a text at five percentiles (linear); an empty text has none.
+    """Return five percentiles (linear) of the words per text; an empty text has none.
 
     >>> lengths(["one two", "one two three four"])["p50"]
     3.0
@@ -34,10 +35,10 @@ def lengths(texts: Sequence[str]) -> Json:
 
 
 def variety(pairs: Sequence[Pair]) -> Json:
-    """How often the commonest text stands, and whether that is a collapse.
+    """Return how frequent the commonest text is, and whether that is a mode collapse.
 
-    A collapse: one text is a fifth or more of the candidates, and twice as frequent as the
-    commonest reference. (Radiologists write some normal reports word for word.)
+    In a mode collapse one text is a fifth or more of the candidates, and more than twice as
+    frequent as the commonest reference. (Radiologists repeat some normal reports verbatim.)
     """
     most = {
         "top_share": max(Counter(p.candidate for p in pairs).values()) / len(pairs),
@@ -49,13 +50,16 @@ def variety(pairs: Sequence[Pair]) -> Json:
 
 
 def used(lines: Sequence[Json]) -> dict[str, int]:
-    """Input → studies in which it reached the model, as the model says; empty: it does not say."""
+    """Count the studies in which each input reached the model, as the model reports it.
+
+    The result is empty where the model does not report it.
+    """
     first = (line for line in lines if line["draw"] == 0)
     return dict(sorted(Counter(name for r in first for name in set(r.get("used", ()))).items()))
 
 
 def tokens(lines: Sequence[Json]) -> Json | None:
-    """Tokens of all answers; None where an endpoint or model does not count them."""
+    """Sum the tokens of all answers; None where an endpoint or model does not count them."""
     counted = [line for line in lines if "tokens_in" in line and "tokens_out" in line]
     if not counted:
         return None
@@ -74,13 +78,22 @@ def prior_comparisons(
     resampler: Resampler,
     confidence: float,
 ) -> Json | None:
-    """Share of the reports of studies without a prior that compare with one, with its interval.
+    """Return the share of reports that mention an earlier exam although none was given.
 
-    Without a prior: the request had none, or the model tells what it used and a prior is not among
-    it. An empty report is no report. reference_share: the same rules over the references of the
-    studies counted. given: study id → whether its request had a prior. tells: whether an answer
-    without `used` used nothing; else nobody knows, and it counts where no prior was given.
-    None: nothing to count.
+    Studies count whose request had no prior, or whose answer says that the model did not use it;
+    an empty report does not count. reference_share is the share among the references of the same
+    studies.
+
+    Args:
+        draws: pairs, draw by draw.
+        lines: stored answers, with the FIELDS.
+        given: study id → whether its request had a prior.
+        tells: whether the model reports what it used, so that an answer without `used` used
+            nothing. If not, only studies count to which no prior was given.
+        resampler: the bootstrap weights.
+        confidence: of the interval.
+
+    Returns {"share", "n", "ci_low", "ci_high", "reference_share"}, or None if no report counts.
     """
     told = {
         (line["study_id"], line["draw"]): any(map(_is_prior, line.get("used", ())))
@@ -106,13 +119,15 @@ def prior_comparisons(
     }
 
 
-def tells_what_it_used(card: Json, lines: Sequence[Json]) -> bool:
-    """Whether answers say which inputs reached the model. A file of predictions does not; nor does
-    a model that could take a prior and never names an input. card: card.json of the run."""
+def tells_what_it_used(card: RunCard, lines: Sequence[Json]) -> bool:
+    """Whether answers report which inputs reached the model.
+
+    A file of predictions does not; nor does a model that can take a prior and never names an input.
+    """
     if any("used" in line for line in lines):
         return True
-    could = any(map(_is_prior, card["card"]["inputs"]))
-    return card["plugin"] != REPLAY and not could
+    takes_prior = any(map(_is_prior, card.card["inputs"]))
+    return card.plugin != REPLAY and not takes_prior
 
 
 def _is_prior(name: str) -> bool:
@@ -120,7 +135,10 @@ def _is_prior(name: str) -> bool:
 
 
 def _counts(pair: Pair, saw_prior: bool) -> list[float]:
-    """Report compares, report counts, reference compares; all 0 where a prior was seen."""
+    """Return whether the report compares, whether it counts, and whether the reference compares.
+
+    All are 0 where the model saw a prior, or the report is empty.
+    """
     if saw_prior or not pair.candidate.strip():
         return [0.0, 0.0, 0.0]
     mine, theirs = (comparison_in(text) is not None for text in (pair.candidate, pair.reference))

@@ -1,11 +1,11 @@
-"""details.json: what a row can be opened to, made by the score stage and only read by the tables.
+"""Writes details.json: what the tables show when a row is opened. The score stage makes it.
 
 scores/<cohort>@<fp8>/<label>@<fp8>/<protocol>/details.json
-    reports   of the predictions: lengths, variety, inputs used, tokens, prior comparisons
-    metrics   of each metric's rows.npz: subgroups, and errors where it scores findings one by one
+    reports   from the predictions: lengths, variety, inputs used, tokens, prior comparisons
+    metrics   from each metric's rows.npz: subgroups, and errors where it scores findings one by one
 
-Each part holds the digest of what it was made from (`made_of`, `rows_sha256`) and is made anew when
-that changes. Counts and scores alone: no text.
+Each part holds the digest of what it was made from (`made_of`, `rows_sha256`) and is made again
+when that changes. It holds counts and scores, and no text of a report.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from reportcard.api import Json, ReportCardError
 from reportcard.core.files import digest, read_json, read_jsonl, write_json
+from reportcard.core.layout import PredictionFolder, Results, RunId, ScoreFolder
 from reportcard.data.cohort import Cohort
+from reportcard.predict.predictions_file import DoneFile, RunCard
 from reportcard.score.details import breakdown
 from reportcard.score.details import prior_comparisons as priors
 from reportcard.score.details import report_texts as reports
@@ -24,24 +26,31 @@ from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import Scorer, ScoringContext
 from reportcard.score.stats.resampling import Resampler, clusters_of
 
-NAME = "details.json"
 VERSION = 1  # goes up whenever a number in the file would change
 AGAIN = "not recorded: run `reportcard score` again"
 
 
 def update(
-    folder: Path,
-    source: Path,
+    results: Results,
+    run: RunId,
     cohort: Cohort,
     references: References,
     context: ScoringContext,
     scorers: Sequence[Scorer],
 ) -> None:
-    """Write what is missing or stale of a scored run's details.
+    """Write what is missing or stale in the details of a scored run.
 
-    folder: its scores under one protocol; source: its finished predictions.
+    Args:
+        results: the results folder.
+        run: the run; its predictions are finished.
+        cohort: the studies.
+        references: those of the cohort under the run's protocol.
+        context: how the run is scored.
+        scorers: the metrics; those without fresh scores are passed over.
     """
-    old = _old(folder / NAME)
+    path = results.details(run)
+    old = _old(path)
+    source = results.predictions(run.cohort, run.system)
     new: Json = {
         "version": VERSION,
         "reports": _reports(old.get("reports", {}), source, cohort, references, context),
@@ -53,8 +62,8 @@ def update(
         for name, values in cohort.groups.items()
     }
     for scorer in scorers:
-        path = folder / scorer.label / "scores.json"
-        saved = read_json(path) if path.is_file() else {}
+        folder = results.metric(run, scorer.label)
+        saved = read_json(folder.scores) if folder.scores.is_file() else {}
         if saved.get("metric_fingerprint") != scorer.fingerprint or "rows_sha256" not in saved:
             continue
         made_of = digest([VERSION, saved["rows_sha256"], saved["stats"], groups])
@@ -62,15 +71,15 @@ def update(
             new["metrics"][scorer.label] = {
                 "made_of": made_of,
                 "rows_sha256": saved["rows_sha256"],
-                **_metric(path.parent, scorer, groups, references, context),
+                **_metric(folder, scorer, groups, references, context),
             }
     new["metrics"] = dict(sorted(new["metrics"].items()))
     if new != old:
-        write_json(folder / NAME, new)
+        write_json(path, new)
 
 
 def _old(path: Path) -> Json:
-    """What an earlier run wrote; {} where that is absent, damaged or of another version."""
+    """Return what an earlier run wrote; {} where that is absent, damaged or of another version."""
     try:
         saved = read_json(path) if path.is_file() else {}
     except ReportCardError:
@@ -80,9 +89,22 @@ def _old(path: Path) -> Json:
 
 
 def _reports(
-    old: Json, source: Path, cohort: Cohort, references: References, context: ScoringContext
+    old: Json,
+    source: PredictionFolder,
+    cohort: Cohort,
+    references: References,
+    context: ScoringContext,
 ) -> Json:
-    predictions = read_json(source / "DONE")["predictions_sha256"]
+    """Return the part `reports`: `old` where it is fresh.
+
+    Args:
+        old: what an earlier run wrote.
+        source: the run's finished predictions.
+        cohort: the studies.
+        references: those of the cohort under the run's protocol.
+        context: how the run is scored.
+    """
+    predictions = DoneFile.read(source.done).predictions_sha256
     stats = context.stats
     made_of = digest(
         [
@@ -95,11 +117,11 @@ def _reports(
         return old
     lines = [
         {name: line[name] for name in reports.FIELDS if name in line}
-        for _, line in read_jsonl(source / "predictions.jsonl")
+        for _, line in read_jsonl(source.log)
     ]
-    draws = [pairs for _, _, pairs in RunPairs(source, references).slices(whole=True)]
+    draws = [pairs for _, _, pairs in RunPairs(source.path, references).slices(whole=True)]
     given = {study.study_id: study.request.prior is not None for study in cohort.test}
-    tells = reports.tells_what_it_used(read_json(source / "card.json"), lines)
+    tells = reports.tells_what_it_used(RunCard.read(source.card), lines)
     patients = clusters_of(references.patients)
     resampler = Resampler(len(references.ids), stats.resamples, stats.seed or 0, patients)
     return {
@@ -119,13 +141,22 @@ def _reports(
 
 
 def _metric(
-    folder: Path,
+    folder: ScoreFolder,
     scorer: Scorer,
     groups: Mapping[str, Sequence[str]],
     references: References,
     context: ScoringContext,
 ) -> Json:
-    _, rows, _ = load_rows(folder)
+    """Return the subgroups of one metric, and its errors where it scores findings.
+
+    Args:
+        folder: the metric's scores on this run.
+        scorer: the metric.
+        groups: group → the value of each study.
+        references: those of the cohort under the run's protocol.
+        context: how the run is scored.
+    """
+    _, rows, _ = load_rows(folder.path)
     resampler = context.resampler(scorer, references.patients)
     confidence = context.stats.confidence
     centre = context.protocol.interval_of(scorer.label).centre
@@ -138,13 +169,12 @@ def _metric(
     return part
 
 
-def read(folder: Path, digests: Mapping[str, str | None]) -> Json | None:
+def read(path: Path, digests: Mapping[str, str | None]) -> Json | None:
     """Read the details of a run, or None if its scores are older than details.
 
-    digests: metric → sha256 of its rows.npz; parts that belong to other rows are left out. Raises
-    ReportCardError when the file is damaged.
+    path: the run's details.json. digests: metric → sha256 of its rows.npz; parts that belong to
+    other rows are left out. Raises ReportCardError when the file is damaged.
     """
-    path = folder / NAME
     if not path.is_file():
         return None
     saved = read_json(path)

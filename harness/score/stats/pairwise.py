@@ -1,16 +1,16 @@
-"""Every pair of systems on one key: paired intervals and tests that share their random numbers.
+"""Tests every pair of systems on one key; all pairs share their random numbers.
 
-A bootstrap replicate and a randomised total are both linear in the rows, so with n systems there
-are n matrix products and not n²: W @ rows per system, and mask @ rows per system, of which a pair
-takes the difference. Only studies that every system has scored share them; a pair of which one side
-has unscored studies is computed for itself, over the studies that both have.
+A bootstrap replicate and a randomised total are both linear in the rows. So n systems need n matrix
+products and not n²: W @ rows and mask @ rows per system, of which a pair takes the difference. This
+holds for systems without unscored studies; a pair with an unscored study is computed on its own,
+over the studies that both systems have scored.
 
-The test is the one of `stats.compare` (approximate randomisation, two-sided), with fewer trials:
-p cannot fall below 1 / (1 + trials), and Holm multiplies that by the number of pairs. Where no
-trial reached the observed difference, p is therefore the normal tail of the randomised differences
-with their own standard deviation, if that is smaller (for a mean of signed differences the tail is
-bounded by Hoeffding's inequality; the idea: T. Knijnenburg et al., Bioinformatics 25:i161, 2009),
-and never below the rarest sign pattern, 2 / 2^units. Such a p is marked `tail`.
+The test is that of `resampling.compare` (approximate randomisation, two-sided) with fewer trials.
+Its p cannot fall below 1 / (1 + trials), and Holm multiplies that by the number of pairs. So where
+no trial reached the observed difference, p is the tail of a normal distribution with the standard
+deviation of the randomised differences, if that is smaller (for a mean of signed differences the
+tail is bounded by Hoeffding's inequality; the idea: T. Knijnenburg et al., Bioinformatics 25:i161,
+2009), and never below the rarest sign pattern, 2 / 2^units. Such a p is marked `tail`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class PairTest:
-    """a − b over the studies that both have; low, high: None where no resample has both scores."""
+    """The difference a − b of two systems over the studies that both have scored.
+
+    low, high  its interval; None where no resample has both scores
+    tail       whether p is the tail of a normal distribution (see above)
+    """
 
     a: str
     b: str
@@ -60,9 +64,17 @@ def all_pairs(
     trials: int = TRIALS,
     confidence: float = 0.95,
 ) -> list[PairTest]:
-    """Tests of every pair, in the order of `rows`; Holm's adjustment over all of them.
+    """Test every pair, in the order of `rows`, with Holm's adjustment over all of them.
 
-    rows: system → (draws, n, k), NaN = unscored. A pair without a score on a side is left out.
+    A pair in which a side has no score is left out.
+
+    Args:
+        rows: system → (draws, n, k), a NaN row is unscored.
+        scores: turns summed rows into the metric's keys.
+        key: the key that is compared.
+        resampler: the bootstrap weights and the seed.
+        trials: swaps of the randomisation test.
+        confidence: of the intervals.
     """
 
     def only(total: Array) -> dict[str, Array]:
@@ -88,7 +100,7 @@ def all_pairs(
 
 
 class _Shared:
-    """Replicates and randomised totals of systems whose studies are all scored."""
+    """The replicates and randomised totals of systems whose studies are all scored."""
 
     def __init__(
         self,
@@ -109,7 +121,7 @@ class _Shared:
         if math.isnan(observed):
             return None
         interval = difference_interval(self._replicates[a], self._replicates[b], confidence)
-        # A swap moves some studies' rows of A to B and as many of B to A.
+        # A swap moves the rows of some studies from A to B, and those of B to A.
         swapped = self._moved[b] - self._moved[a]
         left, right = self._totals[a] + swapped, self._totals[b] - swapped
         random = (self._scores(left)[self._key] - self._scores(right)[self._key]).mean(axis=-1)
@@ -130,7 +142,7 @@ class _Shared:
 
 
 def _moved(rows: Mapping[str, Array], resampler: Resampler, trials: int) -> dict[str, Array]:
-    """Per system the totals of a random half of its studies: (trials, draws, k)."""
+    """Return, per system, the totals of random halves of its studies: (trials, draws, k)."""
     parts: dict[str, list[Array]] = {m: [] for m in rows}
     flat = {
         m: np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(resampler.n, -1)

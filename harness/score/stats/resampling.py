@@ -1,8 +1,8 @@
-"""Intervals and tests from summed rows; NumPy alone.
+"""Computes bootstrap intervals and paired tests from additive rows, with NumPy.
 
-Every score is a function of a sum of rows, so a bootstrap replicate is that function of `w @ rows`
+Every score is a function of a sum of rows. So a bootstrap replicate is that function of `w @ rows`
 with integer weights w, and all replicates of all columns are one matrix product W @ rows
-(W: resamples × n). The same W serves every metric and every model of a cohort, which keeps
+(W: resamples × n). Every metric and every model of a cohort uses the same W, which keeps
 comparisons paired.
 
 Recipes (agreement is tested):
@@ -35,9 +35,9 @@ KEEP_BYTES = 256 * 2**20  # a W up to this size is drawn once and kept
 
 @dataclass(frozen=True)
 class Resampler:
-    """Bootstrap weights for n studies: drawn once, shared by metrics and models.
+    """Bootstrap weights for n studies, drawn once and shared by metrics and models.
 
-    clusters: for each study the number of its patient, 0..c−1, or None for one study per patient.
+    clusters  the number of each study's patient, 0..c−1; None: one study per patient
     """
 
     n: int
@@ -69,16 +69,16 @@ class Resampler:
             yield self._per_study(rng.integers(0, 2, shape, dtype=np.int8)).astype(np.float64)
 
     def totals(self, rows: Array) -> Array:
-        """Replicate sums W @ rows: (n, k) → (resamples, k)."""
+        """Compute the replicate sums W @ rows: (n, k) → (resamples, k)."""
         return np.concatenate([block @ rows for block in self.blocks()])
 
     @property
     def weights(self) -> Array:
-        """W itself, (resamples, n): how often each study stands in each resample."""
+        """W itself, (resamples, n): how often each study is in each resample."""
         return np.concatenate(list(self.blocks()))
 
     def blocks(self) -> Iterator[Array]:
-        """W in blocks of resamples."""
+        """Yield W in blocks of resamples."""
         if self.resamples * self.n * 8 <= KEEP_BYTES:
             yield self._kept
         else:
@@ -89,7 +89,7 @@ class Resampler:
         return np.concatenate(list(self._draw()))
 
     def _draw(self) -> Iterator[Array]:
-        """Blocks of W. Drawing block by block consumes the same random stream as one draw."""
+        """Yield blocks of W. Drawing by blocks consumes the same random stream as one draw."""
         units = self.units
         height = max(1, BLOCK_BYTES // (8 * self.n))
         legacy = np.random.RandomState(self.seed)
@@ -111,10 +111,12 @@ class Resampler:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The resamples of a whole cohort, of which only some studies count.
+    """The resamples of a whole cohort, restricted to some of its studies.
 
     A subgroup's size varies from resample to resample, as it would from cohort to cohort, and
-    subgroups, metrics and models stay paired. studies: their places in the cohort.
+    subgroups, metrics and models stay paired.
+
+    studies  the places of the subgroup's studies in the cohort
     """
 
     whole: Resampler
@@ -125,28 +127,28 @@ class Subgroup:
         return self.whole.recipe
 
     def totals(self, rows: Array) -> Array:
-        """Replicate sums of the subgroup's own rows: (len(studies), k) → (resamples, k)."""
+        """Compute replicate sums of the subgroup's rows: (len(studies), k) → (resamples, k)."""
         return np.concatenate([b[:, self.studies] @ rows for b in self.whole.blocks()])
 
 
 def clusters_of(patients: Sequence[str]) -> Clusters | None:
-    """Patient ids → cluster numbers in order of first appearance; None when all differ."""
+    """Number patients in the order of first appearance; None when each has one study."""
     numbers: dict[str, int] = {}
     found = np.array([numbers.setdefault(p, len(numbers)) for p in patients], np.int64)
     return None if len(numbers) == len(patients) else found
 
 
 def mask_unscored(rows: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Rows with a NaN are unscored: set to zero, and told apart. (…, k) → (…, k), (…)."""
+    """Set unscored rows, which hold a NaN, to zero; also return which: (…, k) → (…, k), (…)."""
     unscored = np.asarray(np.isnan(rows).any(axis=-1), np.bool_)
-    if not unscored.any():  # a million rows are not copied
+    if not unscored.any():  # spares a copy of what may be a million rows
         return rows, unscored
     return np.where(unscored[..., None], 0.0, rows), unscored
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A score with its interval. `spread` is the standard deviation over draws, where several."""
+    """A score with its interval. `spread`: standard deviation over draws, if there are several."""
 
     value: float
     low: float
@@ -161,11 +163,15 @@ def estimate(
     confidence: float = 0.95,
     centre: Centre = "point",
 ) -> dict[str, Estimate]:
-    """Scores and intervals.
+    """Compute scores and their intervals. A score is the mean over draws; so is each replicate.
 
-    rows: (draws, n, k), unscored rows already zero. A score is the mean over draws; so is each
-    replicate. centre: "point" is the score of the data; "median" that of the replicates, which
-    LLaVA-Rad and MAIRA-2 print. The recipe "sacrebleu" gives its mean ± half width.
+    Args:
+        rows: (draws, n, k), unscored rows already zero.
+        scores: turns summed rows into the metric's keys.
+        resampler: the bootstrap weights. The recipe "sacrebleu" gives mean ± half width.
+        confidence: of the interval.
+        centre: "point": the value is the score of the data. "median": it is the median of the
+            replicates, which LLaVA-Rad and MAIRA-2 print.
     """
     points = scores(rows.sum(axis=1))
     replicates = replicate_scores(rows, scores, resampler)
@@ -186,7 +192,7 @@ def estimate(
 def replicate_scores(
     rows: Array, scores: Scores, resampler: Resampler | Subgroup
 ) -> dict[str, Array]:
-    """Bootstrap replicates per key, averaged over draws: (draws, n, k) → (resamples,) each."""
+    """Compute bootstrap replicates per key, averaged over draws: (draws, n, k) → (resamples,)."""
     draws, n, k = rows.shape
     flat = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(n, draws * k)
     totals = resampler.totals(flat).reshape(-1, draws, k)
@@ -194,16 +200,16 @@ def replicate_scores(
 
 
 def _quantiles(replicates: Array, at: list[float]) -> Array:
-    """Linear quantiles over the replicates that have a score, as RadFact's nanquantile does.
+    """Return linear quantiles of the replicates that have a score, as RadFact's nanquantile does.
 
-    A ratio has none in a resample without anything to count (no boxes); without any: NaN.
+    A ratio has no score in a resample with nothing to count (no boxes). NaN if no replicate has.
     """
     defined = replicates[~np.isnan(replicates)]
     return np.quantile(defined, at) if len(defined) else np.full(len(at), np.nan)
 
 
 def sacrebleu_interval(replicates: Array) -> tuple[float, float]:
-    """(mean, half width) of replicates as sacreBLEU's BLEUScore prints them."""
+    """Return (mean, half width) of replicates as sacreBLEU's BLEUScore prints them."""
     n = len(replicates)
     ordered = np.sort(replicates)
     half = 0.5 * (ordered[n - n // 40 - 1] - ordered[n // 40])
@@ -236,14 +242,21 @@ def compare(
     trials: int = 10_000,
     confidence: float = 0.95,
 ) -> dict[str, Difference]:
-    """Two systems on the same studies: paired bootstrap of A − B, and approximate randomisation.
+    """Compare two systems by a paired bootstrap of A − B and by approximate randomisation.
 
-    a, b: (draws, n, k); a side with one draw is compared with each draw of the other.
     p = (1 + #{|Δ*| ≥ |Δ|}) / (1 + trials), two-sided, where Δ* swaps the two systems' rows of a
     random half of the studies (of the patients, where they are clusters). The +1 keeps p > 0.
     A study that is unscored (NaN) on either side counts on neither; a key without a score on a
-    side has the difference NaN and p = 1. Raises ValueError when the two
-    matrices do not have the same studies and columns.
+    side has the difference NaN and p = 1.
+
+    Args:
+        a, b: rows (draws, n, k); a side with one draw is compared with each draw of the other.
+        scores: turns summed rows into the metric's keys.
+        resampler: the bootstrap weights and the seed.
+        trials: swaps of the randomisation test.
+        confidence: of the interval.
+
+    Raises ValueError when the two matrices do not have the same studies and columns.
     """
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"not the same studies and columns: {a.shape} and {b.shape}")
@@ -257,7 +270,7 @@ def compare(
     extreme = dict.fromkeys(observed, 0)
     for swapped_a, swapped_b in _swaps(a, b, resampler, trials):
         for name, delta in _delta(swapped_a, swapped_b, scores).items():
-            # A swap that leaves a side without a score speaks for no difference, not against it.
+            # A swap that leaves a side without a score counts as extreme, which raises p.
             extreme[name] += int((~(np.abs(delta) < abs(observed[name]) - 1e-12)).sum())
     found = {}
     for name, value in observed.items():
@@ -271,35 +284,39 @@ def compare(
 
 
 def in_common(a: Array, b: Array) -> tuple[Array, Array, int]:
-    """Two systems' rows (draws, n, k) with every study that is unscored on a side as zeros on both,
-    and the number of the others."""
+    """Return two systems' rows with zeros where either is unscored, and the number of the others.
+
+    a, b: rows (draws, n, k).
+    """
     unscored = np.asarray(np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2)))
     a, b = (np.where(np.expand_dims(unscored, -1), 0.0, x) for x in (a, b))
     return a, b, int((~unscored).sum())
 
 
 def standard_error(replicates: Array) -> float:
-    """Standard deviation over the replicates that have a score; NaN where fewer than two have."""
+    """Return the standard deviation of the replicates that have a score; NaN if fewer than two."""
     defined = replicates[~np.isnan(replicates)]
     return float(defined.std(ddof=1)) if len(defined) > 1 else float("nan")
 
 
 def difference_interval(a: Array, b: Array, confidence: float) -> list[float] | None:
-    """Percentile interval of paired replicates a − b, over those where both have a score; None
-    where none has."""
+    """Return the percentile interval of paired replicates a − b where both have a score.
+
+    None where no replicate has both.
+    """
     tail = (1 - confidence) / 2
     low, high = _quantiles(a - b, [tail, 1 - tail])
     return None if np.isnan(low) else [float(low), float(high)]
 
 
 def _delta(a: Array, b: Array, scores: Scores) -> dict[str, Array]:
-    """Score of A less score of B, averaged over draws (the last axis of the totals but one)."""
+    """Return score of A − score of B, averaged over draws (the second last axis of the totals)."""
     left, right = scores(a), scores(b)
     return {name: (left[name] - right[name]).mean(axis=-1) for name in left}
 
 
 def _swaps(a: Array, b: Array, resampler: Resampler, trials: int) -> Iterator[tuple[Array, Array]]:
-    """Totals of A and B after random swaps, in blocks: (block, draws, k) each."""
+    """Yield the totals of A and B after random swaps, in blocks: (block, draws, k) each."""
     draws, n, k = a.shape
     difference = np.ascontiguousarray((a - b).transpose(1, 0, 2)).reshape(n, draws * k)
     total_a, total_b = a.sum(axis=1), b.sum(axis=1)
@@ -309,7 +326,7 @@ def _swaps(a: Array, b: Array, resampler: Resampler, trials: int) -> Iterator[tu
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of a family of p-values, in the order given."""
+    """Adjust a family of p-values with Holm's step-down method, in the order given."""
     m = len(p_values)
     adjusted, running = [0.0] * m, 0.0
     for rank, i in enumerate(sorted(range(m), key=lambda j: p_values[j])):
