@@ -149,8 +149,9 @@ class LabelF1:
         self.spec = MetricSpec(
             version=version,
             keys=_keys(),
-            # Macro beside micro and No Finding beside both: either average alone misleads
-            # (shared metrics.md A3: an all-normal model has a micro-F1 of 0.52).
+            # Macro is shown beside micro, and No Finding beside both: one average alone misleads.
+            # A model that writes only normal reports had a 14-class micro-F1 of 0.52 (UniRG-CXR,
+            # eval-kit/EVAL_REPORT.md, section 4).
             headline=("macro_f1_14", "micro_f1_14", "no_finding.f1", "macro_f1_5", "micro_f1_5"),
             signature=f"{annotator}|uncertain:{uncertain}|zero_division:0",
             annotators=(annotator,),

@@ -28,7 +28,8 @@ def score(metric: F1CheXbert, *sides: tuple[dict | None, dict | None]) -> dict[s
 
 
 def test_uncertain_is_absent_under_neg_and_present_under_pos() -> None:
-    # Candidate says cardiomegaly, reference says it may be there: metrics.md A3.
+    # The candidate says cardiomegaly, the reference says it may be there. LLaVA-Rad counts that
+    # as absent (factuality_utils.map_to_binary), f1chexbert as present.
     side = (note(_1=1), note(_1=3))
     assert score(F1CheXbert("neg"), side)["cardiomegaly.f1"] == 0
     assert score(F1CheXbert("neg"), side)["cardiomegaly.support"] == 0

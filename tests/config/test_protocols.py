@@ -63,7 +63,7 @@ def test_llava_rad_prints_medians_with_its_seed_and_sacrebleus_interval(
     bleu = columns["BLEU-4"]
     assert bleu["value"] == pytest.approx(theirs.score, abs=1e-9)
     middle, half = (bleu["ci_high"] + bleu["ci_low"]) / 2, (bleu["ci_high"] - bleu["ci_low"]) / 2
-    # upstream sums in float32 (metrics.md B)
+    # sacreBLEU sums in float32 (significance.py, _bootstrap_resample)
     assert (middle, half) == pytest.approx((theirs._mean, theirs._ci), rel=1e-5)
     assert "sacrebleu95%,B=500,seed=12345" in bleu["signature"]
 

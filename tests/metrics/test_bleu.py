@@ -164,7 +164,7 @@ def test_an_empty_side_scores_zero(variant: str, candidate: str, reference: str)
 @pytest.mark.parametrize(
     ("variant", "expected"), [("sacre", 100.0), ("hf", 1.0), ("coco", 0.0316227766)]
 )
-def test_identical_three_words_score_as_metrics_md_says(variant: str, expected: float) -> None:
+def test_identical_reports_of_three_words(variant: str, expected: float) -> None:
     # 13a makes four tokens of "no acute disease."; coco has three and no 4-gram.
     pair = Pair("1", "no acute disease.", "no acute disease.")
     assert corpus(Bleu(variant), [pair])["bleu_4"] == pytest.approx(expected, rel=1e-6)

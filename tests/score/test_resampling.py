@@ -80,7 +80,7 @@ def test_sacrebleu_recipe_equals_sacrebleu(real_texts: list[str]) -> None:
     resampler = Resampler(400, 500, seed=12345, recipe="sacrebleu")
     replicates = replicate_scores(metric.rows(pairs)[None], metric.scores, resampler)["bleu_4"]
     mean, half = sacrebleu_interval(replicates)
-    # upstream sums in float32: metrics.md B puts agreement at 2e-7 relative
+    # sacreBLEU sums in float32 (significance.py, _bootstrap_resample)
     assert mean == pytest.approx(theirs._mean, rel=1e-6)
     assert half == pytest.approx(theirs._ci, rel=1e-5)
 
@@ -156,7 +156,10 @@ def test_randomisation_p_agrees_with_the_exact_one() -> None:
 
 
 def test_five_reports_cannot_give_p_zero() -> None:
-    """metrics.md C1: two of 32 sign patterns always reach |Δ|, so p is about 0.0625 or more."""
+    """Two of the 32 sign patterns always reach |Δ|, so p is about 0.0625 or more.
+
+    RadEval's documentation of compare_systems (radeval/utils.py) prints p = 0.0000 for 5 reports.
+    """
     a, b = np.arange(5) + 1.0, np.zeros(5)
     p = compare(with_ones(a), with_ones(b), mean_score, Resampler(5), trials=10_000)["mean"].p
     assert p == pytest.approx(2 / 32, abs=0.01)
