@@ -1,6 +1,7 @@
-"""`reportcard compare A B`: is the difference between two rows of the tables more than chance?
+"""Tests whether two systems differ by more than chance, for `reportcard compare A B`.
 
-Works on score files alone, so whatever has a row can be compared: models, baselines, replays.
+It reads score files alone, so whatever is on a leaderboard can be compared: models, baselines and
+reports from a file.
 """
 
 from __future__ import annotations
@@ -10,24 +11,27 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from reportcard.api import Json, ReportCardError
+from reportcard.api import Direction, Json, ReportCardError
 from reportcard.core.files import read_json
+from reportcard.core.layout import Results, RunId, ScoreFolder, VersionedName
 from reportcard.core.registry import did_you_mean
 from reportcard.score.rows_file import load_rows
+from reportcard.score.score_file import IntervalStats, ScoreFile
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.effect_size import ALPHA, Effect, effects, studies_needed
 from reportcard.score.stats.resampling import Difference, Resampler, compare, holm
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One key: the paired comparison (scores over the studies that both have), p adjusted.
+class KeyComparison:
+    """The paired comparison of two systems on one key, over the studies that both have scored.
 
-    `unscored`: studies that one side or both have no score for.
+    `unscored` counts the studies that one or both have no score for; `p_holm` is p after Holm's
+    correction over the keys that were compared.
     """
 
     key: str
-    direction: str
+    direction: Direction
     difference: Difference
     effect: Effect
     p_holm: float
@@ -35,15 +39,16 @@ class Row:
     caveat: str | None = None
 
     @property
-    def told_apart(self) -> bool:
+    def significant(self) -> bool:
         return self.p_holm < ALPHA
 
     @property
     def studies_needed(self) -> int | None:
-        """For 80 % power at the observed difference and variance, this key alone."""
+        """The studies for 80 % power at the observed difference and variance, this key alone."""
         return studies_needed(self.difference.value, self.difference.se, self.difference.n)
 
     def to_json(self) -> Json:
+        """Return what `compare --json` writes of the key."""
         return {
             "key": self.key,
             "direction": self.direction,
@@ -51,7 +56,7 @@ class Row:
             "p_holm": self.p_holm,
             "effect": self.effect.size,
             "effect_of": self.effect.kind,
-            "told_apart": self.told_apart,
+            "told_apart": self.significant,
             "studies_needed": self.studies_needed,
             "unscored": self.unscored,
             **({"caveat": self.caveat} if self.caveat else {}),
@@ -59,31 +64,32 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """The rows of one cohort, and the keys that could not be compared, with the reason."""
+class PairedComparison:
+    """Two systems on one cohort, key by key. `left_out`: keys without a comparison, and why."""
 
-    rows: tuple[Row, ...]
+    keys: tuple[KeyComparison, ...]
     left_out: Mapping[str, str]
 
 
 def run_folders(
     results_dir: Path, protocol: str, cohorts: Collection[str]
 ) -> dict[tuple[str, str], Path]:
-    """(cohort folder, label) → score folder of every current run under the protocol.
+    """Return (cohort folder, label) → score folder of every current run under the protocol.
 
     cohorts: names to look at; empty: all.
     """
-    listed = read_json(results_dir / "current.json").get("runs", [])
-    runs = [r for r in listed if r["protocol"] == protocol]
-    return {
-        (r["cohort"], r["model"].rpartition("@")[0]): results_dir
-        / "scores" / r["cohort"] / r["model"] / protocol
-        for r in runs
-        if not cohorts or r["cohort"].rpartition("@")[0] in cohorts
-    }  # fmt: skip
+    results = Results(results_dir)
+    listed = [RunId.of_json(entry) for entry in read_json(results.current).get("runs", [])]
+    found = {}
+    for run in listed:
+        cohort, label, name = run.labels
+        if name == protocol and (not cohorts or cohort in cohorts):
+            found[run.cohort, label] = results.scores(run)
+    return found
 
 
 def check_label(label: str, known: Sequence[str], where: str) -> None:
+    """Raise ReportCardError, with the labels that there are, unless the label is known."""
     if label not in known:
         raise ReportCardError(
             f"No row '{label}' in {where}."
@@ -95,10 +101,16 @@ def check_label(label: str, known: Sequence[str], where: str) -> None:
 def runs_of(
     results_dir: Path, labels: tuple[str, str], protocol: str, cohorts: Collection[str]
 ) -> list[tuple[str, tuple[Path, Path]]]:
-    """(cohort folder, the two score folders) for each cohort on which both rows stand.
+    """Find the cohorts on which both systems were scored, each with the two score folders.
 
-    cohorts: names to look at; empty: all. Raises ReportCardError, with the labels that there are,
-    when a label has no row or the two share no cohort.
+    Args:
+        results_dir: where the scores are.
+        labels: the two systems.
+        protocol: the protocol that they were scored under.
+        cohorts: names to look at; empty: all.
+
+    Raises ReportCardError, with the labels that there are, when a label was not scored or the two
+    share no cohort.
     """
     folders = run_folders(results_dir, protocol, cohorts)
     known = sorted({label for _, label in folders})
@@ -115,48 +127,61 @@ def runs_of(
 
 def compare_runs(
     pair: tuple[Path, Path], scorers: Sequence[Scorer], only: str | None, trials: int = 10_000
-) -> Comparison:
-    """Paired bootstrap interval and approximate randomisation per key; Holm over the keys shown.
+) -> PairedComparison:
+    """Compare two runs: a paired bootstrap interval and an approximate randomisation test per key.
 
-    only: restrict the family to one key (`bleu.bleu_4`) or one metric (`bleu`); without it, the
-    headline keys. A key that cannot be compared is left out with its reason; with `only` that is
-    an error. Raises ReportCardError also when no key has that name, when a score is missing or was
-    made by another version of the metric, or when the two hold different studies.
+    Holm's correction goes over the keys shown. A key that cannot be compared is left out with its
+    reason; with `only` that is an error.
+
+    Args:
+        pair: the score folders of the two runs.
+        scorers: the metrics.
+        only: restrict the family to one key (`bleu.bleu_4`) or one metric (`bleu`); None: the
+            headline keys.
+        trials: the number of randomisations.
+
+    Raises ReportCardError also when no key has that name, when a score is missing or was made by
+    another version of the metric, or when the two hold different studies.
     """
     if trials < 1:
         raise ReportCardError(f"--trials must be at least 1, not {trials}.")
-    found: list[Row] = []
+    found: list[KeyComparison] = []
     left_out: dict[str, str] = {}
     for scorer, names in keys_of(scorers, only):
         spec = scorer.metric.spec
         if spec.boxes and not any((folder / scorer.label).is_dir() for folder in pair):
             left_out[scorer.label] = "no boxes in the references"
             continue
-        saved = [saved_scores(folder / scorer.label, scorer) for folder in pair]
-        if reason := _incomparable(pair, saved):
+        first, second = (saved_scores(folder / scorer.label, scorer) for folder in pair)
+        if reason := _incomparable(pair, (first, second)):
             left_out[scorer.label] = reason
             continue
-        tests, sizes, studies = _test(pair, scorer, saved[0]["stats"], trials)
+        tests, sizes, studies = _test(pair, scorer, first.recipe, trials)
         for name, key in names.items():
             test, direction = tests[key], spec.keys[key].direction
             if math.isnan(test.value):
                 left_out[name] = _undefined(pair, test)
                 continue
-            about = (sizes[key], 1.0, studies - test.n, scorer.caveat)
-            found.append(Row(name, direction, test, *about))
+            unscored = studies - test.n
+            found.append(
+                KeyComparison(name, direction, test, sizes[key], 1.0, unscored, scorer.caveat)
+            )
     if not found and left_out:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ReportCardError(f"Nothing to compare. {reasons}.")
     if not found:
         raise ReportCardError("No metric was run on both.")
-    adjusted = holm([row.difference.p for row in found])
-    rows = (replace(row, p_holm=p) for row, p in zip(found, adjusted, strict=True))
-    return Comparison(tuple(rows), left_out)
+    adjusted = holm([one.difference.p for one in found])
+    keys = (replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True))
+    return PairedComparison(tuple(keys), left_out)
 
 
 def keys_of(scorers: Sequence[Scorer], only: str | None) -> list[tuple[Scorer, dict[str, str]]]:
-    """Metrics with their keys, {`metric.key`: key}, as --metric chooses: one key, the headline keys
-    of one metric, or those of all. Raises ReportCardError when nothing has that name."""
+    """Return the metrics and keys that --metric chooses, keys as {`metric.key`: key}.
+
+    It chooses one key, the headline keys of one metric, or those of all. Raises ReportCardError
+    when nothing has that name.
+    """
     found, every = [], []
     for scorer in scorers:
         spec = scorer.metric.spec
@@ -176,39 +201,43 @@ def keys_of(scorers: Sequence[Scorer], only: str | None) -> list[tuple[Scorer, d
     return found
 
 
-def _incomparable(pair: tuple[Path, Path], saved: Sequence[Json]) -> str | None:
-    """Why two score files cannot be compared at all, or None."""
-    for file in saved:
-        if "not_run" in file:
-            return f"not run: {file['not_run']}"
-    readers = [file.get("read_by", []) for file in saved]
-    if readers[0] == readers[1]:
+def _incomparable(pair: tuple[Path, Path], files: tuple[ScoreFile, ScoreFile]) -> str | None:
+    """Return why two score files cannot be compared at all, or None."""
+    for file in files:
+        if file.not_run is not None:
+            return f"not run: {file.not_run}"
+    first, second = (file.read_by for file in files)
+    if first == second:
         return None
     return (
-        f"{pair[0].parent.name} was read by {_readers(readers[0])}, {pair[1].parent.name} by"
-        f" {_readers(readers[1])}; run reportcard score for both"
+        f"{pair[0].parent.name} was read by {_readers(first)}, {pair[1].parent.name} by"
+        f" {_readers(second)}; run reportcard score for both"
     )
 
 
 def _undefined(pair: tuple[Path, Path], test: Difference) -> str:
-    """Which side has no value over the studies that both have."""
+    """Say which system has no value over the studies that both have."""
     if not test.n:
-        return "no study is scored on both sides"
-    labels = [folder.parent.name.rpartition("@")[0] for folder in pair]
+        return "no study is scored for both"
+    labels = [VersionedName.parse(folder.parent.name).label for folder in pair]
     without = [x for x, value in zip(labels, (test.a, test.b), strict=True) if math.isnan(value)]
     return f"undefined for {' and '.join(without)}: nothing to count in {test.n} common studies"
 
 
-def _readers(found: Sequence[Sequence[str]]) -> str:
+def _readers(found: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{name} {version[:60]}" for name, version in found) or "nobody"
 
 
-def saved_scores(folder: Path, scorer: Scorer) -> Json:
-    """scores.json of a metric's folder, made by this version of the metric."""
-    if not (folder / "scores.json").is_file():
+def saved_scores(folder: Path, scorer: Scorer) -> ScoreFile:
+    """Read the scores in a metric's folder.
+
+    Raises ReportCardError when there are none or another version of the metric made them.
+    """
+    path = ScoreFolder(folder).scores
+    if not path.is_file():
         raise ReportCardError(f"No {scorer.label} scores in {folder.parent}. Run: reportcard score")
-    saved = read_json(folder / "scores.json")
-    if saved["metric_fingerprint"] != scorer.fingerprint:
+    saved = ScoreFile.read(path)
+    if saved.metric_fingerprint != scorer.fingerprint:
         raise ReportCardError(
             f"{folder} was scored by another version of {scorer.label}. Run: reportcard score"
         )
@@ -216,13 +245,13 @@ def saved_scores(folder: Path, scorer: Scorer) -> Json:
 
 
 def _test(
-    pair: tuple[Path, Path], scorer: Scorer, stats: Json, trials: int
+    pair: tuple[Path, Path], scorer: Scorer, stats: IntervalStats, trials: int
 ) -> tuple[dict[str, Difference], dict[str, Effect], int]:
-    """The comparison and the effect size per key, and the number of studies of the cohort."""
+    """Return the comparison and the effect size per key, and the number of studies."""
     folders = [folder / scorer.label for folder in pair]
     (ids_a, a, clusters), (ids_b, b, _) = (load_rows(folder) for folder in folders)
     if ids_a != ids_b:
         raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
-    resampler = Resampler(len(ids_a), stats["resamples"], stats["seed"], clusters)
-    tests = compare(a, b, scorer.metric.scores, resampler, trials, stats["confidence"])
+    resampler = Resampler(len(ids_a), stats.resamples, stats.seed, clusters)
+    tests = compare(a, b, scorer.metric.scores, resampler, trials, stats.confidence)
     return tests, effects(a, b, scorer.metric.scores, tests), len(ids_a)

@@ -1,9 +1,10 @@
-"""`reportcard power`: how many studies a difference takes, and what this cohort could show.
+"""Computes how many studies a difference needs, and what a cohort can show, for `power`.
 
 The variance comes from rows that were scored: of the difference between two systems, or of one
-system alone, where the other is still to be built. One alone does not say how much the two will go
-together on the same studies; with the correlation r of their scores over resamples, the variance
-of the difference is 2·(1 − r) times that of one (equal variances), and r = 0 is the cautious end.
+system alone where the other does not exist yet. One system does not say how closely the scores of
+the two will agree on the same studies. With the correlation r of their scores over resamples, the
+variance of the difference is 2·(1 − r) times that of one system (equal variances); r = 0 is the
+cautious choice.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ SIZES = (0.25, 0.5, 1, 2, 4, 10)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One key: a true difference, and the standard error that n studies give it."""
+    """The power analysis of one key: a true difference, and its standard error with n studies.
+
+    `assumed` says where the variance comes from.
+    """
 
     key: str
     direction: str
@@ -42,17 +46,25 @@ class Plan:
     assumed: str
 
     def needed(self, wanted: float) -> int | None:
+        """Return the studies that a test with this power needs; None for a difference of 0."""
         return studies_needed(self.difference, self.se, self.n, wanted)
 
     def power_at(self, n: int) -> float:
+        """Return the power of a test on n studies."""
         return power(self.difference, self.se * math.sqrt(self.n / n))
+
+    def detectable(self, wanted: float) -> float:
+        """Return the smallest difference that this cohort shows with the wanted power."""
+        return detectable(self.se, wanted)
 
     @property
     def curve(self) -> list[tuple[int, float]]:
+        """The power at some numbers of studies: (n, power)."""
         sizes = {max(FEWEST, round(self.n * size)) for size in SIZES}
         return [(n, self.power_at(n)) for n in sorted(sizes)]
 
     def to_json(self) -> Json:
+        """Return what `power --json` writes of the key."""
         return {
             "key": self.key,
             "direction": self.direction,
@@ -62,8 +74,8 @@ class Plan:
             "power": self.power_at(self.n),
             "studies_80": self.needed(0.8),
             "studies_90": self.needed(0.9),
-            "detectable_80": detectable(self.se, 0.8),
-            "detectable_90": detectable(self.se, 0.9),
+            "detectable_80": self.detectable(0.8),
+            "detectable_90": self.detectable(0.9),
             "curve": [list(point) for point in self.curve],
             "assumed": self.assumed,
         }
@@ -75,18 +87,25 @@ def plan_pair(
     only: str | None,
     difference: float | None = None,
 ) -> list[Plan]:
-    """One plan per key that two rows share; difference: instead of the one observed."""
+    """Plan for two systems that were scored: one plan per key.
+
+    Args:
+        pair: their score folders.
+        scorers: the metrics.
+        only: one key or metric; None: the headline keys.
+        difference: the difference to detect, instead of the observed one.
+    """
     found = compare_runs(pair, scorers, only, trials=1)  # its p is not used
     plans = [
         Plan(
-            row.key,
-            row.direction,
-            row.difference.value,
-            row.difference.se,
-            row.difference.n,
+            one.key,
+            one.direction,
+            one.difference.value,
+            one.difference.se,
+            one.difference.n,
             "variance of the paired difference, as observed",
         )
-        for row in found.rows
+        for one in found.keys
     ]
     return plans if difference is None else [replace(p, difference=difference) for p in plans]
 
@@ -98,7 +117,15 @@ def plan_one(
     difference: float,
     correlation: float = 0.0,
 ) -> list[Plan]:
-    """One plan per key of a row against a system that is not there yet."""
+    """Plan for one system that was scored and another that does not exist yet.
+
+    Args:
+        folder: the score folder of the first.
+        scorers: the metrics.
+        only: one key or metric; None: the headline keys.
+        difference: the difference to detect.
+        correlation: how closely the two systems' scores are assumed to agree over resamples.
+    """
     if not -1 < correlation < 1:
         raise ReportCardError(f"--correlation is between -1 and 1, not {correlation}.")
     plans = []
@@ -106,17 +133,17 @@ def plan_one(
         if scorer.metric.spec.boxes and not (folder / scorer.label).is_dir():
             continue
         saved = saved_scores(folder / scorer.label, scorer)
-        if "not_run" in saved:
+        if saved.not_run is not None:
             continue
         _, rows, clusters = load_rows(folder / scorer.label)
         scored, unscored = mask_unscored(rows)
         gone = np.asarray(unscored.any(axis=0))
-        stats = saved["stats"]
-        sampler = Resampler(rows.shape[1], stats["resamples"], stats["seed"], clusters)
+        stats = saved.recipe
+        sampler = Resampler(rows.shape[1], stats.resamples, stats.seed, clusters)
         found = replicate_scores(
             np.where(gone[None, :, None], 0.0, scored), scorer.metric.scores, sampler
         )
-        assumed = f"variance of the one row, correlation {correlation:g} with the other"
+        assumed = f"variance of the one system, correlation {correlation:g} with the other"
         for name, key in names.items():
             se = standard_error(found[key]) * math.sqrt(2 * (1 - correlation))
             if math.isfinite(se):

@@ -1,4 +1,4 @@
-"""Tables for the terminal (rich) of what sets rows apart: compare, power, the matrix, explain."""
+"""Prints comparisons of results as rich tables: compare, power, all pairs, explain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from reportcard.analysis.paired_comparison import Comparison, Row
+from reportcard.analysis.paired_comparison import KeyComparison, PairedComparison
 from reportcard.analysis.sample_size import Plan
 from reportcard.analysis.score_difference import Explanation
 from reportcard.core.console import ARROW, console, number
@@ -15,53 +15,54 @@ from reportcard.publish.board.pairwise_matrix import Pairs
 from reportcard.score.stats.effect_size import ALPHA
 
 
-def comparison_table(cohort: str, names: tuple[str, str], found: Comparison) -> None:
-    """What `compare` found on one cohort; scores are those over the studies that both have."""
+def comparison_table(cohort: str, names: tuple[str, str], found: PairedComparison) -> None:
+    """Print what `compare` found on one cohort; scores are over the studies that both have."""
     a, b = names
     table = Table(title=f"{a} − {b} on {cohort}", title_justify="left")
     table.add_column("metric", no_wrap=True)
-    last = ("effect", "n", "n to tell apart")
+    last = ("effect", "n", "studies needed")
     for name in (a, b, "A − B", "95 % interval", "p", "p (Holm)", *last):
         table.add_column(Text(name), justify="right")
-    for row in found.rows:
-        d = row.difference
+    for one in found.keys:
+        d = one.difference
         table.add_row(
-            Text(f"{row.key} {ARROW[row.direction]}"),
+            Text(f"{one.key} {ARROW[one.direction]}"),
             number(d.a),
             number(d.b),
             number(d.value),
             f"{number(d.low)} … {number(d.high)}",
             f"{d.p:.4f}",
-            f"{row.p_holm:.4f}",
-            "–" if row.effect.size is None else f"{row.effect.size:+.2f}",
+            f"{one.p_holm:.4f}",
+            "–" if one.effect.size is None else f"{one.effect.size:+.2f}",
             f"{d.n:,}",
-            _needed(row),
+            _needed(one),
         )
     out = console()
     out.print(table)
     out.print(
-        "effect: A − B in standard deviations of one study's difference. n to tell apart: 80 %"
-        " power at 5 %, one key alone (docs/statistics.md)"
+        "p: without multiple-testing correction; p (Holm): corrected over the keys shown. effect:"
+        " A − B in standard deviations of one study's difference. studies needed: for 80 % power at"
+        " 5 %, one key alone; enough: the difference is significant already (docs/statistics.md)"
     )
-    for metric, count in dict.fromkeys((r.key.split(".")[0], r.unscored) for r in found.rows):
+    for metric, count in dict.fromkeys((one.key.split(".")[0], one.unscored) for one in found.keys):
         if count:
-            line = f"{metric}: {count:,} studies without a score on a side are left out"
+            line = f"{metric}: {count:,} studies that are unscored for one or both are left out"
             out.print(Text(line))
     for key, reason in found.left_out.items():
         out.print(Text(f"left out: {key}: {reason}"))
-    for caveat in dict.fromkeys(row.caveat for row in found.rows if row.caveat):
+    for caveat in dict.fromkeys(one.caveat for one in found.keys if one.caveat):
         out.print(Text(f"caution: {caveat}", style="bold"))
 
 
-def _needed(row: Row) -> str:
-    if row.told_apart:
-        return "already"
-    needed = row.studies_needed
+def _needed(one: KeyComparison) -> str:
+    if one.significant:
+        return "enough"
+    needed = one.studies_needed
     return "–" if needed is None else f"{needed:,}"
 
 
 def power_table(title: str, plans: Sequence[Plan]) -> None:
-    """Per key: studies for 80 and 90 %, what this cohort can show, and n → power."""
+    """Print the studies for 80 and 90 % power per key, and what this cohort can show."""
     table = Table(title=Text(title), title_justify="left")
     table.add_column("metric")
     for name in ("difference", "n", "power at n", "n for 80 %", "n for 90 %", "detectable at n"):
@@ -74,7 +75,7 @@ def power_table(title: str, plans: Sequence[Plan]) -> None:
             f"{plan.n:,}",
             f"{100 * plan.power_at(plan.n):.0f} %",
             *("–" if n is None else f"{n:,}" for n in needed),
-            number(plan.to_json()["detectable_80"]),
+            number(plan.detectable(0.8)),
         )
     out = console()
     out.print(table)
@@ -143,7 +144,7 @@ def explain_table(found: Explanation) -> None:
 
 
 def _short(value: object) -> str:
-    """One line, printable: a card may quote what a model or a file said."""
+    """Return one printable line: a card may quote what a model or a file said."""
     text = "not recorded" if value is None else str(value)
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= 200 else f"{text[:199]}…"

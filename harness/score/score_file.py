@@ -111,6 +111,13 @@ class ScoreFile:
         return found
 
     @property
+    def recipe(self) -> IntervalStats:
+        """The interval recipe. Raises ReportCardError for a metric that was not run."""
+        if self.stats is None:
+            raise ReportCardError(f"{self.metric} of {self.model} was not run: {self.not_run}")
+        return self.stats
+
+    @property
     def headline_keys(self) -> tuple[str, ...]:
         """The keys that tables show: those that the metric names, else all."""
         return self.headline or tuple(self.keys)

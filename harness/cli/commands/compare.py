@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     written = []
     for cohort, pair in runs_of(config.results_dir, labels, protocol, cohorts):
         found = compare_runs(pair, scorers, arguments.metric, arguments.trials)
-        rows = [row.to_json() for row in found.rows]
+        rows = [one.to_json() for one in found.keys]
         written.append({"cohort": cohort, "rows": rows, "left_out": dict(found.left_out)})
         if not to_stdout(arguments.json):
             comparison_table(cohort, labels, found)

@@ -18,17 +18,16 @@ GROUPS = {
     "grounding": "grounding",
     "other": "other metrics",
 }
-TIPS = {
-    "n": "Studies evaluated. A reference without text is excluded for all systems alike.",
-    "unscored": "Studies that a metric could not score; the largest number over the metrics",
-    "failed": "Studies on which the system failed; scored as an empty report",
-    "empty": "Answers without text; scored as such",
-    "unique": "Different texts among the answers. Close to 0 %: one report for all patients.",
-    "words": "Words per report: median, then the 5th to the 95th percentile",
-    "seconds": "Seconds of generation per 1,000 studies, on the machine that ran it",
-    "cost": "What 1,000 studies cost at the prices that the run was given",
-    "draws": "Answers per study. Scores are means over draws; sd is their standard deviation.",
-}
+# What hovering over a header says.
+EVALUATED = "Studies evaluated. A reference without text is excluded for all systems alike."
+UNSCORED = "Studies that a metric could not score; the largest number over the metrics"
+FAILED = "Studies on which the system failed; scored as an empty report"
+EMPTY = "Answers without text; scored as such"
+UNIQUE = "Different texts among the answers. Close to 0 %: one report for all patients."
+WORDS = "Words per report: median, then the 5th to the 95th percentile"
+SECONDS = "Seconds of generation per 1,000 studies, on the machine that ran it"
+COST = "What 1,000 studies cost at the prices that the run was given"
+DRAWS = "Answers per study. Scores are means over draws; sd is their standard deviation."
 Made = tuple[PageColumn, MakeCell]
 
 
@@ -84,22 +83,20 @@ def _rank_cell(entry: Entry) -> PageCell:
 def _facts(board: Board) -> list[Made]:
     entries, answers, cost = board.entries, "studies and answers", "speed and cost"
     found = [
-        _plain("n", answers, "higher", TIPS["n"], _counted(lambda counts: counts.evaluated)),
-        _plain("unscored", answers, "lower", TIPS["unscored"], lambda e: alert(unscored(e))),
-        _plain("failed", answers, "lower", TIPS["failed"], lambda e: alert(e.counts.failed)),
-        _plain(
-            "empty", answers, "lower", TIPS["empty"], lambda e: alert(e.counts.empty_candidates)
-        ),
-        _plain("unique", answers, "higher", TIPS["unique"], _unique),
+        _plain("n", answers, "higher", EVALUATED, _counted(lambda counts: counts.evaluated)),
+        _plain("unscored", answers, "lower", UNSCORED, lambda e: alert(unscored(e))),
+        _plain("failed", answers, "lower", FAILED, lambda e: alert(e.counts.failed)),
+        _plain("empty", answers, "lower", EMPTY, lambda e: alert(e.counts.empty_candidates)),
+        _plain("unique", answers, "higher", UNIQUE, _unique),
     ]
     if any(entry.lengths for entry in entries):
-        found.append(_plain("words", answers, "higher", TIPS["words"], _words))
+        found.append(_plain("words", answers, "higher", WORDS, _words))
     if any((entry.draws or 1) > 1 for entry in entries):
-        found.append(_plain("draws", answers, "higher", TIPS["draws"], _draws))
+        found.append(_plain("draws", answers, "higher", DRAWS, _draws))
     if any(entry.speed for entry in entries):
-        found.append(_plain("s / 1,000", cost, "lower", TIPS["seconds"], _speed))
+        found.append(_plain("s / 1,000", cost, "lower", SECONDS, _speed))
     if any(entry.cost for entry in entries):
-        found.append(_plain("$ / 1,000", cost, "lower", TIPS["cost"], _cost))
+        found.append(_plain("$ / 1,000", cost, "lower", COST, _cost))
     return found
 
 
