@@ -119,7 +119,8 @@ def _cell(cell: Cell, places: int) -> Text:
 def _footnotes(board: Board, columns: Sequence[Column]) -> list[str]:
     lines = [
         "▲ ceiling, ▼ floor: reference points, not competitors; bold: best measured row,"
-        " ≈ no significant difference from the best (paired bootstrap)"
+        " ≈ no significant difference from the best (paired bootstrap, without multiple-testing"
+        " correction)"
     ]
     lines += [line for line in (overlap_sentence(board.cohort),) if line]
     for entry in board.entries:
