@@ -333,7 +333,7 @@ def test_compare_shows_scores_of_the_studies_that_both_have(
         next(tmp_path.glob(f"scores/*/{label}@*/*/counts")).parent for label in ("one", "two")
     ]
     found = compare_runs((folders[0], folders[1]), [scorer_of(FakeJudge())], None, 100)
-    (row,) = found.rows
+    (row,) = found.keys
     assert row.difference.a - row.difference.b == pytest.approx(row.difference.value)
     assert row.difference.n == len(mini_cohort.test) - 1
     assert row.unscored == 1
