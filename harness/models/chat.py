@@ -164,7 +164,7 @@ class ChatClient:
     ) -> tuple[list[QuestionOutcome], str | None]:
         permit = self._permit
         if permit is None:
-            return [], "the model was not told whose requests these are: admit() comes first"
+            return [], "the model does not know whose requests these are: call admit() first"
         self._ledger = self._ledger or Ledger.from_settings(settings)
         outcomes: list[QuestionOutcome] = []
         batch = QuestionBatch(

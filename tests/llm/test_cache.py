@@ -32,7 +32,7 @@ QUESTION = Question(
 
 
 def test_the_key_of_a_verdict_never_changes() -> None:
-    """Computed by the code of 0.1.0.dev before the rooms: a cache that was paid for stays valid."""
+    """Both digests were computed by earlier code: a cache that was paid for stays valid."""
     digest = question_digest(QUESTION, SETTINGS)
     assert digest.hex() == "849c95be5c251fdf75e0b8ff570c463b21988787be2cf4a0910a5b17acec93e9"
     key = key_of(digest, "m-2026").hex()

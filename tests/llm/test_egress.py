@@ -1,4 +1,4 @@
-"""Text of a dataset goes where its agreement lets it, and nowhere else: seen at the sockets."""
+"""Text of a dataset goes only where its agreement permits, as observed at the sockets."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def test_the_next_address_is_tried(server: Server, names: dict[str, list[str]]) 
 def test_no_other_endpoint_through_the_same_client(
     server: Server, card: DatasetCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OPENAI_BASE_URL counts when a caller forgets base_url; the client stops it."""
+    """OPENAI_BASE_URL takes effect when a caller forgets base_url; the client stops it."""
     for other in (f"http://{FOREIGN}/v1", "https://judge.example", "http://127.0.0.1:1/v1"):
         monkeypatch.setenv("OPENAI_BASE_URL", other)
         with pytest.raises(EgressError, match="only http://127"):
@@ -419,7 +419,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(
 
 @pytest.mark.parametrize("elsewhere", [["127.0.0.9"], ["::1"]])
 def test_a_literal_address_is_checked_like_a_name(server: Server, elsewhere: list[str]) -> None:
-    """No name is looked up for it, so the sockets themselves are what is held to the permit."""
+    """An address is not resolved, so the permit must be checked for the sockets themselves."""
     from ipaddress import ip_network
 
     url = server.url()
@@ -468,7 +468,7 @@ def test_a_retry_is_checked_like_the_first_attempt(
 def test_a_listed_endpoint_is_reached_at_its_addresses_under_its_name(
     tmp_path: Path, names: dict[str, list[str]]
 ) -> None:
-    """TLS is begun for the name at the address that was checked, and not where it moved to."""
+    """TLS begins for the name, at the address that was checked and not at the one it moved to."""
     names["judge.example"] = ["127.0.0.1"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

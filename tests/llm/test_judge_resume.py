@@ -1,4 +1,4 @@
-"""The live judge on its second day: damaged caches, models by turns, files that cannot be had."""
+"""The live judge in a later run: damaged caches, models by turns, files that cannot be written."""
 
 from __future__ import annotations
 

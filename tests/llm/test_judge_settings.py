@@ -1,4 +1,4 @@
-"""A judge's settings: written on the command line, checked before anything is asked."""
+"""A judge's settings are given on the command line and checked before anything is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live judge against a scripted server: every fault, and nothing asked twice after it."""
+"""The live judge against a scripted server: after every fault, no question is asked twice."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Asker:
-    """Opens a judge on a server, with a cache that outlives it: each `ask` is an invocation."""
+    """Opens judges on a server that share one cache: each `ask` is an invocation of its own."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.cache_dir = tmp_path / "cache"
@@ -295,7 +295,7 @@ def test_retry_after_in_every_spelling() -> None:
 
 
 def takes_only(mode: str, refusal: Reply) -> Script:
-    """A server that takes one response_format (none: no such field) and nothing above it."""
+    """A server that accepts one response_format (none: no such field) and no better one."""
 
     def script(request: Json) -> Reply | str:
         given = request.get("response_format", {}).get("type", "none")

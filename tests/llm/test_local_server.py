@@ -1,4 +1,4 @@
-"""The local judge: a real llama.cpp server that comes up, answers, refuses, and goes away."""
+"""The local judge is a real llama.cpp server that starts, answers, refuses and ends."""
 
 from __future__ import annotations
 

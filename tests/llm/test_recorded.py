@@ -1,4 +1,4 @@
-"""Recorded verdicts: written by a live judge, replayed without one."""
+"""Verdicts that a live judge wrote to a file are replayed without one."""
 
 from __future__ import annotations
 

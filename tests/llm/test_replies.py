@@ -1,4 +1,4 @@
-"""What a server says in fields that are shown: ids and known codes, and no text."""
+"""Of what a server says, only ids and known codes are shown, never text."""
 
 from __future__ import annotations
 

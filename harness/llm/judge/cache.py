@@ -1,7 +1,7 @@
 """Stores the verdicts of a live judge in SQLite, so that no question is asked twice.
 
 The key of a verdict holds everything that decides it: the question, the endpoint, and the id of the
-model that answered. Beside each verdict lie the answers that it was read from.
+model that answered. The answers that a verdict was read from are stored beside it.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class LiveJudge:
         """
         custody, permit = self._custody, self._permit
         if custody is None or permit is None:
-            raise ReportCardError("the judge was not told whose text this is: admit() comes first.")
+            raise ReportCardError("the judge does not know whose text this is: call admit() first.")
         cache = self._open(custody)
         self._ledger = self._ledger or Ledger.from_settings(self.settings)
         digests = [question_digest(question, self.settings) for question in questions]
