@@ -46,7 +46,9 @@ def comparison_table(cohort: str, names: tuple[str, str], found: PairedCompariso
     )
     for metric, count in dict.fromkeys((one.key.split(".")[0], one.unscored) for one in found.keys):
         if count:
-            line = f"{metric}: {count:,} studies that are unscored for one or both are left out"
+            studies = "1 study" if count == 1 else f"{count:,} studies"
+            verb = "is" if count == 1 else "are"
+            line = f"left out: {studies} of {metric} that {verb} unscored for one or both"
             out.print(Text(line))
     for key, reason in found.left_out.items():
         out.print(Text(f"left out: {key}: {reason}"))

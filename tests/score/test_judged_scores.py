@@ -339,7 +339,7 @@ def test_compare_shows_scores_of_the_studies_that_both_have(
     assert row.unscored == 1
     comparison_table("toy", ("one", "two"), found)
     printed = capsys.readouterr().out
-    assert "1 studies without a score on a side are left out" in printed
+    assert "left out: 1 study of counts that is unscored for one or both" in printed
     assert "caution: only a test" in printed
 
 
@@ -352,7 +352,7 @@ def test_what_cannot_be_compared_says_why(mini_cohort: Cohort, tmp_path: Path) -
     folders = tuple(
         next(tmp_path.glob(f"scores/*/{system.folder}/*/counts")).parent for system in (one, two)
     )
-    with pytest.raises(ReportCardError, match="no study is scored on both sides"):
+    with pytest.raises(ReportCardError, match="no study is scored for both"):
         compare_runs(folders, [scorer_of(FakeJudge())], "counts", 100)  # type: ignore[arg-type]
 
 
