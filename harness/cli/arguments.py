@@ -109,6 +109,16 @@ def load_config_and_cohorts(overrides: Sequence[str]) -> tuple[RunConfig, set[st
     }
 
 
+def check_scored(results_dir: Path, names: Sequence[str] = ()) -> None:
+    """Raise ReportCardError when nothing was scored yet, unless all names are files or figures."""
+    from reportcard.core.layout import Results
+
+    if not Results(results_dir).current.is_file() and not (
+        names and all(name.startswith("published:") or Path(name).exists() for name in names)
+    ):
+        raise ReportCardError(f"Nothing was scored in {results_dir} yet. Run: reportcard run")
+
+
 def at_most(names: Sequence[str], most: int, command: str, takes: str) -> None:
     """Raise ReportCardError when a command was given more names than it takes."""
     if len(names) > most:

@@ -15,9 +15,11 @@ def show_list(what: str, as_json: bool, say: Callable[[str], None]) -> int:
     from reportcard.cli.tables import list_table, systems_table
 
     named = [] if what == "models" else entries(what)
-    listed = [asdict(row) for row in rows()] if what == "models" else []
+    listed = rows() if what == "models" else []
     if as_json:
-        found = listed or [{"name": name, "line": line} for name, line in named]
+        found = [asdict(row) for row in listed] or [
+            {"name": name, "line": line} for name, line in named
+        ]
         say(json.dumps(found, indent=2, ensure_ascii=False))
     elif listed:
         systems_table(listed)

@@ -16,6 +16,7 @@ from reportcard.core.records import from_json
 
 if TYPE_CHECKING:
     from reportcard.cli.cohort_description import DoctorLine
+    from reportcard.cli.systems import CatalogueRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,11 @@ def scores_table(result: Json) -> None:
     metrics = found.metrics
     # Scores of single classes (`metric.class.statistic`) are left to the file: there are dozens.
     shown = {key: score for key, score in metrics.items() if key.count(".") == 1}
-    out.print(_scores(f"{found.n:,} pairs, protocol {found.protocol}", shown))
+    out.print(
+        _scores(
+            f"{found.n:,} {'pair' if found.n == 1 else 'pairs'}, protocol {found.protocol}", shown
+        )
+    )
     if found.columns:
         out.print(_scores(f"under the names of the paper ({found.protocol})", found.columns))
     for name, reason in found.left_out.items():
@@ -113,22 +118,16 @@ def list_table(title: str, entries: Sequence[tuple[str, str]]) -> None:
     console().print(table)
 
 
-def systems_table(rows: Sequence[Json]) -> None:
+def systems_table(rows: Sequence[CatalogueRow]) -> None:
     """Print the systems; a name in the first column can be given as model=NAME."""
     table = Table(title="models", title_justify="left")
-    for name in (
-        "model=",
-        "system",
-        "status",
-        "here",
-        "what it is, or why it cannot run (weights)",
-    ):
+    about = "what it is, or why it cannot run (weights)"
+    for name in ("model=", "system", "status", "here", about):
         table.add_column(name, overflow="fold")
     for row in rows:
-        style = "" if row["here"] == "ready" else "dim"
-        weights = "" if row["weights"] == "none" else f" ({row['weights']})"
-        about = f"{row['line'] or row['reason']}{weights}"
-        cells = (row["model"], row["system"], row["status"], row["here"], about)
+        style = "" if row.here == "ready" else "dim"
+        weights = "" if row.weights == "none" else f" ({row.weights})"
+        cells = (row.model, row.system, row.status, row.here, f"{row.line or row.reason}{weights}")
         table.add_row(*(Text(cell, style=style) for cell in cells))
     console().print(table)
 

@@ -9,6 +9,7 @@ only those that every room needs are here. `tests/core/test_errors.py` keeps thi
     │   ├── ImageError              one image cannot be read; only its study fails
     │   ├── StopRunError            no further study can be answered now          api
     │   ├── EgressError             this text may not be sent to this server      llm.egress.policy
+    │   ├── NotComparableError      systems of a board cannot be compared          publish.board
     │   ├── WorkerError             an isolated model's process must be restarted models.isolated
     │   │   ├── ProtocolError       it sent something that is no answer
     │   │   ├── WorkerCrashError    it ended by itself
@@ -22,8 +23,10 @@ only those that every room needs are here. `tests/core/test_errors.py` keeps thi
     │   ├── TooLongError            the question exceeds the model's context
     │   └── FatalError              no question will be answered
     ├── SpentError                  the next request might exceed the budget      llm.client.budget
-    └── ValueError
-        └── BadAnswerError          a judge's answer is not a verdict             llm.judge.contract
+    ├── ValueError
+    │   └── BadAnswerError          a judge's answer is not a verdict             llm.judge.contract
+    └── ImportError
+        └── NotImportedError        `list` does not import a large package        cli.systems
 """
 
 from __future__ import annotations

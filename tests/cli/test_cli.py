@@ -213,6 +213,17 @@ def test_compare_prints_both_and_the_adjusted_p(
     assert "No row" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["compare", "a", "b"], ["compare", "--all"], ["power", "a", "b"], ["explain", "a", "b"]],
+)
+def test_without_scores_it_says_what_to_run(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, f"results_dir={tmp_path}"]) == 2
+    assert "Nothing was scored" in capsys.readouterr().err
+
+
 def test_doctor_names_what_is_missing(
     tmp_path: Path, mini_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

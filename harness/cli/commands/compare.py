@@ -18,6 +18,7 @@ from reportcard.cli.arguments import (
     add_json,
     add_words,
     at_most,
+    check_scored,
     load_config_and_cohorts,
     split_words,
 )
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(names) != 2:
         raise ReportCardError("compare takes two models, A and B, or --all.")
     config, cohorts = load_config_and_cohorts(overrides)
+    check_scored(config.results_dir)
     labels, protocol = (names[0], names[1]), config.protocol.name
     scorers = open_metrics(config.metrics, config.annotators)
     written = []
@@ -79,6 +81,7 @@ def _compare_all(
     if names:
         raise ReportCardError(f"--all compares every pair; leave out {' '.join(names)}.")
     config, cohorts = load_config_and_cohorts(overrides)
+    check_scored(config.results_dir)
     written = []
     for board in boards_of(config.results_dir):
         if board.protocol != config.protocol.name:

@@ -17,6 +17,7 @@ from reportcard.cli.arguments import (
     add_json,
     add_words,
     at_most,
+    check_scored,
     load_config_and_cohorts,
     split_words,
 )
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             " published:SYSTEM."
         )
     config, cohorts = load_config_and_cohorts(overrides)
+    check_scored(config.results_dir, names)
     where, protocol = config.results_dir, config.protocol.name
     found = explain_rows(where, (names[0], names[1]), protocol, cohorts, arguments.metric)
     if not to_stdout(arguments.json):

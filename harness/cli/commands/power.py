@@ -15,6 +15,7 @@ from reportcard.cli.arguments import (
     add_json,
     add_words,
     at_most,
+    check_scored,
     load_config_and_cohorts,
     split_words,
 )
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if difference is not None and not 0 < abs(difference) < float("inf"):
         raise ReportCardError(f"--difference must be a number other than 0, not {difference}.")
     config, cohorts = load_config_and_cohorts(overrides)
+    check_scored(config.results_dir)
     scorers = open_metrics(config.metrics, config.annotators)
     protocol, where = config.protocol.name, config.results_dir
     written = []
