@@ -22,7 +22,6 @@ only those that every room needs are here. `tests/core/test_errors.py` keeps thi
     │   ├── PermanentError          this question will never be answered
     │   ├── TooLongError            the question exceeds the model's context
     │   └── FatalError              no question will be answered
-    ├── SpentError                  the next request might exceed the budget      llm.client.budget
     ├── ValueError
     │   └── BadAnswerError          a judge's answer is not a verdict             llm.judge.contract
     └── ImportError

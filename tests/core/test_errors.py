@@ -66,7 +66,7 @@ def test_no_exception_is_defined_twice() -> None:
 
 def test_what_a_user_may_see_is_a_reportcard_error() -> None:
     """The others are raised and caught inside one room."""
-    inside = ("FailureError", "SpentError", "BadAnswerError", "NotImportedError")
+    inside = ("FailureError", "BadAnswerError", "NotImportedError")
     bases = dict(defined())
     for name, base in bases.items():
         while base in bases:
