@@ -1,53 +1,118 @@
-"""Compare chexpert_rules with the human MeSH tags of Open-I reports: precision, recall and F1.
+"""Compare chexpert_rules with two sets that others labelled: precision, recall, F1 per label.
 
-    python -m benchmarks.validate_labeler [--root data/openi] [--json FILE]
+    python -m benchmarks.validate_labeler [--root data/openi] [--json FILE] [--only openi|radlabels]
 
-Only studies with an even number ("dev") were used to tune the phrases; "held out" are the odd ones.
-A label counts as predicted when it is positive, because MeSH tags say what the report asserts and
-seldom what it leaves open. A second set of tables also counts uncertain labels as predicted.
-mesh_to_chexpert.yaml maps tags to labels.
+openi      the MeSH tags that trained indexers gave every Open-I report. Tags → labels:
+           mesh_to_chexpert.yaml. Phrases were tuned on studies with an even number alone ("dev");
+           "held out" are the odd ones.
+radlabels  1,000 synthetic chest reports of the PyPI wheel radlabels 0.2.0 (MIT, arXiv 2607.06597)
+           with its labels of 49 findings. Findings → labels: radlabels_to_chexpert.yaml. Nothing
+           was tuned on them.
+
+A label is predicted when it is positive, and expected when the reference says present. A second set
+of tables counts what either side calls uncertain as positive.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from reportcard.api import Array
+from reportcard.core.download import open_wheel
 from reportcard.data.sources.openi import OpenI
-from reportcard.metrics._label_f1 import CLASSES, LABELS, counts, label_scores, present
+from reportcard.metrics._label_f1 import (
+    BLANK,
+    CLASSES,
+    LABELS,
+    NEGATIVE,
+    POSITIVE,
+    UNCERTAIN,
+    counts,
+    label_scores,
+    present,
+)
 from reportcard.metrics.annotators.chexpert_rules import CheXpertRules
 from reportcard.score.stats.resampling import Estimate, Resampler, estimate
 
-TABLE = Path(__file__).with_name("mesh_to_chexpert.yaml")
+HERE = Path(__file__).parent
+UNKNOWN = -1  # the reference does not say: the study is left out of this label's row
+RADLABELS = "radlabels==0.2.0"
 SECTIONS = {
     "findings+impression": ("findings", "impression"),
     "findings": ("findings",),
 }
 UNTAGGED = "no indexing"
+SUPPORT_DEVICES = LABELS.index("Support Devices")
+Rules = Mapping[str, list[frozenset[str]]]
 
 
-def tag_rules() -> dict[str, list[frozenset[str]]]:
-    """Return the rules of each label. A tag fits a rule when it has all parts of the rule."""
-    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["labels"]
+def tag_rules(name: str = "labels") -> dict[str, list[frozenset[str]]]:
+    """Label → rules of one part of the tag table; a tag fits a rule when it has all of its parts.
+
+    Under "labels", No Finding has the tags that rule it out beside those of the other labels.
+    """
+    table = yaml.safe_load((HERE / "mesh_to_chexpert.yaml").read_text(encoding="utf-8"))
+    entries = dict(table[name])
+    if name == "labels":
+        entries["No Finding"] = table["other findings"]
     return {
         label: [frozenset(part.strip().lower() for part in rule.split(" + ")) for rule in rules]
-        for label, rules in table.items()
+        for label, rules in entries.items()
     }
 
 
-def labels_of(tags: Iterable[str], rules: Mapping[str, list[frozenset[str]]]) -> list[bool]:
-    """Return the 14 labels of a study from its tags; No Finding is defined as in CheXpert."""
+def labels_of(tags: Iterable[str], rules: Rules, unknown: Rules | None = None) -> list[int]:
+    """The 14 codes of a study by its human tags alone.
+
+    A tag with the qualifier "borderline" is uncertain. No Finding: no tag that rules it out.
+    """
     parts = [frozenset(p.strip().lower() for p in tag.split("/")) for tag in tags]
-    found = [any(rule <= tag for rule in rules[label] for tag in parts) for label in LABELS[:-1]]
-    pathology = any(f for label, f in zip(LABELS, found, strict=False) if label != LABELS[12])
-    return [*found, not pathology]
+    codes = []
+    for label in LABELS:
+        open_rules = (unknown or {}).get(label, ())
+        is_open = [any(rule <= tag for rule in open_rules) for tag in parts]
+        fit = [
+            tag
+            for tag, left_open in zip(parts, is_open, strict=True)
+            if not left_open and any(rule <= tag for rule in rules[label])
+        ]
+        if any("borderline" not in tag for tag in fit):
+            codes.append(POSITIVE)
+        elif any(is_open):
+            codes.append(UNKNOWN)
+        else:
+            codes.append(UNCERTAIN if fit else BLANK)
+    return with_no_finding(codes)
+
+
+def with_no_finding(codes: list[int]) -> list[int]:
+    """The codes with the last one, findings that rule out No Finding, turned into No Finding."""
+    pathology = [c for i, c in enumerate(codes) if i != SUPPORT_DEVICES]
+    return [*codes[:-1], BLANK if {POSITIVE, UNCERTAIN} & set(pathology) else POSITIVE]
+
+
+def radlabels_codes(found: Mapping[str, str], table: Mapping[str, Any]) -> list[int]:
+    """The 14 codes of a report by radlabels' findings ("definitely present", "uncertain", …)."""
+    codes = []
+    for label in LABELS:
+        names = table["labels"].get(label) or table["other findings"]
+        said = {found.get(name) for name in names}
+        if "definitely present" in said:
+            codes.append(POSITIVE)
+        elif "uncertain" in said:
+            codes.append(UNCERTAIN)
+        else:
+            codes.append(NEGATIVE if "definitely absent" in said else BLANK)
+    return with_no_finding(codes)
 
 
 def is_tagged(tags: Iterable[str]) -> bool:
@@ -58,8 +123,9 @@ def number(study_id: str) -> int:
     return int(study_id.removeprefix("CXR"))
 
 
-def measure(candidate: Array, reference: Array) -> dict[str, Estimate]:
-    rows = counts(candidate, reference)
+def measure(codes: Array, reference: Array, policy: str) -> dict[str, Estimate]:
+    known = reference != UNKNOWN
+    rows = counts(present(codes, policy) & known, present(reference, policy) & known)
     return estimate(rows[None], label_scores, Resampler(len(rows), 500, 0))
 
 
@@ -81,41 +147,110 @@ def table(title: str, found: Mapping[str, Estimate]) -> str:
     return "\n".join(lines)
 
 
+def differences(codes: Array, reference: Array) -> str:
+    """Where two labelings differ: per label, how often they say what of the same report."""
+    said = {BLANK: "nothing", POSITIVE: "positive", NEGATIVE: "negative", UNCERTAIN: "uncertain"}
+    kinds = [
+        (theirs, ours) for theirs in said for ours in said
+        if theirs != ours and POSITIVE in (theirs, ours)
+    ]  # fmt: skip
+    lines = [
+        "\n### Where they differ: reports by (reference says → chexpert_rules says)\n",
+        "| label | " + " | ".join(f"{said[a]} → {said[b]}" for a, b in kinds) + " |",
+        "|---|" + "---:|" * len(kinds),
+    ]
+    for i, label in enumerate(LABELS):
+        cells = [int(((reference[:, i] == a) & (codes[:, i] == b)).sum()) for a, b in kinds]
+        lines.append(f"| {label} | " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def against_openi(annotator: CheXpertRules, root: str, saved: dict[str, Any]) -> None:
+    source = OpenI(root)
+    reports, tags = source.reports(), source.mesh_tags()
+    ids = [study_id for study_id in reports if is_tagged(tags[study_id])]
+    rules, unknown = tag_rules(), tag_rules("unknown")
+    reference = np.array([labels_of(tags[i], rules, unknown) for i in ids])
+    odd = np.array([number(i) % 2 == 1 for i in ids])
+    parts = {"all": np.ones_like(odd), "held out (odd numbers)": odd, "dev (even numbers)": ~odd}
+    print(f"{len(reports)} reports, {len(reports) - len(ids)} without tags left out")
+    for section, names in SECTIONS.items():
+        codes = labelled(annotator, section, [reports[i].text(names) for i in ids])
+        for part, chosen in parts.items():
+            show(f"{section}, {part}", codes[chosen], reference[chosen], saved)
+        said_normal = np.array([[t.strip().lower() for t in tags[i]] == ["normal"] for i in ids])
+        for part, chosen in parts.items():
+            both = int((said_normal & (codes[:, -1] == POSITIVE))[chosen].sum())
+            ours, theirs = (
+                int((codes[chosen, -1] == POSITIVE).sum()),
+                int(said_normal[chosen].sum()),
+            )
+            print(
+                f"\nNo Finding against the tag 'normal' ({section}, {part}): {theirs} normal,"
+                f" {ours} No Finding, {both} both, F1 {2 * both / (ours + theirs):.3f}"
+            )
+
+
+def against_radlabels(annotator: CheXpertRules, saved: dict[str, Any]) -> None:
+    with open_wheel(RADLABELS) as archive:
+        samples = "radlabels/samples/"
+        found = json.loads(archive.read(samples + "synthetic_labels.json"))
+        texts = [
+            without_history(archive.read(f"{samples}synthetic_reports/{name}.txt").decode("utf-8"))
+            for name in found
+        ]
+    mapping = yaml.safe_load((HERE / "radlabels_to_chexpert.yaml").read_text(encoding="utf-8"))
+    reference = np.array([radlabels_codes(labels, mapping) for labels in found.values()])
+    codes = labelled(annotator, RADLABELS, texts)
+    show(RADLABELS, codes, reference, saved)
+    print(differences(codes, reference))
+
+
+_HISTORY = re.compile(
+    r"(?ims)^[ \t]*(?:clinical |patient )?(?:indication|history|information|reason for exam\w*"
+    r"|exam\w*"
+    r"|technique|comparison)\b[^\n]*?:.*?(?=^\s*$|^[ \t]*[A-Z][A-Z ]{4,}:|\Z)"
+)
+
+
+def without_history(report: str) -> str:
+    """The report without indication, history, technique and comparison, which radlabels skips."""
+    return _HISTORY.sub("", report)
+
+
+def labelled(annotator: CheXpertRules, name: str, texts: Sequence[str]) -> Array:
+    start = time.process_time()
+    notes = annotator.annotate(texts)
+    seconds = time.process_time() - start
+    print(f"\n## {name}: {len(texts) / seconds:.0f} reports/s on one core")
+    return np.array([note["labels"] for note in notes if note])
+
+
+def show(name: str, codes: Array, reference: Array, saved: dict[str, Any]) -> None:
+    for policy, words in (("neg", "positive"), ("pos", "positive or uncertain")):
+        found = measure(codes, reference, policy)
+        title = f"{name}, {words}: {len(codes)} reports"
+        print(table(title, found))
+        saved[title] = {k: [e.value, e.low, e.high] for k, e in found.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--root", default="data/openi", help="folder of the Open-I reports")
     parser.add_argument("--json", type=Path, help="also write every number here")
+    parser.add_argument("--only", choices=("openi", "radlabels"), help="one set alone")
     args = parser.parse_args()
 
-    source = OpenI(args.root)
-    reports, tags = source.reports(), source.mesh_tags()
-    ids = [study_id for study_id in reports if is_tagged(tags[study_id])]
-    rules = tag_rules()
-    reference = np.array([labels_of(tags[i], rules) for i in ids])
-    odd = np.array([number(i) % 2 == 1 for i in ids])
-    parts = {"all": np.ones_like(odd), "held out (odd numbers)": odd, "dev (even numbers)": ~odd}
-
     annotator = CheXpertRules()
-    annotator.annotate([""])  # loads spaCy before the clock starts
+    annotator.annotate([""])  # loading is not labeling
     print(f"{annotator.id} {annotator.version}")
-    print(f"{len(reports)} reports, {len(reports) - len(ids)} without tags left out")
-    saved = {}
-    for section, names in SECTIONS.items():
-        texts = [reports[i].text(names) for i in ids]
-        start = time.process_time()
-        notes = annotator.annotate(texts)
-        seconds = time.process_time() - start
-        print(f"\n## {section}: {len(texts) / seconds:.0f} reports/s on one core")
-        codes = np.array([note["labels"] for note in notes])
-        for policy, words in (("neg", "positive"), ("pos", "positive or uncertain")):
-            candidate = present(codes, policy)
-            for part, chosen in parts.items():
-                found = measure(candidate[chosen], reference[chosen])
-                title = f"{section}, {part}, {words}: {chosen.sum()} reports"
-                print(table(title, found))
-                saved[title] = {k: [e.value, e.low, e.high] for k, e in found.items()}
+    saved: dict[str, Any] = {}
+    if args.only != "radlabels":
+        against_openi(annotator, args.root, saved)
+    if args.only != "openi":
+        against_radlabels(annotator, saved)
     if args.json:
         args.json.write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
 

@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-_TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!]")
-_PARAGRAPH = re.compile(r"\n\s*\n|\n\s*[-*•]")
+_TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!(]|(?<=\s)-(?=\s)")
 _STOPS = frozenset(".;?!")
 _LONGEST = 100  # words of a sentence; NegEx takes the square of it, and nobody writes more
 
@@ -41,12 +40,14 @@ def _alternatives(pieces: Iterator[str]) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words, numbers and stops. All other characters separate words.
+    """Lower-case words, numbers, stops, opening brackets and spaced dashes.
+
+    All other characters separate words.
 
     >>> words("Follow-up:\\x00 no effusion.")
     ['follow', 'up', ':', 'no', 'effusion', '.']
     """
-    return _TOKEN.findall(_PARAGRAPH.sub(" . ", text).lower())
+    return _TOKEN.findall(text.lower())
 
 
 def sentences(text: str) -> Iterator[list[str]]:
@@ -66,16 +67,35 @@ def sentences(text: str) -> Iterator[list[str]]:
 
 
 def clauses(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int]:
-    """Places of the commas and "and"s after which a clause of its own begins, not a list item."""
+    """Places of the commas, brackets, dashes, colons and "and"s after which a clause of its own
+    begins, not an item of the list before."""
     marks = [
-        i for i, w in enumerate(found) if w == "," or (w == "and" and i and found[i - 1] != ",")
+        i
+        for i, word in enumerate(found)
+        if word in (",", "(") or (word == "and" and i and found[i - 1] != ",")
     ]
     ends = [*marks[1:], len(found)]
     before = [0, *marks]
-    return [
+    commas = [
         mark
         for mark, end, last in zip(marks, ends, before, strict=False)
         if _is_clause(found, last, mark, end, cues)
+    ]
+    return sorted({*commas, *breaks(found, cues)})
+
+
+def breaks(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int]:
+    """Places of the dashes and colons that begin something new: "no edema - effusion persists".
+
+    Not where a list hangs on the word before ("negative for: …") or goes on behind ("- or …").
+    """
+    return [
+        i
+        for i, word in enumerate(found)
+        if word in ("-", ":")
+        and 0 < i < len(found) - 1
+        and found[i - 1] not in cues["announces"]
+        and found[i + 1] not in cues["joins"]
     ]
 
 
@@ -83,17 +103,29 @@ def _is_clause(
     found: Sequence[str], last: int, mark: int, end: int, cues: Mapping[str, frozenset[str]]
 ) -> bool:
     """Whether found[mark:end] is a clause; found[last:mark] is what the comma ends."""
-    part = [word for word in found[mark:end] if word not in _STOPS and word not in (",", "and")]
+    part = [w for w in found[mark:end] if w not in _STOPS and w not in (",", "and", "(")]
     if len(part) < 2 or part[0] in cues["joins"]:
         return False
     is_list = not cues["joins"].isdisjoint(found[mark:])
-    opens = part[0] in cues["opener"] and not is_list
-    if opens or _has_verb(part, cues):
+    if found[mark] == "," and mark and found[mark - 1] in cues["answered"]:
         return True
-    if found[mark] != "," or is_list or cues["denies"].isdisjoint(found[last:mark]):
+    opens = part[0] in cues["opener"] and not is_list
+    if opens or _has_verb(part, cues) or _judges_anatomy(part, cues):
+        return True
+    if found[mark] == "and" or is_list or cues["denies"].isdisjoint(found[last:mark]):
         return False
     placed = any(a == "in" and b in cues["place"] for a, b in pairwise(part))
     return placed or part[-1] in cues["closer"]
+
+
+def _judges_anatomy(part: Sequence[str], cues: Mapping[str, frozenset[str]]) -> bool:
+    """A part and its state without a verb: "heart mildly enlarged", "the lungs otherwise clear"."""
+    words_left = [w for w in part if w not in cues["article"] and w not in cues["side"]]
+    return (
+        bool(words_left)
+        and words_left[0] in cues["anatomy"]
+        and not cues["state"].isdisjoint(words_left[1:])
+    )
 
 
 def _has_verb(part: Sequence[str], cues: Mapping[str, frozenset[str]]) -> bool:

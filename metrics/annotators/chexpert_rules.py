@@ -7,8 +7,9 @@ with our own cues finds uncertainty. All phrases are ours: chexpert_rules.yaml b
 A mention is a phrase that names the finding ("effusion"), a phrase that denies it ("lungs are
 clear"), or anatomy with its nearest state in the sentence ("heart size … normal"; "enlarged …
 cardiac silhouette"). Over the mentions of one observation positive wins, then uncertain, then
-negative. No Finding is 1 when nothing but Support Devices is positive or uncertain, as CheXpert
-defines it, and so also for a text that says nothing: an empty report earns No Finding.
+negative. No Finding is 1 when nothing but Support Devices is positive or uncertain, and no other
+finding of chexpert-labeler's list (phrases/mention/no_finding.txt: "granuloma", "scoliosis", …) is.
+So it is also 1 for a text that says nothing: an empty report earns No Finding.
 
 Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Order: metrics.label_f1.
 """
@@ -16,7 +17,7 @@ Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Order: m
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError
@@ -26,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reportcard.api import Json
 from reportcard.metrics._label_f1 import BLANK, LABELS, NEGATIVE, POSITIVE, UNCERTAIN
-from reportcard.metrics.annotators import _rules_text
-from reportcard.metrics.annotators._rules_text import clauses, expand, sentences, words
+from reportcard.metrics.annotators._report_layout import prose, words_of
+from reportcard.metrics.annotators._rules_text import breaks, clauses, expand, sentences, words
 
 if TYPE_CHECKING:
     from spacy.matcher import PhraseMatcher
@@ -38,10 +39,12 @@ PHRASES = Path(__file__).with_suffix(".yaml")
 PACKAGES = ("spacy", "negspacy")
 REACH_BEFORE = 4  # tokens between a state and the anatomy after it: "enlarged … silhouette"
 REACH_AFTER = 14  # tokens between anatomy and the state after it: "heart … is … enlarged"
+CARDIOMEGALY = LABELS.index("Cardiomegaly")
+LINKS = frozenset(("is", "are", "was", "were", "appears", "appear", "remains", "remain", "now"))
 NEGATED, UNSURE = "chexpert_rules_negated", "chexpert_rules_unsure"
 
 # States compete with each other for a part; the longest phrase at a place wins.
-_STATES = {"abnormal": POSITIVE, "borderline": UNCERTAIN, "normal": NEGATIVE}
+_STATES = {"abnormal": POSITIVE, "borderline": UNCERTAIN, "normal": NEGATIVE, "unchanged": BLANK}
 
 
 class _Tokenizer:
@@ -80,12 +83,15 @@ class _Engine:
     matcher: PhraseMatcher
     contexts: tuple[Callable[[Doc], Doc], ...]
     names: dict[int, tuple[int, str]]
+    vocabulary: frozenset[str]
+    heart_failure: frozenset[str]
 
     def labels(self, text: str) -> list[int]:
         codes = [set[int]() for _ in LABELS]
-        for sentence in sentences(text):
+        for sentence in sentences(prose(text, self.vocabulary)):
             for label, code in self._read(self.tokenizer.doc(sentence)):
                 codes[label].add(code)
+        # Mentions of other findings ("granuloma") were collected under No Finding: they deny it.
         found = [aggregate(c) for c in codes]
         pathology = (c for name, c in zip(LABELS, found, strict=True) if name != "Support Devices")
         found[-1] = int(not any(c in (POSITIVE, UNCERTAIN) for c in pathology))
@@ -104,7 +110,10 @@ class _Engine:
         for context in self.contexts:
             context(doc)
         for mention, span in zip(asserted, spans, strict=True):
-            yield mention.label, _in_context(mention.code, span)
+            code = _in_context(mention.code, span)
+            yield mention.label, code
+            if code != NEGATIVE and span.text in self.heart_failure:
+                yield CARDIOMEGALY, UNCERTAIN
 
     def _mentions(self, doc: Doc) -> Iterator[_Mention]:
         by_label: dict[int, list[tuple[str, int, int]]] = {}
@@ -116,13 +125,16 @@ class _Engine:
             states = [hit for hit in kept if hit[0] in _STATES]
             for kind, start, end in kept:
                 if kind == "found":
-                    yield _Mention(label, start, end, POSITIVE)
+                    code = NEGATIVE if _is_normal(doc, end, states) else POSITIVE
+                    yield _Mention(label, start, end, code)
                 elif kind == "denied":
                     yield _Mention(label, start, end, NEGATIVE)
                 elif kind == "parts":
                     state = _nearest(start, end, states)
-                    if state:
-                        yield _Mention(label, state[1], state[2], _STATES[state[0]])
+                    if state and state[0] != "unchanged":
+                        normal = _is_normal(doc, state[2], states)
+                        code = NEGATIVE if normal else _STATES[state[0]]
+                        yield _Mention(label, state[1], state[2], code)
 
 
 def _in_context(code: int, span: Span) -> int:
@@ -152,14 +164,23 @@ def _nearest(
     start: int, end: int, states: list[tuple[str, int, int]]
 ) -> tuple[str, int, int] | None:
     """The state that judges the anatomy at start..end: just before it, else the next after it."""
+    judging = [s for s in states if s[0] != "unchanged"]
     before = [s for s in states if 0 <= start - s[2] < REACH_BEFORE]
-    after = [s for s in states if 0 <= s[1] - end < REACH_AFTER]
-    adjacent = [s for s in before if s[2] == start]
+    after = [s for s in judging if 0 <= s[1] - end < REACH_AFTER]
+    adjacent = [s for s in judging if s[2] == start]
     if adjacent:
         return adjacent[0]
     if after:
         return min(after, key=lambda s: s[1])
     return max(before, key=lambda s: s[1], default=None)
+
+
+def _is_normal(doc: Doc, end: int, states: list[tuple[str, int, int]]) -> bool:
+    """Whether a finding is followed by its normal state: "engorgement is within normal limits"."""
+    return any(
+        kind == "normal" and end < start and all(t.text in LINKS for t in doc[end:start])
+        for kind, start, _ in states
+    )
 
 
 def _phrases(entries: Iterable[str]) -> list[str]:
@@ -185,25 +206,40 @@ def _build() -> _Engine:
             names[nlp.vocab.strings.add(key)] = (LABELS.index(name), kind)
     cues = {name: frozenset(expand(phrase)) for name, phrase in data["clauses"].items()}
 
-    class Clauses(Negex):
-        """NegEx that also ends a negation where a clause begins."""
+    class Bounded(Negex):
+        """NegEx whose cues also end their reach where `starts` says that something new begins."""
+
+        starts: Callable[[Sequence[str], Mapping[str, frozenset[str]]], list[int]]
 
         def termination_boundaries(
             self, doc: Doc, terminating: list[tuple[int, int, int]]
         ) -> list[tuple[int, int]]:
-            starts = clauses([token.text for token in doc], cues)
+            places = type(self).starts([token.text for token in doc], cues)
             return super().termination_boundaries(
-                doc, terminating + [(0, start, start + 1) for start in starts]
+                doc, terminating + [(0, place, place + 1) for place in places]
             )
+
+    class Denials(Bounded):
+        starts = staticmethod(clauses)
+
+    class Doubts(Bounded):
+        starts = staticmethod(breaks)
 
     contexts = tuple(
         engine(nlp, extension, _termset(data[section]), None, extension, None, ["mentions"])
         for engine, section, extension in (
-            (Clauses, "negation", NEGATED),
-            (Negex, "uncertainty", UNSURE),
+            (Denials, "negation", NEGATED),
+            (Doubts, "uncertainty", UNSURE),
         )
     )
-    return _Engine(nlp.tokenizer, matcher, contexts, names)
+    vocabulary = words_of(
+        phrase
+        for kinds in data["observations"].values()
+        for entries in kinds.values()
+        for phrase in _phrases(entries)
+    )
+    failure = frozenset(_phrases(data["heart failure"]))
+    return _Engine(nlp.tokenizer, matcher, contexts, names, vocabulary, failure)
 
 
 def _termset(cues: Json) -> dict[str, list[str]]:
@@ -228,10 +264,12 @@ class CheXpertRules:
     @cached_property
     def version(self) -> str:
         """Changes with the rules, the phrases and the engine, so that no stale note is read."""
-        parts = (Path(__file__), Path(_rules_text.__file__), PHRASES)
+        folder = Path(__file__).parent
+        modules = ("chexpert_rules.py", "_rules_text.py", "_report_layout.py")
+        parts = (*(folder / name for name in modules), PHRASES)
         code = b"".join(path.read_bytes() for path in parts)
         engine = "+".join(f"{name}{_installed(name)}" for name in PACKAGES)
-        return f"1+{hashlib.sha256(code).hexdigest()[:12]}+{engine}"
+        return f"2+{hashlib.sha256(code).hexdigest()[:12]}+{engine}"
 
     def missing(self) -> str | None:
         absent = [name for name in PACKAGES if not _installed(name)]

@@ -116,7 +116,7 @@ EXACT = [
     ("The effusion is gone.", {"pleural_effusion": N}),
     ("The nasogastric tube has been withdrawn.", {"support_devices": N}),
     ("The nasogastric tube has been withdrawn slightly.", {"support_devices": P}),
-    ("Pneumothorax? None seen.", {"pneumothorax": U}),
+    ("Pneumothorax? None seen.", {"pneumothorax": N}),
     ("Nipple shadow simulates a nodule.", {"lung_lesion": N}),
     ("The lungs are not clear.", {"lung_opacity": P}),
     # what came after a procedure
@@ -207,7 +207,17 @@ def test_reads(labeler, text, want):
     [
         ("The heart size is normal. The lungs are clear. No effusion.", 1),
         ("Pacemaker. Lungs are clear.", 1),
-        ("Old granulomatous disease.", 1),
+        # chexpert-labeler's phrases/mention/no_finding.txt: a mention that is not denied
+        ("Old granulomatous disease.", 0),
+        ("Degenerative changes of the spine.", 0),
+        ("Mild scoliosis.", 0),
+        ("Blunting of the costophrenic angle.", 0),
+        ("Possible emphysema.", 0),
+        ("No emphysema. No granuloma.", 1),
+        ("No hiatal hernia, scoliosis or calcification.", 1),
+        ("Elevated right hemidiaphragm.", 0),
+        ("Congestive heart failure has resolved.", 1),
+        ("Tortuous aorta.", 1),
         ("Possible effusion.", 0),
         ("Borderline heart size.", 0),
         ("Small effusion. Otherwise normal.", 0),
