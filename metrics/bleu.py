@@ -42,7 +42,20 @@ def tokens_13a(text: str) -> list[str]:
     >>> tokens_13a("No effusion, 2.5 cm nodule.")
     ['No', 'effusion', ',', '2.5', 'cm', 'nodule', '.']
     """
-    text = text.rstrip().replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
+    return _tokens_mteval(text.rstrip())
+
+
+def tokens_hf(text: str) -> list[str]:
+    """The same rules without sacreBLEU's rstrip: Hugging Face's "-" before a last line end goes.
+
+    >>> tokens_hf("no effusion-\\n"), tokens_13a("no effusion-\\n")
+    (['no', 'effusion'], ['no', 'effusion-'])
+    """
+    return _tokens_mteval(text)
+
+
+def _tokens_mteval(text: str) -> list[str]:
+    text = text.replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
     if "&" in text:
         for entity, character in (("quot", '"'), ("amp", "&"), ("lt", "<"), ("gt", ">")):
             text = text.replace(f"&{entity};", character)
@@ -118,7 +131,7 @@ def _radcliq(hyp: Array, ref: Array, correct: Array, total: Array) -> list[Array
 
 VARIANTS = {
     "sacre": Variant(tokens_13a, _sacre, 100.0, "sacrebleu|tok:13a|case:mixed|smooth:exp"),
-    "hf": Variant(tokens_13a, _hf, 1.0, "hf_evaluate|tok:13a|case:mixed|smooth:none"),
+    "hf": Variant(tokens_hf, _hf, 1.0, "hf_evaluate|tok:13a|case:mixed|smooth:none"),
     "coco": Variant(str.split, _coco, 1.0, "pycocoevalcap|tok:space|case:mixed|smooth:tiny"),
     "radcliq": Variant(
         tokens_radcliq, _radcliq, 1.0, "fast_bleu|tok:space+stop|case:lower|smooth:nltk1|mean"

@@ -6,6 +6,8 @@ A pair has counts s_A … s_F of clinically significant and i_A … i_F of insig
     mean_significant = mean of Σ s            no_significant = share of pairs with Σ s = 0
     mean_total       = mean of Σ s + Σ i      error_free     = share of pairs with Σ s + Σ i = 0
     <type>.significant, <type>.insignificant = mean of s_t, of i_t
+    <type>.no_significant = share of pairs with s_t = 0
+    <type>.error_free     = share of pairs with s_t + i_t = 0
 
 The aggregates are the paper's (LLaVA-Rad, Supplementary Table 5); upstream has no code for them.
 A pair without a rating is unscored: never zero errors.
@@ -29,11 +31,15 @@ HEADLINE = {
     "error_free": Key(),
 }
 BY_TYPE = tuple(f"{name}.{part}" for part in PARTS for name in TYPES.values())
-COLUMNS = (*BY_TYPE, *HEADLINE)  # and a 1
+SHARES = tuple(
+    f"{name}.{share}" for share in ("no_significant", "error_free") for name in TYPES.values()
+)
+COLUMNS = (*BY_TYPE, "mean_significant", "mean_total", "no_significant", "error_free", *SHARES)
 
 
 class Chexprompt:
-    """CheXprompt. Rows are the twelve counts, Σ s, Σ s + Σ i, 1[Σ s = 0], 1[both 0], and a 1.
+    """CheXprompt. Rows are the twelve counts, Σ s, Σ s + Σ i, 1[Σ s = 0], 1[both 0], the shares'
+    two times six indicators, and a 1.
 
     annotator    chexprompt (our prompts) or chexprompt_official (Microsoft's)
 
@@ -52,8 +58,8 @@ class Chexprompt:
             raise ReportCardError(f"CheXprompt has no annotator '{annotator}'; {known}.")
         self.annotator = annotator
         self.spec = MetricSpec(
-            version="1",
-            keys=HEADLINE | dict.fromkeys(BY_TYPE, ERRORS),
+            version="2",
+            keys=HEADLINE | dict.fromkeys(BY_TYPE, ERRORS) | dict.fromkeys(SHARES, Key()),
             signature=f"prompts:{ANNOTATORS[annotator]}|empty:unscored|mean",
             annotators=(annotator,),
             headline=tuple(HEADLINE),
@@ -67,8 +73,11 @@ class Chexprompt:
             if note is None or "unscored" in note:
                 continue
             counts = [float(note[part][letter]) for part in PARTS for letter in TYPES]
-            significant, total = sum(counts[: len(TYPES)]), sum(counts)
-            row[:] = (*counts, significant, total, significant == 0, total == 0, 1.0)
+            by_type = counts[: len(TYPES)]
+            both = [s + i for s, i in zip(by_type, counts[len(TYPES) :], strict=True)]
+            significant, total = sum(by_type), sum(counts)
+            shares = [float(count == 0) for count in (significant, total, *by_type, *both)]
+            row[:] = (*counts, significant, total, *shares, 1.0)
         return table
 
     def scores(self, total: Array) -> dict[str, Array]:
@@ -86,7 +95,8 @@ class Chexprompt:
         largest sums, not sums of largest counts. Without a scored pair it is NaN: unknown.
         The shares need no assumption: they are 1 and 0.
         """
-        shares, counts = slice(-3, -1), slice(0, -3)
+        n = len(BY_TYPE) + 2
+        shares, counts = slice(n, -1), slice(0, n)
         bounds = np.zeros((2, rows.shape[1]))
         bounds[0, shares] = 1.0
         bounds[1, counts] = rows[:, counts].max(axis=0) if len(rows) else np.nan

@@ -10,8 +10,8 @@ Boxes of all phrases of a report are one set; a box that stands at two phrases c
     box_precision_50  boxes of the candidates with a partner / boxes of the candidates
     box_recall_50     boxes of the references with a partner / boxes of the references
 
-Areas are cells of the 224 grid of `metrics/_boxes.py`. Partners are found one to one, the pair with
-the highest IoU first, down to 0.5; there the boxes' own corners count, not the grid.
+Areas are exact fractions of the image; RadFact's own boxes stand on a grid of 224 × 224. Partners
+are found one to one, the pair with the highest IoU first, down to 0.5.
 
 Sources: IoU of unions of boxes as MS-CXR's authors score phrase grounding (Boecking et al., ECCV
 2022, mIoU); pixel precision and recall are RadFact's box entailment (microsoft/RadFact,
@@ -30,7 +30,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from reportcard.api import Array, Box, Key, MetricSpec, Pair, Phrase
-from reportcard.metrics._boxes import GRID, draw
 
 IOU = 0.5
 COLUMNS = (
@@ -89,9 +88,9 @@ class Grounding:
     def __init__(self) -> None:
         names = ("miou", "pixel_precision", "pixel_recall", "pixel_f1")
         self.spec = MetricSpec(
-            version="1",
+            version="2",
             keys={name: Key() for name in (*names, "box_precision_50", "box_recall_50")},
-            signature=f"boxes:union@{GRID}|match:greedy,1-1,IoU>={IOU:g}",
+            signature=f"boxes:union,exact|match:greedy,1-1,IoU>={IOU:g}",
             headline=("miou", "pixel_f1", "box_precision_50", "box_recall_50"),
             boxes=True,
             group="grounding",
@@ -118,15 +117,38 @@ class Grounding:
         }
 
 
+def areas(candidate: Sequence[Box], reference: Sequence[Box]) -> tuple[float, float, float]:
+    """Return |C ∩ R|, |C| and |R| for the unions of two sets of boxes, as fractions of the image.
+
+    Exact: the image is cut along every edge, so a box of any size has its own area.
+
+    >>> areas([Box(0, 0, 0.5, 0.5), Box(0, 0, 0.5, 0.5)], [Box(0.25, 0, 0.5, 0.5)])
+    (0.125, 0.25, 0.125)
+    """
+    boxes = [*candidate, *reference]
+    xs = np.unique([edge for box in boxes for edge in (box.x_min, box.x_max)])
+    ys = np.unique([edge for box in boxes for edge in (box.y_min, box.y_max)])
+    covered = np.zeros((2, max(len(xs) - 1, 0), max(len(ys) - 1, 0)), np.bool_)
+    for side, side_boxes in enumerate((candidate, reference)):
+        for box in side_boxes:
+            left, right = np.searchsorted(xs, (box.x_min, box.x_max))
+            top, bottom = np.searchsorted(ys, (box.y_min, box.y_max))
+            covered[side, left:right, top:bottom] = True
+    cells = np.outer(np.diff(xs), np.diff(ys))
+    ours, theirs = covered
+    both, one, other = (float(cells[part].sum()) for part in (ours & theirs, ours, theirs))
+    return both, one, other
+
+
 def _row(candidate: Sequence[Box], reference: Sequence[Box]) -> list[float]:
-    ours, theirs = draw(candidate), draw(reference)
-    both, either = int((ours & theirs).sum()), int((ours | theirs).sum())
+    both, ours, theirs = areas(candidate, reference)
+    either = ours + theirs - both
     return [
         both / either if either else 0.0,
-        float(either > 0),  # boxes that fill no cell are no place
+        float(either > 0),
         both,
-        int(ours.sum()),
-        int(theirs.sum()),
+        ours,
+        theirs,
         partners(candidate, reference),
         len(candidate),
         len(reference),

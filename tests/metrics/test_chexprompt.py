@@ -428,14 +428,25 @@ def test_bounds_are_no_error_and_the_worst_that_was_seen_per_key() -> None:
     assert isinstance(metric, BoundedMetric)
     best, worst = metric.extremes(rows(rating("300000"), rating("010000", "030000")))
     high, low = (metric.scores(row) for row in (best, worst))
-    assert {name: float(v) for name, v in high.items() if v} == {
-        "no_significant": 1,
-        "error_free": 1,
-    }
+    shares = [name for name in metric.spec.keys if name.endswith(("no_significant", "error_free"))]
+    assert len(shares) == 2 + 2 * 6
+    assert {name: float(v) for name, v in high.items() if v} == dict.fromkeys(shares, 1.0)
     assert low["mean_significant"] == 3
     assert low["mean_total"] == 4  # the worst pair's, not the sum of each type's worst
     assert low["omission_finding.insignificant"] == 3
-    assert low["no_significant"] == low["error_free"] == 0
+    assert {float(low[name]) for name in shares} == {0.0}
+
+
+def test_shares_per_type() -> None:
+    """LLaVA-Rad, Supplementary Table 5: the shares without an error, type by type."""
+    metric = Chexprompt()
+    total = rows(rating("300000"), rating("010000", "030000"), rating("000000", "100000")).sum(0)
+    found = metric.scores(total)
+    assert found["false_positive_finding.no_significant"] == pytest.approx(2 / 3)
+    assert found["false_positive_finding.error_free"] == pytest.approx(1 / 3)
+    assert found["omission_finding.no_significant"] == pytest.approx(2 / 3)
+    assert found["omission_finding.error_free"] == pytest.approx(2 / 3)
+    assert found["incorrect_location.error_free"] == 1
 
 
 def test_the_two_prompts_are_two_metrics() -> None:
