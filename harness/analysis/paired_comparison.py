@@ -19,7 +19,7 @@ from reportcard.score.rows_file import load_rows
 from reportcard.score.score_file import IntervalStats, ScoreFile
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.effect_size import ALPHA, Effect, effects, studies_needed
-from reportcard.score.stats.resampling import Difference, Resampler, compare, holm
+from reportcard.score.stats.resampling import Difference, Resampler, compare, holm, in_common
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,5 +253,7 @@ def _test(
     if ids_a != ids_b:
         raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
     resampler = Resampler(len(ids_a), stats.resamples, stats.seed, clusters)
-    tests = compare(a, b, scorer.metric.scores, resampler, trials, stats.confidence)
-    return tests, effects(a, b, scorer.metric.scores, tests), len(ids_a)
+    common, _, _ = in_common(a, b)
+    scores = scorer.scores_of_sample(common)
+    tests = compare(a, b, scores, resampler, trials, stats.confidence)
+    return tests, effects(a, b, scores, tests), len(ids_a)

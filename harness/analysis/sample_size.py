@@ -140,9 +140,8 @@ def plan_one(
         gone = np.asarray(unscored.any(axis=0))
         stats = saved.recipe
         sampler = Resampler(rows.shape[1], stats.resamples, stats.seed, clusters)
-        found = replicate_scores(
-            np.where(gone[None, :, None], 0.0, scored), scorer.metric.scores, sampler
-        )
+        scored = np.where(gone[None, :, None], 0.0, scored)
+        found = replicate_scores(scored, scorer.scores_of_sample(scored), sampler)
         assumed = f"variance of the one system, correlation {correlation:g} with the other"
         for name, key in names.items():
             se = standard_error(found[key]) * math.sqrt(2 * (1 - correlation))

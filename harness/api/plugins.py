@@ -6,7 +6,7 @@ A class is a plugin when it has the methods of one of these protocols; it need n
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -195,6 +195,23 @@ class Metric(Protocol):
 
     def scores(self, total: Array) -> dict[str, Array]:
         """Return one array of shape (...) per key of the spec, from summed rows (..., k)."""
+        ...
+
+
+@runtime_checkable
+class SampleMetric(Protocol):
+    """A metric of which the whole sample decides something before it is resampled.
+
+    Example: which classes have enough studies to enter an average. Decided anew in each resample,
+    it would make the average of a resample another quantity than the average of the sample.
+    """
+
+    def scores_of_sample(self, total: Array) -> Callable[[Array], dict[str, Array]]:
+        """Return the function `scores` for resamples of the sample with this summed row (k,)."""
+        ...
+
+    def doubts(self, total: Array) -> dict[str, str]:
+        """Return the keys whose intervals this sample cannot support, each with the reason."""
         ...
 
 

@@ -26,7 +26,7 @@ class Plugin:
 class Interval:
     """How a protocol draws resamples and what it prints as the value (harness/stats.py)."""
 
-    recipe: Literal["scipy", "sacrebleu"] = "scipy"
+    recipe: Literal["scipy", "bca", "sacrebleu"] = "scipy"
     centre: Literal["point", "median"] = "point"
     seed: int | None = None  # what the paper's tool uses; stats.seed wins
 

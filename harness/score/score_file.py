@@ -27,7 +27,7 @@ class IntervalStats:
     seed: int
     confidence: float
     unit: str
-    recipe: Literal["scipy", "sacrebleu"] | None = field(default=None, metadata=OMITTED)
+    recipe: Literal["scipy", "bca", "sacrebleu"] | None = field(default=None, metadata=OMITTED)
     centre: Literal["point", "median"] | None = field(default=None, metadata=OMITTED)
 
 
@@ -36,7 +36,7 @@ class KeyScore:
     """The score of one key (`bleu.bleu_4`): its value with an interval, and how it was made.
 
     `bounds` is the lowest and highest value that the unscored studies leave possible; `spread` is
-    the standard deviation over `draws` answers.
+    the standard deviation over `draws` answers; `doubt` says why the interval is unreliable.
     """
 
     value: float | None = None
@@ -49,6 +49,7 @@ class KeyScore:
     range: tuple[float | None, float | None] = (None, None)
     signature: str | None = None
     caveat: str | None = None
+    doubt: str | None = None
     draws: int | None = None
     spread: float | None = None
     bounds: tuple[float | None, float | None] | None = None

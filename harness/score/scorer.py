@@ -22,6 +22,7 @@ from reportcard.api import (
     Metric,
     Pair,
     ReportCardError,
+    SampleMetric,
 )
 from reportcard.config.compose import load_annotators
 from reportcard.config.settings import Plugin, Protocol, Stats
@@ -35,10 +36,13 @@ from reportcard.score.stats.resampling import (
     Centre,
     Recipe,
     Resampler,
+    Scores,
     clusters_of,
     estimate,
     mask_unscored,
 )
+
+FEWEST_STUDIES = 30  # below, no interval of ours held what it promises (benchmarks/coverage.py)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class Scorer:
     def not_run(self) -> str | None:
         """Why the metric cannot run on this machine; None where it can."""
         return "; ".join(filter(None, (a.missing() for a in self.annotators))) or None
+
+    def scores_of_sample(self, rows: Array) -> Scores:
+        """The metric's score function for one sample; see `scores_of_sample`."""
+        return scores_of_sample(self.metric, rows)
 
     @property
     def caveat(self) -> str | None:
@@ -217,6 +225,25 @@ def score(scorer: Scorer, rows: Array, patients: Sequence[str], context: Scoring
     return entries
 
 
+def scores_of_sample(metric: Metric, rows: Array) -> Scores:
+    """The score function for one sample and its resamples.
+
+    What the sample as a whole decides, such as the classes of an average, is fixed in it.
+
+    rows: (n, k) or (draws, n, k); a NaN row is unscored and decides nothing.
+    """
+    if not isinstance(metric, SampleMetric):
+        return metric.scores
+    return metric.scores_of_sample(_sample_total(rows))
+
+
+def _sample_total(rows: Array) -> Array:
+    """The summed row of a sample, averaged over draws: (…, n, k) → (k,)."""
+    scored, _ = mask_unscored(rows)
+    total = scored.sum(axis=-2)
+    return total if total.ndim == 1 else np.asarray(total.mean(axis=0))
+
+
 def numbers(
     metric: Metric, rows: Array, resampler: Resampler, confidence: float, centre: Centre
 ) -> dict[str, Json]:
@@ -233,18 +260,33 @@ def numbers(
         centre: whether the value is the score of the data or the median of the replicates.
     """
     scored, unscored = mask_unscored(rows)
+    scores = scores_of_sample(metric, rows)
     found: dict[str, Json] = {}
-    for name, e in estimate(scored, metric.scores, resampler, confidence, centre).items():
+    for name, e in estimate(scored, scores, resampler, confidence, centre).items():
         found[name] = {
             "value": _finite(e.value),
             "ci_low": _finite(e.low),
             "ci_high": _finite(e.high),
             **({} if e.spread is None else {"draws": len(rows), "spread": _finite(e.spread)}),
         }
+    for name, reason in _doubts(metric, rows, found).items():
+        found[name] |= {"doubt": reason}
     if unscored.any() and isinstance(metric, BoundedMetric):
         for name, bounds in _bounds(metric, rows, unscored).items():
             found[name] |= {"bounds": bounds}
     return found
+
+
+def _doubts(metric: Metric, rows: Array, found: Mapping[str, Json]) -> dict[str, str]:
+    """Per key why its interval is not to be relied on: too few studies, or no width."""
+    n = rows.shape[1] - int(np.isnan(rows).any(axis=(0, 2)).sum())
+    doubts = dict(metric.doubts(_sample_total(rows))) if isinstance(metric, SampleMetric) else {}
+    for name, entry in found.items():
+        if n < FEWEST_STUDIES:
+            doubts[name] = f"{n} studies, under {FEWEST_STUDIES}"
+        elif entry["value"] is not None and entry["ci_low"] == entry["ci_high"]:
+            doubts.setdefault(name, "the interval has no width: every resample gave the same")
+    return {name: reason for name, reason in doubts.items() if found[name]["value"] is not None}
 
 
 def _bounds(

@@ -98,7 +98,7 @@ def test_scores_are_vectorised_over_leading_axes():
     together = metric.scores(totals)
     for key, values in together.items():
         assert values.shape == (1, 2)
-        assert values[0, 1] == metric.scores(totals[0, 1])[key]
+        np.testing.assert_equal(values[0, 1], metric.scores(totals[0, 1])[key])
 
 
 def test_no_pairs():
@@ -127,3 +127,54 @@ def test_names():
 
 def test_labels_of_no_study_are_unknown_and_not_zero() -> None:
     assert all(np.isnan(value) for value in label_scores(np.zeros(61)).values())
+
+
+# Macro average over supported classes ------------------------------------------------------------
+
+
+def sample(n=60):
+    """Rows of n studies: class 0 in all, class 1 in 12, class 2 in 9 of the references."""
+    reference = np.zeros((n, 14), int)
+    reference[:, 0] = 1
+    reference[:12, 1] = 1
+    reference[:9, 2] = 1
+    candidate = reference.copy()
+    candidate[:6, 1] = 0
+    metric = LabelF1("any")
+    return metric, metric.rows(pairs_of(candidate, reference))
+
+
+def test_a_copy_scores_one_over_supported_classes_and_less_over_all():
+    metric, _ = sample()
+    labels = np.zeros((40, 14), int)
+    labels[:20, 3] = 1
+    total = metric.rows(pairs_of(labels, labels)).sum(axis=0)
+    assert metric.scores(total)["macro_f1_supported_14"] == 1.0
+    assert metric.scores(total)["macro_f1_14"] == pytest.approx(1 / 14)
+
+
+def test_classes_are_chosen_by_the_sample_and_not_by_a_resample():
+    metric, rows = sample()
+    total = rows.sum(axis=0)
+    scores = metric.scores_of_sample(total)
+    f1 = 2 * 6 / (2 * 6 + 6)
+    assert scores(total)["macro_f1_supported_14"] == pytest.approx((1 + f1) / 2)
+    without = rows[20:].sum(axis=0)  # no study with class 1 is left
+    assert scores(without)["macro_f1_supported_14"] == pytest.approx((1 + 0) / 2)
+    assert metric.scores(without)["macro_f1_supported_14"] == 1.0
+
+
+def test_no_supported_class_is_no_score():
+    metric, rows = sample()
+    assert np.isnan(metric.scores(rows[:5].sum(axis=0))["macro_f1_supported_14"])
+
+
+def test_doubts_name_the_keys_that_rest_on_few_studies():
+    metric, rows = sample()
+    doubts = metric.doubts(rows.sum(axis=0))
+    assert "12 of its 14 classes" in doubts["macro_f1_14"]
+    assert "4 of its 5 classes" in doubts["macro_f1_5"]
+    assert "9 studies" in doubts["lung_opacity.f1"]
+    assert "cardiomegaly.f1" not in doubts
+    assert "macro_f1_supported_14" not in doubts
+    assert "micro_f1_14" not in doubts

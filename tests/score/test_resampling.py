@@ -13,6 +13,7 @@ from reportcard.api import Array, Pair
 from reportcard.metrics.bleu import Bleu
 from reportcard.score.stats.resampling import (
     Resampler,
+    Subgroup,
     clusters_of,
     compare,
     estimate,
@@ -50,6 +51,53 @@ def test_mean_interval_equals_scipy_exactly(n: int, seed: int) -> None:
     ours = estimate(with_ones(values), mean_score, Resampler(n, 500, seed))["mean"]
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-14)
     assert ours.value == pytest.approx(values.mean(), abs=1e-14)
+
+
+@pytest.mark.parametrize("n", [20, 37, 500])
+def test_bca_interval_equals_scipy(n: int) -> None:
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(n).random(n) ** 3  # skewed
+    theirs = bootstrap(
+        (values,), np.mean, n_resamples=500, method="BCa", random_state=4
+    ).confidence_interval
+    ours = estimate(with_ones(values), mean_score, Resampler(n, 500, 4, recipe="bca"))["mean"]
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    plain = estimate(with_ones(values), mean_score, Resampler(n, 500, 4))["mean"]
+    assert (plain.low, plain.high) != (ours.low, ours.high)
+
+
+def test_bca_of_a_ratio_of_sums_equals_scipy() -> None:
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(8)
+    top = rng.integers(0, 2, 80).astype(float)
+    bottom = top + rng.integers(0, 3, 80) + 0.5
+    rows = np.column_stack([top, bottom])[None]
+    theirs = bootstrap(
+        (top, bottom),
+        lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
+        n_resamples=400, method="BCa", random_state=2, paired=True, vectorized=True,
+    ).confidence_interval  # fmt: skip
+    ours = estimate(rows, mean_score, Resampler(80, 400, 2, recipe="bca"))["mean"]
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_bca_of_a_perfect_score_is_the_score() -> None:
+    found = estimate(with_ones(np.ones(40)), mean_score, Resampler(40, 200, recipe="bca"))["mean"]
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_the_jackknife_leaves_out_whole_patients() -> None:
+    rows = np.arange(12.0).reshape(6, 2)
+    clusters = clusters_of(["a", "a", "b", "c", "c", "c"])
+    without = np.concatenate(list(Resampler(6, clusters=clusters).without_each(rows)))
+    want = [rows[2:].sum(0), rows[[0, 1, 3, 4, 5]].sum(0), rows[:3].sum(0)]
+    assert np.array_equal(without, np.array(want))
+    places = np.array([1, 3, 4])
+    part = Subgroup(Resampler(6, clusters=clusters), places)
+    without = np.concatenate(list(part.without_each(rows[places])))
+    assert np.array_equal(without, np.array([rows[[3, 4]].sum(0), rows[1]]))
 
 
 def test_macro_f1_with_an_empty_class_equals_scipy_exactly() -> None:

@@ -37,7 +37,7 @@ def test_the_line_stays_as_it_was() -> None:
     assert line == (
         f"cider.cider_d|v{scorer.metric.spec.version}|pycocoevalcap|cider-d|n:4|sigma:6|tok:space"
         "|case:mixed|df:references|protocol:reportcard|text:none|sections:findings"
-        "|ci:percentile95%,B=50,seed=0,by=patient|n:3|cohort:openi@c9fa24e6"
+        "|ci:bca95%,B=50,seed=0,by=patient|n:3|cohort:openi@c9fa24e6"
     )
     without = replace(Signature.parse(line), n=None).format()
     assert without == line.replace("|n:3", "")

@@ -62,10 +62,12 @@ def _keys(scorer: Scorer, pairs: Sequence[EditedPair], custody: Custody) -> dict
     rows = scorer.metric.rows(with_notes(scorer, [edited.pair for edited in pairs], custody))
     scores = scorer.metric.scores(rows)
     spec = scorer.metric.spec
-    found = {}
+    found: dict[str, AuditedKey] = {}
     for name in shown_keys(spec):
         key = spec.keys[name]
         values = np.where(np.isnan(rows).any(axis=1), np.nan, scores[name])
+        if found and np.isnan(values).all():
+            continue  # a key of whole cohorts, such as a macro average over supported classes
         found[f"{scorer.label}.{name}"] = AuditedKey(
             direction=key.direction,
             unit=key.unit,

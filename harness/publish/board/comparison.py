@@ -24,7 +24,7 @@ from reportcard.publish.board.boards import Board, Column, Entry, Leaderboard, S
 from reportcard.score.rows_file import load_rows
 from reportcard.score.score_file import IntervalStats
 from reportcard.score.scorer import Scorer, open_metrics
-from reportcard.score.stats.resampling import Resampler
+from reportcard.score.stats.resampling import Resampler, Scores
 
 # Two systems with the same answers differ by rounding at most; that is a tie, not a difference.
 ROUNDING = 1e-12
@@ -58,6 +58,12 @@ class Prepared:
     scorer: Scorer
     resampler: Resampler
     confidence: float
+
+    @property
+    def scores(self) -> Scores:
+        """The score function; what a sample decides is taken from the row with most studies."""
+        fullest = min(self.rows.values(), key=lambda rows: int(np.isnan(rows).any(axis=-1).sum()))
+        return self.scorer.scores_of_sample(fullest)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def pairs_of_board(
         prepared = comparison.prepare(scorers, Samplers())
     except NotComparableError as error:
         return Pairs((), replace(about, unknown=str(error)))
-    scores, resampler = prepared.scorer.metric.scores, prepared.resampler
+    scores, resampler = prepared.scores, prepared.resampler
     tests = all_pairs(prepared.rows, scores, column.name, resampler, trials, prepared.confidence)
     about = replace(
         about,

@@ -85,9 +85,7 @@ def _ranking(
     if saved and saved.inputs == inputs:
         return saved
     prepared = comparison.prepare(scorers, Samplers())
-    scores, n = joint_scores(
-        prepared.rows, prepared.scorer.metric.scores, column.name, prepared.resampler
-    )
+    scores, n = joint_scores(prepared.rows, prepared.scores, column.name, prepared.resampler)
     if not n:
         raise NotComparableError("no study is scored by every system")
     found = rank_intervals(-column.sign * scores, prepared.confidence)

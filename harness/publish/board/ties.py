@@ -144,9 +144,7 @@ def _metric_ties(
     if known and known.inputs == inputs and set(known.keys) >= set(best):
         return known
     prepared = comparison.prepare(scorers, samplers)
-    pairs = _Pairs(
-        prepared.rows, prepared.scorer.metric.scores, prepared.resampler, prepared.confidence
-    )
+    pairs = _Pairs(prepared.rows, prepared.scores, prepared.resampler, prepared.confidence)
     keys = {}
     for column in columns:
         first = best[column.key]

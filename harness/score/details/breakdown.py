@@ -85,10 +85,10 @@ def subgroups(
     filled, unscored = mask_unscored(rows)
     scored = ~unscored.any(axis=0)
     names = shown_keys(scorer)
-    only = partial(_only, scores=scorer.metric.scores, names=names)
 
     def cells_of(places: npt.NDArray[np.int64]) -> dict[str, Json]:
         part = filled[:, places]
+        only = partial(_only, scores=scorer.scores_of_sample(part), names=names)
         if len(places) < FEW:
             points = only(part.sum(axis=1)) if len(places) else {}
             values = {k: float(np.mean(points[k])) if k in points else math.nan for k in names}

@@ -164,7 +164,7 @@ def _metric(
         "subgroups": breakdown.subgroups(rows, scorer, groups, resampler, confidence, centre)
     }
     if names := breakdown.findings_in(list(scorer.metric.spec.keys)):
-        scores = scorer.metric.scores
+        scores = scorer.scores_of_sample(rows)
         part["errors"] = breakdown.errors(rows, scores, names, resampler, confidence)
     return part
 

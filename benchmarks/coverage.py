@@ -1,0 +1,176 @@
+"""Measure whether intervals hold what they promise: coverage, bias and width per headline key.
+
+    python -m benchmarks.coverage [--root data/openi] [--samples 400] [--json FILE]
+
+The population is the real one: the 3,199 Open-I reports with findings, each beside the report that
+a TF-IDF retrieval over the other reports finds for it by its own text (the nearest other report,
+so a plausible system). Cohorts of n studies are drawn from it with replacement, scored, and their
+intervals compared with the population's value. "By patient" draws groups of 1 to 4 studies that
+share a patient (Open-I has one study per patient, so the groups are made up, at random).
+
+A key over supported classes has a population value for the classes that the sample itself supports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reportcard.api import Array, Pair
+from reportcard.config.settings import Plugin
+from reportcard.data.sources.openi import OpenI
+from reportcard.score.scorer import Scorer, open_metrics, scores_of_sample
+from reportcard.score.stats.resampling import Recipe, Resampler, estimate
+
+SIZES = (64, 590, 3199)
+RECIPES: tuple[Recipe, ...] = ("scipy", "bca")
+METRICS = ("bleu", "rouge", "f1_chexpert_rules")
+KEYS = {
+    "bleu": ("bleu_4",),
+    "rouge": ("rouge_l",),
+    "f1_chexpert_rules": (
+        *("macro_f1_supported_14", "macro_f1_14", "macro_f1_5", "micro_f1_14", "micro_f1_5"),
+        *("no_finding.f1", "pneumothorax.f1"),
+    ),
+}
+
+
+def population(root: str) -> list[tuple[str, str]]:
+    """(candidate, reference) of every report with findings; candidates are other reports."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    reports = OpenI(root).reports()
+    texts = [report.findings for report in reports.values() if (report.findings or "").strip()]
+    vectors = TfidfVectorizer(max_features=4000).fit_transform(texts)
+    found = []
+    for start in range(0, len(texts), 512):
+        similar = (vectors[start : start + 512] @ vectors.T).toarray()
+        rows = np.arange(len(similar))
+        similar[rows, start + rows] = -1
+        # The 16th: nearer ones are often the same sentence again, which no system writes.
+        nearest = np.argsort(-similar, axis=1)[:, 15]
+        found += [(texts[j], texts[start + i]) for i, j in enumerate(nearest)]
+    return found
+
+
+def rows_of(scorer: Scorer, texts: list[tuple[str, str]]) -> Array:
+    """The rows of every pair of the population, (n, k)."""
+    pairs = [
+        Pair(str(i), candidate, reference, {}) for i, (candidate, reference) in enumerate(texts)
+    ]
+    for annotator in scorer.annotators:
+        unique = list(dict.fromkeys(text for both in texts for text in both))
+        notes = dict(zip(unique, annotator.annotate(unique), strict=True))
+        pairs = [
+            Pair(p.study_id, p.candidate, p.reference,
+                 {**p.notes, annotator.id: (notes[p.candidate], notes[p.reference])})
+            for p in pairs
+        ]  # fmt: skip
+    return scorer.metric.rows(pairs)
+
+
+def cohorts(
+    n: int, size: int, by_patient: bool, samples: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]]:
+    """Places in the population of each drawn cohort, and the patient of each study."""
+    rng = np.random.default_rng(n + by_patient)
+    patients = None
+    if by_patient:
+        sizes = rng.integers(1, 5, size)
+        patients = np.split(rng.permutation(size), np.cumsum(sizes))
+        patients = [group for group in patients if len(group)]
+    for _ in range(samples):
+        if patients is None:
+            yield rng.integers(0, size, n), None
+        else:
+            drawn = [patients[i] for i in rng.integers(0, len(patients), max(1, round(n / 2.5)))]
+            numbers = np.repeat(np.arange(len(drawn)), [len(group) for group in drawn])
+            yield np.concatenate(drawn), numbers
+
+
+def measure(
+    scorer: Scorer, rows: Array, n: int, by_patient: bool, samples: int, resamples: int
+) -> dict[tuple[str, str], dict[str, float]]:
+    """(recipe, key) → coverage, share of flagged intervals, bias and mean width."""
+    names = KEYS[scorer.label]
+    found: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    doubtful = dict.fromkeys(names, 0)
+    total = rows.sum(axis=0)
+    for i, (places, patients) in enumerate(cohorts(n, len(rows), by_patient, samples)):
+        sample = rows[places]
+        scores = scores_of_sample(scorer.metric, sample)
+        truth = scores(total)
+        if hasattr(scorer.metric, "doubts"):
+            for name in scorer.metric.doubts(sample.sum(axis=0)).keys() & doubtful.keys():
+                doubtful[name] += 1
+        for recipe in RECIPES:
+            sampler = Resampler(len(sample), resamples, i, patients, recipe)
+            for name, e in estimate(sample[None], scores, sampler).items():
+                if name in names and not np.isnan(e.value):
+                    true = float(truth[name])
+                    inside = e.low - 1e-9 <= true <= e.high + 1e-9
+                    found.setdefault((recipe, name), []).append(
+                        (float(inside), e.value - true, e.high - e.low)
+                    )
+    return {
+        (recipe, name): {
+            "coverage": float(np.mean([v[0] for v in values])),
+            "bias": float(np.mean([v[1] for v in values])),
+            "width": float(np.mean([v[2] for v in values])),
+            "flagged": doubtful[name] / samples,
+            "defined": len(values) / samples,
+        }
+        for (recipe, name), values in found.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--root", default="data/openi", help="folder of the Open-I reports")
+    parser.add_argument("--samples", type=int, default=400, help="cohorts drawn per size")
+    parser.add_argument("--resamples", type=int, default=500, help="bootstrap resamples")
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
+    parser.add_argument("--json", type=Path, help="also write every number here")
+    args = parser.parse_args()
+
+    start = time.perf_counter()
+    texts = population(args.root)
+    scorers = open_metrics([Plugin(name, name) for name in METRICS])
+    tables = {scorer.label: rows_of(scorer, texts) for scorer in scorers}
+    print(f"population: {len(texts)} pairs; {args.samples} cohorts per size; 95 % intervals")
+    saved: list[dict[str, Any]] = []
+    print("\n| key | drawn by | n | recipe | coverage | flagged | bias | width |")
+    print("|---|---|---:|---|---:|---:|---:|---:|")
+    for scorer in scorers:
+        for by_patient in (False, True):
+            for n in args.sizes:
+                samples = args.samples if n < 2000 else max(1, args.samples // 2)
+                found = measure(
+                    scorer, tables[scorer.label], n, by_patient, samples, args.resamples
+                )
+                for (recipe, name), values in found.items():
+                    unit = "patient" if by_patient else "study"
+                    print(
+                        f"| {scorer.label}.{name} | {unit} | {n} | {recipe} |"
+                        f" {100 * values['coverage']:.1f} % | {100 * values['flagged']:.0f} % |"
+                        f" {values['bias']:+.4f} | {values['width']:.4f} |",
+                        flush=True,
+                    )
+                    saved.append({"key": f"{scorer.label}.{name}", "unit": unit, "n": n,
+                                  "recipe": recipe, **values})  # fmt: skip
+    print(f"\n{time.perf_counter() - start:.0f} s")
+    if args.json:
+        args.json.write_text(json.dumps(saved, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
