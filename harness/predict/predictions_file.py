@@ -12,10 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from reportcard.api import Box, Json, Phrase, Prediction, Report, ReportCardError, Request
+from reportcard.core import records
 from reportcard.core.files import file_digest, read_json, read_jsonl, write_json
 from reportcard.core.layout import PredictionFolder
+from reportcard.core.records import OMITTED
 
 AnswerKey = tuple[str, int]  # (study id, draw)
 
@@ -96,7 +99,7 @@ def count_image_failures(lines: Iterable[Json]) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class RunCard:
+class CardFile:
     """The content of card.json: which model answered which cohort, with which code.
 
     card         the adapter's ModelCard as JSON
@@ -108,50 +111,17 @@ class RunCard:
     model: str
     model_fingerprint: str
     plugin: str
-    options: Json
-    card: Json
+    options: Mapping[str, Any]
+    card: Mapping[str, Any]
     cohort: str
     cohort_fingerprint: str
     train_fingerprint: str
-    environment: Json
-    marks: Json | None = None
-    notes: tuple[str, ...] = ()
+    marks: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
+    notes: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        write_json(
-            path,
-            {
-                "model": self.model,
-                "model_fingerprint": self.model_fingerprint,
-                "plugin": self.plugin,
-                "options": self.options,
-                "card": self.card,
-                "cohort": self.cohort,
-                "cohort_fingerprint": self.cohort_fingerprint,
-                "train_fingerprint": self.train_fingerprint,
-                **({"marks": self.marks} if self.marks else {}),
-                **({"notes": list(self.notes)} if self.notes else {}),
-                "environment": self.environment,
-            },
-        )
-
-    @classmethod
-    def read(cls, path: Path) -> RunCard:
-        """Read a card.json. Raises ReportCardError when it is absent or no JSON object."""
-        saved = read_json(path)
-        return cls(
-            model=saved.get("model", ""),
-            model_fingerprint=saved.get("model_fingerprint", ""),
-            plugin=saved.get("plugin", ""),
-            options=saved.get("options", {}),
-            card=saved.get("card", {}),
-            cohort=saved.get("cohort", ""),
-            cohort_fingerprint=saved.get("cohort_fingerprint", ""),
-            train_fingerprint=saved.get("train_fingerprint", ""),
-            environment=saved.get("environment", {}),
-            marks=saved.get("marks"),
-            notes=tuple(saved.get("notes", ())),
-        )
+        write_json(path, records.to_json(self))
 
 
 @dataclass(frozen=True)
@@ -165,36 +135,22 @@ class DoneFile:
     image_failures      studies that failed because of an image, by kind of ImageError
     """
 
-    predictions_sha256: str
+    predictions_sha256: str = ""
     n: int = 0
     draws: int = 1
     status: Mapping[str, int] = field(default_factory=dict)
-    image_failures: Mapping[str, int] = field(default_factory=dict)
+    image_failures: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
 
     def write(self, path: Path) -> None:
-        failures = {"image_failures": dict(self.image_failures)} if self.image_failures else {}
-        write_json(
-            path,
-            {
-                "predictions_sha256": self.predictions_sha256,
-                "n": self.n,
-                "draws": self.draws,
-                "status": dict(self.status),
-                **failures,
-            },
-        )
+        write_json(path, records.to_json(self))
 
     @classmethod
     def read(cls, path: Path) -> DoneFile:
-        """Read a DONE file. Raises ReportCardError when it is absent or no JSON object."""
-        saved = read_json(path)
-        return cls(
-            predictions_sha256=saved.get("predictions_sha256", ""),
-            n=saved.get("n", 0),
-            draws=saved.get("draws", 1),
-            status=saved.get("status", {}),
-            image_failures=saved.get("image_failures", {}),
-        )
+        """Read a DONE file. Raises ReportCardError when it is absent or damaged."""
+        try:
+            return records.from_json(cls, read_json(path))
+        except ValueError as error:
+            raise ReportCardError(f"{path} is damaged ({error}).") from None
 
 
 def is_done(folder: Path) -> bool:
@@ -216,4 +172,4 @@ def is_done(folder: Path) -> bool:
 
 def image_failures(folder: Path) -> Mapping[str, int]:
     """Return how many studies of a finished run failed because of an image, by kind."""
-    return DoneFile.read(PredictionFolder(folder).done).image_failures
+    return DoneFile.read(PredictionFolder(folder).done).image_failures or {}
