@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reportcard.api import Box, Json, Phrase, Prediction, Report, ReportCardError, Request
 from reportcard.core import records
@@ -20,6 +20,7 @@ from reportcard.core.files import file_digest, read_json, read_jsonl, write_json
 from reportcard.core.layout import PredictionFolder
 from reportcard.core.records import OMITTED
 
+T = TypeVar("T")
 AnswerKey = tuple[str, int]  # (study id, draw)
 
 IMAGE_FAILURE = re.compile(r"image ([a-z_]+): ")  # how `failures.explain` begins an ImageError
@@ -108,20 +109,25 @@ class CardFile:
     environment  versions, git state and GPUs (core/environment.py)
     """
 
-    model: str
-    model_fingerprint: str
-    plugin: str
-    options: Mapping[str, Any]
-    card: Mapping[str, Any]
-    cohort: str
-    cohort_fingerprint: str
-    train_fingerprint: str
+    model: str = ""
+    model_fingerprint: str = ""
+    plugin: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    cohort: str = ""
+    cohort_fingerprint: str = ""
+    train_fingerprint: str = ""
     marks: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
     notes: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         write_json(path, records.to_json(self))
+
+    @classmethod
+    def read(cls, path: Path) -> CardFile:
+        """Read a card.json. Raises ReportCardError when it is absent or damaged."""
+        return _read(cls, path)
 
 
 @dataclass(frozen=True)
@@ -147,10 +153,14 @@ class DoneFile:
     @classmethod
     def read(cls, path: Path) -> DoneFile:
         """Read a DONE file. Raises ReportCardError when it is absent or damaged."""
-        try:
-            return records.from_json(cls, read_json(path))
-        except ValueError as error:
-            raise ReportCardError(f"{path} is damaged ({error}).") from None
+        return _read(cls, path)
+
+
+def _read(kind: type[T], path: Path) -> T:
+    try:
+        return records.from_json(kind, read_json(path))
+    except ValueError as error:
+        raise ReportCardError(f"{path} is damaged ({error}).") from None
 
 
 def is_done(folder: Path) -> bool:
