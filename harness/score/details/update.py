@@ -17,7 +17,7 @@ from reportcard.api import Json, ReportCardError
 from reportcard.core.files import digest, read_json, read_jsonl, write_json
 from reportcard.core.layout import PredictionFolder, Results, RunId, ScoreFolder
 from reportcard.data.cohort import Cohort
-from reportcard.predict.predictions_file import DoneFile, CardFile
+from reportcard.predict.predictions_file import CardFile, DoneFile
 from reportcard.score.details import breakdown
 from reportcard.score.details import prior_comparisons as priors
 from reportcard.score.details import report_texts as reports
