@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reportcard.api import Custody, ReportCardError, Status
-from reportcard.config.settings import ChatSettings as ChatSettings
+from reportcard.config.endpoint_settings import ChatSettings as ChatSettings
 from reportcard.llm.client.backoff import UNREACHABLE
 from reportcard.llm.client.batch import EventLoopThread, QuestionBatch, QuestionOutcome
 from reportcard.llm.client.budget import Ledger
