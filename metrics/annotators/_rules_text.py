@@ -1,6 +1,6 @@
-"""Words, sentences and clauses of a report, and the readings of a phrase pattern.
+"""Splits a report into words, sentences and clauses, and expands phrase patterns.
 
-The part of the rules labeler (chexpert_rules.py) that knows text and no finding.
+This part of the rules labeler (chexpert_rules.py) knows nothing about findings.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from itertools import pairwise
 _TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!]")
 _PARAGRAPH = re.compile(r"\n\s*\n|\n\s*[-*•]")
 _STOPS = frozenset(".;?!")
-_LONGEST = 100  # words of a sentence; NegEx takes the square of it, and nobody writes more
+_LONGEST = 100  # words of a sentence; NegEx takes quadratic time, and nobody writes longer ones
 
 
 def expand(phrase: str) -> list[str]:
-    """All readings of a phrase with {a|b|} alternatives, which may be nested.
+    """Return all readings of a phrase with {a|b|} alternatives, which may be nested.
 
     >>> expand("{small |}effusion{|s}")
     ['small effusion', 'small effusions', 'effusion', 'effusions']
@@ -41,7 +41,7 @@ def _alternatives(pieces: Iterator[str]) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words, numbers and stops. All other characters separate words.
+    """Split a text into lower-case words, numbers and stops; other characters separate words.
 
     >>> words("Follow-up:\\x00 no effusion.")
     ['follow', 'up', ':', 'no', 'effusion', '.']
@@ -50,7 +50,7 @@ def words(text: str) -> list[str]:
 
 
 def sentences(text: str) -> Iterator[list[str]]:
-    """Words by sentence. One without a stop is cut after 100 words.
+    """Yield the words of each sentence; one without a stop is cut after 100 words.
 
     >>> list(sentences("No effusion. Clear"))
     [['no', 'effusion', '.'], ['clear']]
@@ -66,7 +66,7 @@ def sentences(text: str) -> Iterator[list[str]]:
 
 
 def clauses(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int]:
-    """Places of the commas and "and"s after which a clause of its own begins, not a list item."""
+    """Return the positions of commas and "and"s that begin a clause and not a list item."""
     marks = [
         i for i, w in enumerate(found) if w == "," or (w == "and" and i and found[i - 1] != ",")
     ]
@@ -82,7 +82,7 @@ def clauses(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[in
 def _is_clause(
     found: Sequence[str], last: int, mark: int, end: int, cues: Mapping[str, frozenset[str]]
 ) -> bool:
-    """Whether found[mark:end] is a clause; found[last:mark] is what the comma ends."""
+    """Whether found[mark:end] is a clause; found[last:mark] is the part before its comma."""
     part = [word for word in found[mark:end] if word not in _STOPS and word not in (",", "and")]
     if len(part) < 2 or part[0] in cues["joins"]:
         return False

@@ -1,16 +1,18 @@
-"""The 14 CheXpert observations of a report by rules: no weights, no network.
+"""Labels the 14 CheXpert observations of a report by rules, without weights or a network.
 
-mention → negation → uncertainty → aggregation, the scheme of the CheXpert labeler (Irvin et al.,
-AAAI 2019). Negation is negspacy's NegEx (Chapman et al., J Biomed Inform 2001); a second NegEx
-with our own cues finds uncertainty. All phrases are ours: chexpert_rules.yaml beside this file.
+The steps are those of the CheXpert labeler (Irvin et al., AAAI 2019): mention → negation →
+uncertainty → aggregation. Negation is found by negspacy's NegEx (Chapman et al., J Biomed Inform
+2001), uncertainty by a second NegEx with our own cues. All phrases are ours: chexpert_rules.yaml
+beside this file.
 
 A mention is a phrase that names the finding ("effusion"), a phrase that denies it ("lungs are
 clear"), or anatomy with its nearest state in the sentence ("heart size … normal"; "enlarged …
-cardiac silhouette"). Over the mentions of one observation positive wins, then uncertain, then
+cardiac silhouette"). Among the mentions of one observation positive wins, then uncertain, then
 negative. No Finding is 1 when nothing but Support Devices is positive or uncertain, as CheXpert
-defines it, and so also for a text that says nothing: an empty report earns No Finding.
+defines it. So a text without any mention, such as an empty report, also has No Finding 1.
 
-Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Order: metrics.label_f1.
+Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Their order is that of
+LABELS in metrics/_label_f1.py.
 """
 
 from __future__ import annotations
@@ -40,12 +42,12 @@ REACH_BEFORE = 4  # tokens between a state and the anatomy after it: "enlarged �
 REACH_AFTER = 14  # tokens between anatomy and the state after it: "heart … is … enlarged"
 NEGATED, UNSURE = "chexpert_rules_negated", "chexpert_rules_unsure"
 
-# States compete with each other for a part; the longest phrase at a place wins.
+# Of the states that overlap in the text, the longest phrase wins.
 _STATES = {"abnormal": POSITIVE, "borderline": UNCERTAIN, "normal": NEGATIVE}
 
 
 class _Tokenizer:
-    """spaCy's tokenizer interface over `words`: a phrase or a sentence is one Doc."""
+    """Gives `words` spaCy's tokenizer interface; a phrase or a sentence is one Doc."""
 
     def __init__(self, vocab: Vocab) -> None:
         self.vocab = vocab
@@ -64,7 +66,7 @@ class _Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class _Mention:
-    """Tokens start..end that speak of a label, and the code they have before context."""
+    """The tokens start..end that mention a label, and their code without context."""
 
     label: int
     start: int
@@ -74,7 +76,7 @@ class _Mention:
 
 @dataclass(frozen=True)
 class _Engine:
-    """What is built once from the phrase file."""
+    """The matcher and the context rules, built once from the phrase file."""
 
     tokenizer: _Tokenizer
     matcher: PhraseMatcher
@@ -82,6 +84,7 @@ class _Engine:
     names: dict[int, tuple[int, str]]
 
     def labels(self, text: str) -> list[int]:
+        """Return the 14 codes of a text."""
         codes = [set[int]() for _ in LABELS]
         for sentence in sentences(text):
             for label, code in self._read(self.tokenizer.doc(sentence)):
@@ -92,9 +95,9 @@ class _Engine:
         return found
 
     def _read(self, doc: Doc) -> Iterator[tuple[int, int]]:
-        """(label, code in context) per mention of a sentence."""
+        """The (label, code) of each mention of a sentence, with the context applied."""
         mentions = list(self._mentions(doc))
-        # What a phrase denies by itself stays denied: "not clear" is no rule of ours.
+        # A phrase that is negative by itself stays so: we have no rule for "not clear".
         yield from ((m.label, m.code) for m in mentions if m.code == NEGATIVE)
         asserted = [m for m in mentions if m.code != NEGATIVE]
         if not asserted:
@@ -132,12 +135,12 @@ def _in_context(code: int, span: Span) -> int:
 
 
 def aggregate(codes: set[int]) -> int:
-    """One code for all mentions: positive, else uncertain, else negative, else blank."""
+    """Return one code for all mentions: positive, else uncertain, else negative, else blank."""
     return next((code for code in (POSITIVE, UNCERTAIN, NEGATIVE) if code in codes), BLANK)
 
 
 def _longest(hits: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """Hits that no longer hit overlaps: "pericardial effusion" hides the "effusion" in it."""
+    """Keep hits that no longer hit overlaps: "pericardial effusion" hides its "effusion"."""
     kept: list[tuple[str, int, int]] = []
     taken: set[int] = set()
     for hit in sorted(hits, key=lambda h: (h[1] - h[2], h[1])):
@@ -151,7 +154,7 @@ def _longest(hits: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
 def _nearest(
     start: int, end: int, states: list[tuple[str, int, int]]
 ) -> tuple[str, int, int] | None:
-    """The state that judges the anatomy at start..end: just before it, else the next after it."""
+    """The state of the anatomy at start..end: the one just before it, else the next after it."""
     before = [s for s in states if 0 <= start - s[2] < REACH_BEFORE]
     after = [s for s in states if 0 <= s[1] - end < REACH_AFTER]
     adjacent = [s for s in before if s[2] == start]
@@ -186,7 +189,7 @@ def _build() -> _Engine:
     cues = {name: frozenset(expand(phrase)) for name, phrase in data["clauses"].items()}
 
     class Clauses(Negex):
-        """NegEx that also ends a negation where a clause begins."""
+        """A NegEx that also ends a negation where a clause begins."""
 
         def termination_boundaries(
             self, doc: Doc, terminating: list[tuple[int, int, int]]
@@ -216,7 +219,7 @@ def _termset(cues: Json) -> dict[str, list[str]]:
 
 
 class CheXpertRules:
-    """Text → {"labels": [14 codes]}."""
+    """Labels texts: a note is {"labels": [14 codes]}."""
 
     id = "chexpert_rules"
     scope: Literal["text"] = "text"
@@ -227,7 +230,7 @@ class CheXpertRules:
 
     @cached_property
     def version(self) -> str:
-        """Changes with the rules, the phrases and the engine, so that no stale note is read."""
+        """Return a version that changes with rules, phrases and packages, against stale notes."""
         parts = (Path(__file__), Path(_rules_text.__file__), PHRASES)
         code = b"".join(path.read_bytes() for path in parts)
         engine = "+".join(f"{name}{_installed(name)}" for name in PACKAGES)
