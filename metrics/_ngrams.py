@@ -21,14 +21,14 @@ CHUNK = 20_000  # pairs held as integers at once: bounds memory, keeps time line
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class TokenIds:
     """The token ids of n texts, concatenated, and the length of each text."""
 
     ids: Ints
     lengths: Ints
 
 
-class Encoder:
+class Tokeniser:
     """Turns texts into token ids. Each different text is tokenised once; references repeat."""
 
     MOST_TEXTS = 100_000
@@ -39,14 +39,14 @@ class Encoder:
         self.vocabulary: defaultdict[str, int] = defaultdict()
         self.vocabulary.default_factory = self.vocabulary.__len__  # a new token gets the next id
 
-    def encode(self, texts: Sequence[str]) -> Texts:
+    def encode(self, texts: Sequence[str]) -> TokenIds:
         """Return the token ids of texts."""
         if len(self._texts) > self.MOST_TEXTS:
             self._texts.clear()
             self.vocabulary.clear()
         arrays = [self._encode(text) for text in texts]
         lengths = np.fromiter((len(a) for a in arrays), np.int64, len(arrays))
-        return Texts(np.concatenate(arrays) if arrays else np.empty(0, np.int64), lengths)
+        return TokenIds(np.concatenate(arrays) if arrays else np.empty(0, np.int64), lengths)
 
     def _encode(self, text: str) -> Ints:
         known = self._texts.get(text)
@@ -62,7 +62,7 @@ def chunks(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
         yield pairs[start : start + CHUNK]
 
 
-def clipped_matches(a: Texts, b: Texts, orders: int, vocabulary: int) -> Ints:
+def clipped_matches(a: TokenIds, b: TokenIds, orders: int, vocabulary: int) -> Ints:
     """Return the clipped n-gram matches per pair and order: shape (n, orders).
 
     Args:
@@ -104,7 +104,7 @@ def ngram_totals(lengths: Ints, orders: int) -> Ints:
     return totals
 
 
-def lcs_lengths(a: Texts, b: Texts) -> Ints:
+def lcs_lengths(a: TokenIds, b: TokenIds) -> Ints:
     """Return the length of the longest common subsequence of tokens of each pair."""
     from rapidfuzz.distance import LCSseq
     from rapidfuzz.process import cpdist

@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
-from reportcard.metrics._ngrams import Encoder, chunks, clipped_matches, ngram_totals
+from reportcard.metrics._ngrams import Tokeniser, chunks, clipped_matches, ngram_totals
 
 ORDERS = 4
 
@@ -147,7 +147,7 @@ class Bleu:
             signature=self.variant.signature,
             group="lexical",
         )
-        self._encoder = Encoder(self.variant.tokenise)
+        self._tokeniser = Tokeniser(self.variant.tokenise)
 
     def rows(self, pairs: Sequence[Pair]) -> Array:
         if not pairs:
@@ -155,9 +155,9 @@ class Bleu:
         return np.concatenate([self._rows(chunk) for chunk in chunks(pairs)])
 
     def _rows(self, pairs: Sequence[Pair]) -> Array:
-        candidate = self._encoder.encode([pair.candidate for pair in pairs])
-        reference = self._encoder.encode([pair.reference for pair in pairs])
-        matches = clipped_matches(candidate, reference, ORDERS, len(self._encoder.vocabulary))
+        candidate = self._tokeniser.encode([pair.candidate for pair in pairs])
+        reference = self._tokeniser.encode([pair.reference for pair in pairs])
+        matches = clipped_matches(candidate, reference, ORDERS, len(self._tokeniser.vocabulary))
         totals = ngram_totals(candidate.lengths, ORDERS)
         counts = np.column_stack([candidate.lengths, reference.lengths, matches, totals])
         counts = counts.astype(np.float64)

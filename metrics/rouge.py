@@ -18,8 +18,8 @@ import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
 from reportcard.metrics._ngrams import (
-    Encoder,
-    Texts,
+    TokenIds,
+    Tokeniser,
     chunks,
     clipped_matches,
     f_measure,
@@ -79,7 +79,7 @@ class Rouge:
             tokenise = tokens_stemmed if stem else tokens_rouge_score
             signature = f"rouge_score|stem:{'porter' if stem else 'no'}|F1"
         self.spec = MetricSpec("1", {name: Key() for name in names}, signature, group="lexical")
-        self._encoder = Encoder(tokenise)
+        self._tokeniser = Tokeniser(tokenise)
 
     def rows(self, pairs: Sequence[Pair]) -> Array:
         if not pairs:
@@ -87,16 +87,16 @@ class Rouge:
         return np.concatenate([self._rows(chunk) for chunk in chunks(pairs)])
 
     def _rows(self, pairs: Sequence[Pair]) -> Array:
-        candidate = self._encoder.encode([pair.candidate for pair in pairs])
-        reference = self._encoder.encode([pair.reference for pair in pairs])
+        candidate = self._tokeniser.encode([pair.candidate for pair in pairs])
+        reference = self._tokeniser.encode([pair.reference for pair in pairs])
         beta = BETA_COCO if self.coco else 1.0
         columns = [] if self.coco else self._ngram_columns(candidate, reference)
         lcs = lcs_lengths(candidate, reference)
         columns.append(f_measure(lcs, candidate.lengths, reference.lengths, beta))
         return np.column_stack([*columns, np.ones(len(pairs))])
 
-    def _ngram_columns(self, candidate: Texts, reference: Texts) -> list[Array]:
-        matches = clipped_matches(candidate, reference, 2, len(self._encoder.vocabulary))
+    def _ngram_columns(self, candidate: TokenIds, reference: TokenIds) -> list[Array]:
+        matches = clipped_matches(candidate, reference, 2, len(self._tokeniser.vocabulary))
         have, want = ngram_totals(candidate.lengths, 2), ngram_totals(reference.lengths, 2)
         return [f_measure(matches[:, k], have[:, k], want[:, k]) for k in range(2)]
 

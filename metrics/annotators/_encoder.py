@@ -66,7 +66,7 @@ def digest_of(folder: Path) -> str:
 Matched = tuple[Any, Any, list[float], list[float]]
 
 
-class Encoder:
+class TextEncoder:
     """Runs the first `layer` layers of a BERT-like model.
 
     Args:

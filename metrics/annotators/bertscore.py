@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reportcard.api import Json, ReportCardError
-from reportcard.metrics.annotators._encoder import Encoder, digest_of, find_folder
+from reportcard.metrics.annotators._encoder import TextEncoder, digest_of, find_folder
 from reportcard.metrics.annotators._idf import IdfCorpus
 from reportcard.metrics.annotators._token_store import TokenStore, cache_root
 
@@ -43,7 +43,7 @@ _BLANKS = re.compile(r" +")
 Item = tuple[str, str]
 
 
-class Bertscore:
+class BertscoreAnnotator:
     """Computes the raw BERTScore of pairs; each different text of a call is embedded once.
 
     Args:
@@ -77,7 +77,7 @@ class Bertscore:
         self.idf = idf_corpus if isinstance(idf_corpus, IdfCorpus) else IdfCorpus.load(idf_corpus)
         self._given = Path(weights).expanduser() if weights else None
         self._store = store
-        self._encoder: Encoder | None = None
+        self._encoder: TextEncoder | None = None
 
     @property
     def id(self) -> str:
@@ -119,12 +119,12 @@ class Bertscore:
     def _folder(self) -> Path | None:
         return find_folder(self._given or cache_root() / "weights" / "bertscore", self.model)
 
-    def _load(self) -> Encoder:
+    def _load(self) -> TextEncoder:
         if self._encoder is None:
             folder = self._folder()
             if folder is None:
                 raise ReportCardError(f"{self.id}: {self.missing()}.")
-            self._encoder = Encoder(folder, self.layer, self.add_prefix_space, self.device)
+            self._encoder = TextEncoder(folder, self.layer, self.add_prefix_space, self.device)
         return self._encoder
 
     def annotate(self, items: Sequence[Item]) -> list[Json | None]:
@@ -159,7 +159,7 @@ class Bertscore:
         pairs: Sequence[Item],
         ids: Mapping[str, list[int]],
         held: dict[str, Any],
-        encoder: Encoder,
+        encoder: TextEncoder,
         store: TokenStore,
     ) -> None:
         """Add the embeddings that these pairs need to `held`; references are read from the store.
@@ -175,7 +175,7 @@ class Bertscore:
         held |= zip(new, made, strict=True)
         store.put((t, encoder.array(held[t])) for t in new if t in references)
 
-    def _weights(self, encoder: Encoder) -> Callable[[Iterable[int]], list[float]]:
+    def _weights(self, encoder: TextEncoder) -> Callable[[Iterable[int]], list[float]]:
         special = encoder.special
         if self.idf is None:
             return lambda ids: [0.0 if i in special else 1.0 for i in ids]
@@ -188,7 +188,7 @@ class Bertscore:
         # 0.
         return lambda ids: [math.log((documents + 1) / (frequency[i] + 1)) for i in ids]
 
-    def _open_store(self, encoder: Encoder) -> TokenStore:
+    def _open_store(self, encoder: TextEncoder) -> TokenStore:
         place = self._store
         if place == "auto":
             place = str(cache_root() / "embeddings") if encoder.device.type == "cpu" else None

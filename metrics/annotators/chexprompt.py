@@ -29,7 +29,7 @@ VERSION = "1"
 PROMPTS = {"reportcard": "chexprompt", "official": "chexprompt_official"}  # → annotator id
 
 
-class Chexprompt:
+class ChexpromptAnnotator:
     """Counts the errors of pairs.
 
     Args:

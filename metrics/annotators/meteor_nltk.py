@@ -17,7 +17,7 @@ ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5  # Hugging Face evaluate metrics/meteor/meteo
 DATA = {"wordnet": "corpora/wordnet", "punkt_tab": "tokenizers/punkt_tab"}
 
 
-class MeteorNltk:
+class MeteorNltkAnnotator:
     """Computes NLTK's METEOR; WordNet is loaded at the first pair."""
 
     id = "meteor_nltk"

@@ -47,7 +47,7 @@ Asked = tuple[tuple[str, ...], str]  # premises (sorted, once each) and hypothes
 NOT_ENTAILED = Verdict({"status": "not_entailment", "evidence": []})
 
 
-class Radfact:
+class RadfactAnnotator:
     """Asks a judge for RadFact's phrases and entailments.
 
     Args:
