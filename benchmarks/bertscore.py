@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reportcard.data.sources.openi import OpenI
-from reportcard.metrics.annotators.bertscore import Bertscore
+from reportcard.metrics.annotators.bertscore import BertscoreAnnotator
 
 Pairs = list[tuple[str, str]]
 
@@ -73,7 +73,7 @@ class _Ones(dict[int, float]):
 
 def our_scores(folder: Path, pairs: Pairs, store: Path | None) -> tuple[float, list[float], int]:
     """Return CPU seconds, F1, and the number of tokens that went through the model."""
-    annotator = Bertscore(
+    annotator = BertscoreAnnotator(
         weights=str(folder), device="cpu", store=None if store is None else str(store)
     )
     encoder = annotator._load()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reportcard.api import Custody, DatasetCard
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.client import batch
 from reportcard.llm.client.replies import Reply, Usage

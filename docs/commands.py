@@ -24,7 +24,7 @@ HEAD = """\
 
 `reportcard --help` lists the commands, `reportcard COMMAND --help` explains one. The exit code is 0
 for success, 2 for an error that is printed as one sentence, and 130 after Ctrl-C. Options and
-`key=value` settings may stand in any order.
+`key=value` settings may be in any order.
 """
 
 

@@ -1,12 +1,12 @@
-"""BERT's last [CLS] vectors, computed without padding.
+"""Computes BERT's [CLS] vectors of the last layer without wasting work on padding.
 
-Only the [CLS] vector of the last layer is used here, so two things that a general implementation
-must do are left out: every matrix product runs on the tokens that exist (texts of a batch lie end
-to end; only attention, 2 % of the work at report length, sees them as a padded block), and the
-last layer is computed for the [CLS] position alone.
+Only the [CLS] vector of the last layer is needed here, which saves work in two places. Matrix
+products run on real tokens only: the texts of a batch are concatenated, and only attention, 2 % of
+the work at report length, sees them as a padded block. The last layer is computed for the [CLS]
+position alone.
 
 Architecture: Devlin et al. 2019, post-norm, exact GELU, LayerNorm eps 1e-12; parameter names as in
-Hugging Face's BertModel, which is also what the parity tests compare with.
+Hugging Face's BertModel, which the parity tests compare with.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LAYER = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the tensors say about the architecture."""
+    """The sizes of a BERT, read from the shapes of its tensors."""
 
     vocabulary: int
     hidden: int
@@ -42,7 +42,7 @@ class Shape:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Shape:
-        """Raises KeyError naming the tensor that is missing."""
+        """Read the sizes from a checkpoint. Raises KeyError that names a missing tensor."""
         words, positions = (
             state[f"embeddings.{name}_embeddings.weight"].shape for name in ("word", "position")
         )
@@ -52,7 +52,7 @@ class Shape:
         return cls(words[0], words[1], positions[0], max(layers) + 1, inner)
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
-        """Name → shape of every tensor of a BertModel of this shape, pooler included."""
+        """Return name → shape of every tensor of such a BertModel, pooler included."""
         h, inner = self.hidden, self.inner
         found: dict[str, tuple[int, ...]] = {
             "embeddings.word_embeddings.weight": (self.vocabulary, h),
@@ -74,7 +74,7 @@ class Shape:
 
 
 class ClsEncoder:
-    """Token ids → [CLS] vectors, on one device and in one precision."""
+    """Turns token ids into [CLS] vectors, on one device and in one precision."""
 
     def __init__(self, state: Mapping[str, Any], device: Any, dtype: Any) -> None:
         import torch
@@ -86,7 +86,7 @@ class ClsEncoder:
             return state[name].to(device, dtype)
 
         self._words = get("embeddings.word_embeddings.weight")
-        # Every text is one segment, so the segment's vector belongs to the position's.
+        # Every text is one segment, so its segment vector can be added to the positions once.
         self._positions = (
             get("embeddings.position_embeddings.weight")
             + get("embeddings.token_type_embeddings.weight")[0]
@@ -98,12 +98,12 @@ class ClsEncoder:
                 (get(f"encoder.layer.{i}.{p}.weight"), get(f"encoder.layer.{i}.{p}.bias"))
                 for p in _LAYER
             ]
-            # Query, key and value as one product.
+            # Query, key and value are computed by one matrix product.
             qkv = tuple(torch.cat([pair[j] for pair in pairs[:3]]) for j in (0, 1))
             self._layers.append((qkv, *pairs[3:]))
 
     def __call__(self, ids: Sequence[Sequence[int]]) -> Any:
-        """float32 tensor (n, hidden) on the CPU; each text has 1 to `positions` ids."""
+        """Return a float32 tensor (n, hidden) on the CPU; each text has 1 to `positions` ids."""
         import torch
         from torch.nn import functional as nn
 

@@ -1,7 +1,7 @@
-"""Weights from outside: read without running them, refused with a sentence when not usable.
+"""Reads a downloaded checkpoint without running code in it, and says what is wrong with a bad one.
 
-A .pth file is a pickle. It is opened with `torch.load(weights_only=True)` only, which builds
-tensors and plain containers and refuses every other global.
+A .pth file is a pickle, and a pickle can run code. `torch.load(weights_only=True)` builds tensors
+and plain containers only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from reportcard.api import ReportCardError
 from reportcard.core.files import file_digest
 
-# What is found in place of weights when a download went through a log-in page or without git-lfs.
+# What a file holds instead of weights after a download through a log-in page or without git-lfs.
 _NOT_WEIGHTS = (
     (re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "it is a web page (HTML)"),
     (re.compile(rb"version https://git-lfs"), "it is a git-lfs pointer, not the file itself"),
@@ -25,7 +25,7 @@ _NOT_WEIGHTS = (
 
 
 def checkpoint_digest(path: Path) -> str | None:
-    """sha256 of the file, or None when it is absent; computed again only when the file changed."""
+    """Return the sha256 of a file, or None if it is absent; an unchanged file is read once."""
     try:
         stat = path.stat()
     except OSError:
@@ -39,7 +39,10 @@ def _digest(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The dict that `torch.save` wrote, on the CPU. Raises ReportCardError: path, what is wrong."""
+    """Return the dict that `torch.save` wrote, on the CPU.
+
+    Raises ReportCardError with the path and what is wrong.
+    """
     import torch
 
     try:

@@ -1,7 +1,10 @@
-"""F1 over the 14 CheXpert observations, from additive counts; shared by all labelers.
+"""Computes F1 over the 14 CheXpert observations from additive counts, for any labeler.
 
-A note of a labeling annotator is {"labels": [14 codes]}, in the order of LABELS, with codes
-0 blank, 1 positive, 2 negative, 3 uncertain. A code becomes present/absent by one of two policies:
+`LabelF1` is the base class of F1-CheXbert and of F1 by the rules labeler. Import it from
+`reportcard.metrics` to score the labels of a labeler of your own.
+
+A labeling annotator's note is {"labels": [14 codes]}, in the order of LABELS, with codes 0 blank,
+1 positive, 2 negative, 3 uncertain. One of two policies makes a code present or absent:
 
     neg   positive is present; uncertain is absent (LLaVA-Rad's unsuffixed scores, MAIRA-2)
     pos   positive and uncertain are present (f1chexbert 0.0.2 "rrg", RadEval, LLaVA-Rad "+")
@@ -58,7 +61,7 @@ POLICIES = {"neg": (POSITIVE,), "pos": (POSITIVE, UNCERTAIN)}
 
 
 def snake(label: str) -> str:
-    """The label as it appears in keys.
+    """Return the label as it appears in keys.
 
     >>> snake("Pleural Effusion")
     'pleural_effusion'
@@ -74,12 +77,12 @@ _COLUMNS = 4 * _N + 2 * len(_SUBSETS) + 1
 
 
 def present(labels: npt.ArrayLike, uncertain: str = "neg") -> npt.NDArray[np.bool_]:
-    """Codes of any shape → whether the observation counts as present under the policy."""
+    """Return whether observations count as present; codes may have any shape."""
     return np.isin(np.asarray(labels), POLICIES[uncertain])
 
 
 def counts(candidate: npt.NDArray[np.bool_], reference: npt.NDArray[np.bool_]) -> Array:
-    """(n, 14) present/absent on both sides → rows (n, 61).
+    """Turn present/absent of both reports, each (n, 14), into rows (n, 61).
 
     Columns: tp, fp, fn and tn of the 14 classes; F1 of the study over 14 and over 5 labels;
     exact match of 14 and of 5; and a 1.
@@ -95,7 +98,7 @@ def counts(candidate: npt.NDArray[np.bool_], reference: npt.NDArray[np.bool_]) -
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:
-    """numerator / denominator, and 0 where the denominator is 0."""
+    """Return numerator / denominator, and 0 where the denominator is 0."""
     shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
     return np.divide(numerator, denominator, out=np.zeros(shape), where=denominator > 0)
 
@@ -134,12 +137,12 @@ def label_scores(total: Array, supported: npt.NDArray[np.bool_] | None = None) -
     }
     for i, label in enumerate(CLASSES):
         found |= {f"{label}.{key}": values[..., i] for key, values in per_class.items()}
-    # Over no study every score is unknown; a 0 would say that the labels disagree.
+    # Without a study every score is unknown; a 0 would say that the labels disagree.
     return {key: np.where(n > 0, values, np.nan) for key, values in found.items()}
 
 
 def _mean(total: Array, n: Array) -> Array:
-    """A mean over no study is unknown, not 0."""
+    """A mean that is NaN, and not 0, where there is no study."""
     return np.divide(total, n, out=np.full_like(n, np.nan), where=n > 0)
 
 
@@ -150,7 +153,13 @@ def _keys() -> dict[str, Key]:
 
 
 class LabelF1:
-    """Label agreement by one annotator's notes under one policy; metric plugins derive from it."""
+    """Agreement of the labels in an annotator's notes under one policy; metrics extend it.
+
+    Args:
+        annotator: the id of the annotator whose notes hold the labels.
+        uncertain: "neg" or "pos", how an uncertain label counts.
+        version: goes up whenever a score would change.
+    """
 
     def __init__(self, annotator: str, uncertain: str = "neg", version: str = "2") -> None:
         if uncertain not in POLICIES:
@@ -173,7 +182,7 @@ class LabelF1:
         )
 
     def rows(self, pairs: Sequence[Pair]) -> Array:
-        """tp/fp/fn/tn per class and what the means need; NaN where a text has no labels."""
+        """Return tp, fp, fn, tn per class and the terms of the means; NaN for unlabelled texts."""
         found = np.full((len(pairs), _COLUMNS), np.nan)
         notes = [pair.notes.get(self.annotator, (None, None)) for pair in pairs]
         scored = [i for i, (c, r) in enumerate(notes) if c is not None and r is not None]

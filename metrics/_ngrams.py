@@ -1,8 +1,8 @@
-"""Clipped n-gram counting and LCS for thousands of pairs at once, in NumPy and rapidfuzz.
+"""Counts clipped n-gram matches and longest common subsequences for thousands of pairs at once.
 
-Tokens become integers; the n-grams of one order become integers too (previous code × vocabulary +
-next token, made dense again by np.unique), so that clipped matches of all pairs are two sorts and
-a search. Exact: no hashing.
+Tokens become integers, and so do the n-grams of one order: previous code × vocabulary + next token,
+made dense again by np.unique. So the clipped matches of all pairs take two sorts and a search.
+Nothing is hashed, so the counts are exact.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ CHUNK = 20_000  # pairs held as integers at once: bounds memory, keeps time line
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """Token ids of n texts, end to end, with the length of each."""
+class TokenIds:
+    """The token ids of n texts, concatenated, and the length of each text."""
 
     ids: Ints
     lengths: Ints
 
 
-class Encoder:
-    """Text → token ids. Each different text is tokenised once; references repeat over models."""
+class Tokeniser:
+    """Turns texts into token ids. Each different text is tokenised once; references repeat."""
 
     MOST_TEXTS = 100_000
 
@@ -39,13 +39,14 @@ class Encoder:
         self.vocabulary: defaultdict[str, int] = defaultdict()
         self.vocabulary.default_factory = self.vocabulary.__len__  # a new token gets the next id
 
-    def encode(self, texts: Sequence[str]) -> Texts:
+    def encode(self, texts: Sequence[str]) -> TokenIds:
+        """Return the token ids of texts."""
         if len(self._texts) > self.MOST_TEXTS:
             self._texts.clear()
             self.vocabulary.clear()
         arrays = [self._encode(text) for text in texts]
         lengths = np.fromiter((len(a) for a in arrays), np.int64, len(arrays))
-        return Texts(np.concatenate(arrays) if arrays else np.empty(0, np.int64), lengths)
+        return TokenIds(np.concatenate(arrays) if arrays else np.empty(0, np.int64), lengths)
 
     def _encode(self, text: str) -> Ints:
         known = self._texts.get(text)
@@ -56,12 +57,20 @@ class Encoder:
 
 
 def chunks(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+    """Yield the pairs in slices, which bound the memory."""
     for start in range(0, len(pairs), CHUNK):
         yield pairs[start : start + CHUNK]
 
 
-def clipped_matches(a: Texts, b: Texts, orders: int, vocabulary: int) -> Ints:
-    """Clipped n-gram matches per pair and order: shape (n, orders)."""
+def clipped_matches(a: TokenIds, b: TokenIds, orders: int, vocabulary: int) -> Ints:
+    """Return the clipped n-gram matches per pair and order: shape (n, orders).
+
+    Args:
+        a: one text of each pair.
+        b: the other text of each pair.
+        orders: the largest n of an n-gram.
+        vocabulary: how many token ids there are.
+    """
     n = len(a.lengths)
     matches = np.zeros((n, orders), np.int64)
     ids = np.concatenate([a.ids, b.ids])
@@ -90,13 +99,13 @@ def clipped_matches(a: Texts, b: Texts, orders: int, vocabulary: int) -> Ints:
 
 
 def ngram_totals(lengths: Ints, orders: int) -> Ints:
-    """Number of n-grams per text and order: shape (n, orders)."""
+    """Return the number of n-grams per text and order: shape (n, orders)."""
     totals: Ints = np.maximum(lengths[:, None] - np.arange(orders), 0)
     return totals
 
 
-def lcs_lengths(a: Texts, b: Texts) -> Ints:
-    """Length of the longest common subsequence of tokens per pair."""
+def lcs_lengths(a: TokenIds, b: TokenIds) -> Ints:
+    """Return the length of the longest common subsequence of tokens of each pair."""
     from rapidfuzz.distance import LCSseq
     from rapidfuzz.process import cpdist
 
@@ -112,7 +121,14 @@ def lcs_lengths(a: Texts, b: Texts) -> Ints:
 
 
 def f_measure(overlap: Ints, candidate: Ints, reference: Ints, beta: float = 1.0) -> Array:
-    """F_beta of precision overlap/candidate and recall overlap/reference; 0 where none overlaps."""
+    """Return F_beta of precision and recall, and 0 where nothing overlaps.
+
+    Args:
+        overlap: tokens or n-grams that both texts have; precision is overlap / candidate.
+        candidate: those of the candidate.
+        reference: those of the reference; recall is overlap / reference.
+        beta: how much more recall counts.
+    """
     precision = overlap / np.maximum(candidate, 1)
     recall = overlap / np.maximum(reference, 1)
     denominator = recall + beta**2 * precision
@@ -130,13 +146,15 @@ def _owner(lengths: Ints) -> Ints:
 
 
 def _remaining(lengths: Ints) -> Ints:
-    """For each token, how many tokens of its text are left from it on, itself included."""
+    """For each token, how many tokens of its text follow, itself included."""
     ends = np.cumsum(lengths)
     return np.repeat(ends, lengths) - np.arange(int(lengths.sum()))
 
 
 def _characters(ids: Ints) -> str:
-    codes = np.where(ids < 0xD800, ids, ids + 0x800).astype("<u4")  # surrogates are no characters
+    codes = np.where(ids < 0xD800, ids, ids + 0x800).astype(
+        "<u4"
+    )  # skip the surrogates, which are not characters
     return codes.tobytes().decode("utf-32-le")
 
 

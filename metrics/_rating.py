@@ -1,18 +1,18 @@
-"""A CheXprompt rating out of a model's answer: errors by type, significant and insignificant.
+"""Reads a CheXprompt rating from a model's answer: errors by type, significant and insignificant.
 
     rating = {"significant": {"A": n, …, "F": n}, "insignificant": {"A": n, …, "F": n}}
 
-Two forms are read: a JSON object anywhere in the answer, and the two headings of upstream
+Two forms are read: a JSON object anywhere in the answer, and upstream's two headings
 
     Number of clinically significant errors by type: [(A, 0), (B, 1), …, (F, 0)]
     Number of clinically insignificant errors by type: [(A, 0), …, (F, 0)]
 
-in either order, on one line or many, whatever the case and the Markdown. Upstream's parser
-(microsoft/chexprompt eval_utils.py) returns fewer types where a letter is missing and fails on a
-blank too few; here a rating has each of six letters in both parts, or it is none. Counts are whole
-numbers from 0 to 99 (in JSON 2.0 is one, as JSON Schema has it; in the text form it is not).
-Two ratings in the text form that differ are no rating: which of them is meant is a guess. Of
-several JSON objects the first is read.
+in either order, on one line or several, in any case and with or without Markdown. Upstream's parser
+(microsoft/chexprompt eval_utils.py) returns fewer types where a letter is missing, and fails where
+a blank is missing. Here an answer without each of the six letters in both parts is not a rating.
+Counts are whole numbers from 0 to 99; in JSON 2.0 counts as one, as in JSON Schema, in the text
+form it does not. Two different ratings in the text form are an error, because we cannot know which
+one is meant. Of several JSON objects the first is read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ PARTS = ("significant", "insignificant")
 MAX_COUNT = 99
 MAX_CHARACTERS = 100_000
 
-# Every repetition is bounded or ends at a character that it cannot match, so time is linear.
+# Every repetition is bounded or ends at a character that it cannot match, so matching takes linear
+# time.
 _TUPLE = r"\(\s{0,5}([^(),\s]{1,12})\s{0,5},\s{0,5}([^(),\s]{1,12})\s{0,5}\)"
 _ONE = re.compile(_TUPLE)
 _LIST = re.compile(
@@ -48,14 +49,14 @@ _LIST = re.compile(
 
 
 def rating_schema() -> Json:
-    """JSON schema of a rating: every key required, none extra, whole numbers 0 to 99."""
+    """Return the JSON schema of a rating: every key, no other, whole numbers from 0 to 99."""
     count: Json = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
     counts = closed_object(dict.fromkeys(TYPES, count))
     return closed_object(dict.fromkeys(PARTS, counts))
 
 
 def parse_rating(answer: str) -> Json:
-    """The rating as the answer has it, not yet checked. Raises BadAnswerError where there is none.
+    """Return the rating in an answer, not yet checked. Raises BadAnswerError if it has none.
 
     >>> parse_rating("**Clinically significant errors:** (A, 1)")["significant"]
     {'A': 1}
@@ -94,9 +95,9 @@ def _counts(tuples: str) -> dict[str, int]:
 
 
 def check_rating(value: Any) -> Json:
-    """A parsed rating, or a recorded line, with its 2 × 6 counts as int; other keys are dropped.
+    """Return a parsed or recorded rating with its 2 × 6 counts as int, without other keys.
 
-    Raises BadAnswerError.
+    Raises BadAnswerError if a count is missing or wrong.
     """
     if not isinstance(value, Mapping):
         raise BadAnswerError("a rating must be an object")

@@ -1,7 +1,7 @@
-"""Wording that is not ours to ship, read out of the user's git checkout at a given commit.
+"""Reads prompts that we may not ship from the user's git checkout, at a given commit.
 
-Nothing of the checkout is imported or run, and its work tree is not looked at: the bytes are those
-of the commit.
+Nothing in the checkout is imported or run. The text is that of the commit, whatever the work tree
+holds.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from reportcard.api import ReportCardError
 
 
 def read_at(root: Path, commit: str, path: str) -> str:
-    """The text of a file of a commit. Raises ReportCardError when it is not there."""
+    """Return the text of a file at a commit.
+
+    Args:
+        root: the folder of the checkout.
+        commit: 7 to 40 hexadecimal digits.
+        path: the file's path in the repository.
+
+    Raises ReportCardError when it is not there.
+    """
     if not re.fullmatch(r"[0-9a-f]{7,40}", commit):
         raise ReportCardError(f"'{commit}' is no commit: give 7 to 40 hexadecimal digits.")
     if not root.is_dir():
         raise ReportCardError(f"No checkout at {root}: git clone it there.")
     command = ["git", "-C", str(root), "show", f"{commit}:{path}"]
-    # GIT_DIR and its like would point at another repository than root.
+    # GIT_DIR and similar variables could point at another repository.
     clean = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
         done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=clean)  # noqa: S603

@@ -1,10 +1,10 @@
-"""BERTScore F1, mean over reports, rescaled with a baseline and raw; higher is better.
+"""BERTScore F1 is averaged over reports, rescaled with a baseline and raw; higher is better.
 
     f1 = (F − b) / (1 − b)         f1_raw = F
 
-F is the annotator's (metrics/annotators/bertscore.py); b is the mean F of unrelated sentence pairs
-in the same model and layer, so that f1 is near 0 for unrelated texts, and may be negative. An empty
-text has F = 0, as in the reference implementation, and so f1 = −b / (1 − b).
+F comes from the annotator (metrics/annotators/bertscore.py). b is the mean F of unrelated sentence
+pairs in the same model and layer, so f1 is near 0 for unrelated texts and may be negative. An empty
+text has F = 0, as in the reference implementation, so f1 = −b / (1 − b).
 
 >>> from reportcard.api import Pair
 >>> pair = Pair("s", "Clear.", "Clear.", {"bertscore_distilroberta": ({"f": 0.8473319}, None)})
@@ -20,8 +20,8 @@ import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
 
-# bert-score 0.3.13 rescale_baseline/en/<model>.tsv, column F, row LAYER 5; the files give as many
-# digits as a float32 has, and no more exist.
+# bert-score 0.3.13 rescale_baseline/en/<model>.tsv, column F, row LAYER 5; the files have all
+# the digits of a float32.
 BASELINES = {
     "bertscore_distilroberta": 0.8473319,  # distilroberta-base.tsv: RadCliQ, ReXrank
     "bertscore_distilbert": 0.66620487,  # distilbert-base-uncased.tsv: RadEval, vilmedic
@@ -29,28 +29,29 @@ BASELINES = {
 
 
 def rescale(raw: Array, baseline: float) -> Array:
-    """1 stays 1, the baseline becomes 0."""
+    """Rescale raw F linearly, so that 1 stays 1 and the baseline becomes 0."""
     return (raw - baseline) / (1 - baseline)
 
 
 def raw_f(pairs: Sequence[Pair], annotator: str) -> Array:
-    """F per pair, (n,); NaN where the pair could not be read."""
+    """Return F per pair, shape (n,); NaN where the annotator has no note."""
     notes = (pair.notes[annotator][0] for pair in pairs)
     return np.fromiter((np.nan if n is None else n["f"] for n in notes), np.float64, len(pairs))
 
 
 class BertScore:
-    """BERTScore. Rows are [rescaled F, raw F, 1].
+    """BERTScore has the rows [rescaled F, raw F, 1].
 
-    annotator   id of the annotator, which names model, layer and IDF corpus
-    baseline    b; None: the published one of that annotator
+    Args:
+        annotator: the id of the annotator, which names model, layer and IDF corpus.
+        baseline: b; None takes the published one of that annotator.
     """
 
     def __init__(
         self, annotator: str = "bertscore_distilroberta", baseline: float | None = None
     ) -> None:
         if baseline is None:
-            # A variant (another layer, IDF) has another baseline, which its user must name.
+            # Another layer or IDF has another baseline, which the user must give.
             if annotator not in BASELINES:
                 raise ReportCardError(
                     f"BERTScore knows no baseline of '{annotator}'; give baseline=…"

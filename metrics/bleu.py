@@ -1,4 +1,4 @@
-"""BLEU-1..4 in the variants that papers print, from one table of clipped n-gram counts.
+"""Computes BLEU-1..4 in the variants of the papers from one table of clipped n-gram counts.
 
     sacre     sacreBLEU 2.x BLEU(max_ngram_order=n): 13a tokens, cased, exponential smoothing, 0-100
               (LLaVA-Rad with intervals: LLaVA-Rad rrg_eval run.py)
@@ -9,7 +9,8 @@
               case, "." split off, NLTK's smoothing method 1, mean over studies, 0-1
               (CXR-Report-Metric CXRMetric/run_eval.py)
 
-All are corpus level but radcliq. An empty side scores 0 (upstream: 0, ZeroDivisionError or 1e-16).
+All variants but radcliq are corpus level. An empty text scores 0 (upstream: 0, ZeroDivisionError or
+1e-16).
 BLEU-n = BP · exp(mean over k ≤ n of log p_k), BP = exp(1 − R/H) where the candidate is shorter.
 """
 
@@ -23,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
-from reportcard.metrics._ngrams import Encoder, chunks, clipped_matches, ngram_totals
+from reportcard.metrics._ngrams import Tokeniser, chunks, clipped_matches, ngram_totals
 
 ORDERS = 4
 
@@ -37,7 +38,7 @@ _RULES_13A = (
 
 
 def tokens_13a(text: str) -> list[str]:
-    """mteval-v13a tokens, as sacreBLEU and Hugging Face's tokenizer_13a give them.
+    """Split a text into mteval-v13a tokens, as sacreBLEU and Hugging Face's tokenizer_13a do.
 
     >>> tokens_13a("No effusion, 2.5 cm nodule.")
     ['No', 'effusion', ',', '2.5', 'cm', 'nodule', '.']
@@ -64,7 +65,7 @@ def _tokens_mteval(text: str) -> list[str]:
 
 @lru_cache(maxsize=2**18)
 def _split_13a(word: str) -> list[str]:
-    """The rules within one word: they look at most at one neighbour, and a blank is no digit."""
+    """Apply the rules within one word: they look at one neighbour, and a blank is not a digit."""
     word = f" {word} "
     for pattern, replacement in _RULES_13A:
         word = pattern.sub(replacement, word)
@@ -72,13 +73,13 @@ def _split_13a(word: str) -> list[str]:
 
 
 def tokens_radcliq(text: str) -> list[str]:
-    """Lower case, full stops split off, cut at single blanks."""
+    """Split a text in lower case at single blanks, with full stops split off."""
     return [t for t in text.lower().replace(".", " .").split(" ") if t]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One implementation: its tokens, its formula on summed counts, and how to name it."""
+    """One implementation of BLEU: its tokens, its formula on summed counts, and its signature."""
 
     tokenise: Callable[[str], list[str]]
     combine: Callable[[Array, Array, Array, Array], list[Array]]
@@ -87,20 +88,20 @@ class Variant:
 
 
 def _geometric(precisions: Array) -> list[Array]:
-    """Geometric means of the first n precisions, n = 1..4; 0 where one of them is 0."""
+    """Geometric means of the first n precisions, n = 1..4, which are 0 where one of them is 0."""
     with np.errstate(divide="ignore"):
         logs = np.log(precisions)
     return [np.exp(logs[..., :n].mean(axis=-1)) for n in range(1, ORDERS + 1)]
 
 
 def _brevity(hyp: Array, ref: Array) -> Array:
-    """exp(1 − R/H) for a shorter candidate, else 1; an empty candidate gives 0."""
+    """The brevity penalty: exp(1 − R/H) for a shorter candidate, 0 for an empty one, else 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(hyp < ref, np.exp(1 - ref / hyp), np.where(hyp > 0, 1.0, 0.0))
 
 
 def _sacre(hyp: Array, ref: Array, correct: Array, total: Array) -> list[Array]:
-    # The k-th order without a match counts as 1 / (2^k · total); no match at all is a flat 0.
+    # The k-th order without a match counts as 1 / (2^k · total); without any match the score is 0.
     zeros = (correct == 0) & (total > 0)
     smoothed = 1.0 / np.exp2(np.cumsum(zeros, axis=-1))
     precisions = np.divide(
@@ -140,7 +141,11 @@ VARIANTS = {
 
 
 class Bleu:
-    """BLEU. Corpus-level rows are [H, R, c1..c4, t1..t4]; radcliq rows are [BLEU-2, 1]."""
+    """BLEU has corpus-level rows [H, R, c1..c4, t1..t4]; radcliq has rows [BLEU-2, 1].
+
+    H and R are the lengths of candidate and reference, c_k the clipped k-gram matches, t_k the
+    k-grams of the candidate.
+    """
 
     def __init__(self, variant: str = "sacre") -> None:
         if variant not in VARIANTS:
@@ -155,7 +160,7 @@ class Bleu:
             signature=self.variant.signature,
             group="lexical",
         )
-        self._encoder = Encoder(self.variant.tokenise)
+        self._tokeniser = Tokeniser(self.variant.tokenise)
 
     def rows(self, pairs: Sequence[Pair]) -> Array:
         if not pairs:
@@ -163,9 +168,9 @@ class Bleu:
         return np.concatenate([self._rows(chunk) for chunk in chunks(pairs)])
 
     def _rows(self, pairs: Sequence[Pair]) -> Array:
-        candidate = self._encoder.encode([pair.candidate for pair in pairs])
-        reference = self._encoder.encode([pair.reference for pair in pairs])
-        matches = clipped_matches(candidate, reference, ORDERS, len(self._encoder.vocabulary))
+        candidate = self._tokeniser.encode([pair.candidate for pair in pairs])
+        reference = self._tokeniser.encode([pair.reference for pair in pairs])
+        matches = clipped_matches(candidate, reference, ORDERS, len(self._tokeniser.vocabulary))
         totals = ngram_totals(candidate.lengths, ORDERS)
         counts = np.column_stack([candidate.lengths, reference.lengths, matches, totals])
         counts = counts.astype(np.float64)

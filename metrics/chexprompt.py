@@ -1,4 +1,6 @@
-"""CheXprompt: errors per report, of six types, as a language model counts them; lower is better.
+"""CheXprompt is the number of errors per report, of six types, that a language model counts.
+
+Lower is better.
 
 A pair has counts s_A … s_F of clinically significant and i_A … i_F of insignificant errors
 (metrics/annotators/chexprompt.py). Over the scored pairs:
@@ -10,7 +12,7 @@ A pair has counts s_A … s_F of clinically significant and i_A … i_F of insig
     <type>.error_free     = share of pairs with s_t + i_t = 0
 
 The aggregates are the paper's (LLaVA-Rad, Supplementary Table 5); upstream has no code for them.
-A pair without a rating is unscored: never zero errors.
+A pair without a rating is unscored; it does not count as a report without errors.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Chexprompt:
     """CheXprompt. Rows are the twelve counts, Σ s, Σ s + Σ i, 1[Σ s = 0], 1[both 0], the shares'
     two times six indicators, and a 1.
 
-    annotator    chexprompt (our prompts) or chexprompt_official (Microsoft's)
+    Args:
+        annotator: chexprompt (our prompts) or chexprompt_official (Microsoft's).
 
     >>> clean = {part: dict.fromkeys("ABCDEF", 0) for part in ("significant", "insignificant")}
     >>> bad = clean | {"significant": {"A": 2, "B": 1, "C": 0, "D": 0, "E": 0, "F": 0}}
@@ -88,12 +91,12 @@ class Chexprompt:
         }
 
     def extremes(self, rows: Array) -> Array:
-        """No error at all; and in each column the worst that a scored pair has.
+        """Return the row of a pair without errors, and a row of the worst values of scored pairs.
 
-        Counts have no upper limit, so the assumption is that no unscored pair is worse than the
-        worst scored one, key by key: the second row is no rating of one pair, and its sums are
-        largest sums, not sums of largest counts. Without a scored pair it is NaN: unknown.
-        The shares need no assumption: they are 1 and 0.
+        Counts have no upper limit, so we assume that no unscored pair is worse than the worst
+        scored one, key by key. So the second row is not the rating of one pair, and its sums are
+        the largest sums, not the sums of the largest counts. Without a scored pair it is NaN. The
+        shares need no assumption: they are 1 and 0.
         """
         n = len(BY_TYPE) + 2
         shares, counts = slice(n, -1), slice(0, n)

@@ -1,17 +1,17 @@
-"""CIDEr-D as pycocoevalcap's `Cider` computes it; mean over reports, 0-10, higher is better.
+"""CIDEr-D is computed as pycocoevalcap's `Cider` does: mean over reports, 0-10, higher is better.
 
-For n = 1..4, with g(t) the n-gram counts of a text weighed by log N − log max(1, df), df the number
-of the N references that hold the n-gram, and l the number of bigrams:
+For n = 1..4, where g(t) are the n-gram counts of a text, each weighted by log N − log max(1, df),
+df is the number of the N references that contain the n-gram, and l is the number of bigrams:
 
     cos_n = Σ_k min(g_k(c), g_k(r)) g_k(r) / (|g(c)| |g(r)|)      over n-grams k of order n
     CIDEr-D = 10 · exp(−(l_c − l_r)² / 72) · mean_n cos_n
 
-It is what "CIDEr" names in the R2Gen family. Tokens are cut at white space, cased; upstream's PTB
-tokenizer is a separate step that R2Gen's code leaves out.
+Papers of the R2Gen family call it "CIDEr". Texts are split at white space and keep their case;
+upstream's PTB tokenizer is a separate step that R2Gen's code leaves out.
 
-Document frequencies are those of all references of the call: the harness calls `rows` once with the
-whole cohort, so they are frozen while rows are resampled. Values on different cohorts therefore do
-not compare, and one reference alone gives log 1 = 0 everywhere: such a call is unscored, not 0.
+The document frequencies are those of all references of a call. The harness calls `rows` once with
+the whole cohort, so they stay fixed while rows are resampled. Therefore values on different cohorts
+cannot be compared. One reference alone has log 1 = 0 everywhere, so it is left unscored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Ngram = tuple[str, ...]
 
 
 def ngrams(text: str) -> Counter[Ngram]:
-    """Counts of the n-grams, n = 1..4, of the words between white space."""
+    """Count the n-grams, n = 1..4, of the words between white space."""
     words = text.split()
     return Counter(
         tuple(words[i : i + n]) for n in range(1, ORDERS + 1) for i in range(len(words) - n + 1)
@@ -39,7 +39,7 @@ def ngrams(text: str) -> Counter[Ngram]:
 
 
 class Cider:
-    """CIDEr-D. Rows are [CIDEr-D, 1]."""
+    """CIDEr-D has the rows [CIDEr-D, 1]."""
 
     def __init__(self) -> None:
         self.spec = MetricSpec(

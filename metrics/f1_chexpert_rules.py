@@ -1,8 +1,8 @@
-"""F1-CheXpert-rules: label agreement by our weight-free rules labeler.
+"""F1-CheXpert-rules is the agreement of labels that our rules labeler finds without weights.
 
-Not F1-CheXbert: the labels come from phrase rules (metrics/annotators/chexpert_rules.py), so the
-numbers are not comparable with papers. Averages and keys as in metrics/_label_f1.py; how well the
-labels hold against human tags is in docs/metrics/chexpert_rules.md.
+It is not F1-CheXbert: the labels come from phrase rules (metrics/annotators/chexpert_rules.py), so
+the numbers cannot be compared with papers. Averages and keys are those of metrics/_label_f1.py.
+docs/metrics/chexpert_rules.md says how well the labels agree with human tags.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from reportcard.metrics._label_f1 import LabelF1
 
 
 class F1CheXpertRules(LabelF1):
-    """F1 = 2 tp / (2 tp + fp + fn) over the rules labeler's 14 labels.
+    """F1 = 2 tp / (2 tp + fp + fn) is computed over the rules labeler's 14 labels.
 
     >>> from reportcard.api import Pair
     >>> note = {"labels": [0, 1] + [0] * 12}

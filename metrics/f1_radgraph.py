@@ -1,21 +1,22 @@
-"""F1-RadGraph: overlap of the entity and relation graphs of two reports, mean over studies.
+"""F1-RadGraph is the overlap of the entity and relation graphs of two reports, mean over studies.
 
-Two families of scores go by this name and differ by a fifth of their value; both are here.
+Two families of scores have this name and differ by about a fifth; both are computed here.
 
     rg_e, rg_er, rg_bar_er   family 1, levels simple, partial, complete of the `radgraph` package.
-                             Sets: (tokens, label); the same with a mark where the entity has a
-                             relation; (tokens, label, relation, target tokens) per relation, and
-                             (tokens, label) of an entity without one. LLaVA-Rad prints rg_er.
+                             They compare sets of (tokens, label); of the same and whether the
+                             entity has a relation; of (tokens, label, relation, target tokens)
+                             per relation, with (tokens, label) of an entity without one.
+                             LLaVA-Rad prints rg_er.
     entity_relation_f1       family 2: mean of entity_f1 over (tokens, label) and relation_f1 over
                              (source, target, relation) with labels. RadCliQ, ReXrank, MAIRA-2.
 
 F1 = 2 |C ∩ R| / (|C| + |R|) per report, 0 where either set is empty. So two identical reports
 without a relation score 0.5 in family 2, and two without an entity 0 in both.
 
-`case` says how tokens are compared, since releases differ (upstream radgraph/rewards.py):
-    cased    radgraph 0.0.9 to 0.1.18: as written, but in rg_bar_er entities with a relation, and
-             their targets, in lower case
-    lower    its git HEAD (pull request 15): lower case at every level; here in family 2 as well,
+`case` says how tokens are compared, because releases differ (upstream radgraph/rewards.py):
+    cased    radgraph 0.0.9 to 0.1.18: as written, except that rg_bar_er compares entities with a
+             relation, and their targets, in lower case
+    lower    git HEAD (pull request 15): lower case at every level; we apply it to family 2 as well,
              which no paper prints
 """
 
@@ -32,7 +33,7 @@ CASES = ("cased", "lower")
 
 
 def overlap_f1(candidate: Iterable[object], reference: Iterable[object]) -> float:
-    """F1 of two sets; 0 when they share nothing, two empty ones included.
+    """Return F1 of two sets; it is 0 when they share nothing, also for two empty sets.
 
     >>> overlap_f1("abc", "bcd")
     0.6666666666666666
@@ -43,7 +44,7 @@ def overlap_f1(candidate: Iterable[object], reference: Iterable[object]) -> floa
 
 
 def graph_f1(candidate: Json, reference: Json, case: str = "cased") -> tuple[float, ...]:
-    """The scores of KEYS for two notes of a radgraph annotator."""
+    """Return the scores of KEYS for two notes of a radgraph annotator."""
     pair = [_entities(note, case) for note in (candidate, reference)]
     simple = overlap_f1(*(_simple(entities) for entities in pair))
     partial = overlap_f1(*(_partial(entities) for entities in pair))
@@ -87,10 +88,11 @@ def _relations(entities: list[_Entity]) -> Iterable[object]:
 
 
 class F1RadGraph:
-    """F1-RadGraph. Rows are the per-report scores of KEYS and a 1.
+    """F1-RadGraph has the rows [per-report scores of KEYS, 1].
 
-    annotator    id of the annotator whose graphs are compared: radgraph, radgraph-xl, …
-    case         cased or lower, see above
+    Args:
+        annotator: the id of the annotator whose graphs are compared: radgraph, radgraph-xl, …
+        case: cased or lower, see above.
     """
 
     def __init__(self, annotator: str = "radgraph", case: str = "cased") -> None:

@@ -1,6 +1,7 @@
-"""Grounding: are the boxes where the reference has them? No judge, no text.
+"""Measures whether a report's boxes are where the reference has them, without a judge.
 
-Boxes of all phrases of a report are one set; a box that stands at two phrases counts once.
+The text is not read. The boxes of all phrases of a report are one set, so a box of two phrases
+counts once.
 
     miou              mean over studies of |C ∩ R| / |C ∪ R|, C and R the unions of the candidate's
                       and the reference's boxes; over studies where either has one
@@ -13,14 +14,14 @@ Boxes of all phrases of a report are one set; a box that stands at two phrases c
 Areas are exact fractions of the image; RadFact's own boxes stand on a grid of 224 × 224. Partners
 are found one to one, the pair with the highest IoU first, down to 0.5.
 
-Sources: IoU of unions of boxes as MS-CXR's authors score phrase grounding (Boecking et al., ECCV
-2022, mIoU); pixel precision and recall are RadFact's box entailment (microsoft/RadFact,
+Sources: the IoU of unions of boxes is how MS-CXR's authors score phrase grounding (Boecking et al.,
+ECCV 2022, mIoU); pixel precision and recall are RadFact's box entailment (microsoft/RadFact,
 `box_metrics.py`) on whole reports, and pixel_f1 is their Dice coefficient; one-to-one matching at
-IoU 0.5 is Pascal VOC's rule (Everingham et al., IJCV 2010) without confidences, of which a report
-has none. The combination, and the sums over a cohort, are ours.
+IoU 0.5 is Pascal VOC's rule (Everingham et al., IJCV 2010) without confidences, because a report
+has none. The combination and the sums over a cohort are ours.
 
-A report without boxes beside one with boxes counts (IoU 0); two without say nothing. A pair in
-which a report is narrative text is unscored: it has no places to compare.
+A report without boxes against one with boxes counts as IoU 0; two reports without boxes do not
+count in miou. A pair with a narrative report, which has no boxes at all, is unscored.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ COLUMNS = (
 
 
 def iou(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes, by their corners.
+    """Return the intersection over union of two boxes, computed from their corners.
 
     >>> iou(Box(0.0, 0.0, 0.5, 0.5), Box(0.0, 0.0, 0.5, 1.0))
     0.5
@@ -53,7 +54,7 @@ def iou(one: Box, other: Box) -> float:
 
 
 def partners(candidate: Sequence[Box], reference: Sequence[Box]) -> int:
-    """How many boxes find a partner: one to one, the highest IoU first, at least 0.5.
+    """Return how many boxes have a partner: one to one, highest IoU first, at least 0.5.
 
     >>> partners([Box(0, 0, 0.5, 0.5), Box(0, 0, 0.5, 0.4)], [Box(0, 0, 0.5, 0.5)])
     1
@@ -74,7 +75,7 @@ def partners(candidate: Sequence[Box], reference: Sequence[Box]) -> int:
 
 
 class Grounding:
-    """Boxes against boxes. Rows are COLUMNS.
+    """The boxes of two reports are compared; the rows are COLUMNS.
 
     >>> metric = Grounding()
     >>> left, right = Box(0.5, 0.0, 1.0, 1.0), Box(0.0, 0.0, 0.5, 1.0)

@@ -1,7 +1,8 @@
-"""METEOR of NLTK and Hugging Face `evaluate`, mean over reports; 0-1, higher is better.
+"""METEOR of NLTK and Hugging Face `evaluate` is averaged over reports; 0-1, higher is better.
 
-Always under this name: METEOR of meteor-1.5.jar (pycocoevalcap, R2Gen) is another quantity. The
-value of a pair comes from metrics/annotators/meteor_nltk.py; an empty text scores 0.
+It is always called `meteor_nltk`, because METEOR of meteor-1.5.jar (pycocoevalcap, R2Gen) is
+another quantity. metrics/annotators/meteor_nltk.py computes the value of a pair; an empty text
+scores 0.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ ANNOTATOR = "meteor_nltk"
 
 
 class MeteorNltk:
-    """METEOR. Rows are [METEOR, 1]."""
+    """METEOR has the rows [METEOR, 1]."""
 
     def __init__(self) -> None:
         self.spec = MetricSpec(

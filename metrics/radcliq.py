@@ -1,4 +1,4 @@
-"""RadCliQ-v0 and v1, mean over reports of the raw value; lower is better.
+"""RadCliQ-v0 and v1 are averaged over reports as raw values; lower is better.
 
     v0 = 5.5162 − 1.5890 rg − 3.0098 bs − 1.8734 semb + 0.7139 bleu2
     v1 = 2.4501 − 1.2452 rg − 1.6508 bs − 0.9948 semb + 1.4e-11 bleu2
@@ -12,11 +12,11 @@ v0 estimates the number of errors in a report (its intercept at average features
 total error count); v1 was fitted to a standardised target, so 0 is an average ReXVal pair. Both may
 be negative. Identical reports give v0 −0.2421 and v1 −1.4407 where every feature is 1.
 
-An empty candidate has rg 0, bleu2 0, bs of a raw F of 0 (−5.55, as in bertscore.f1 and in the
-bert-score package) and the cosine of the embedding that CheXbert gives an empty text.
+An empty candidate has rg 0, bleu2 0, the bs of a raw F of 0 (−5.55, as in bertscore.f1 and in the
+bert-score package), and the cosine of the embedding that CheXbert gives an empty text.
 
-The BERTScore of RadCliQ is a fixed annotator without IDF: the single-reference IDF that turns the
-v1 of an identical pair into 9.37 (metrics/annotators/_idf.py) cannot be asked for here.
+RadCliQ always uses a BERTScore without IDF: an IDF of one reference would turn the v1 of an
+identical pair into 9.37 (metrics/annotators/_idf.py), so it cannot be chosen here.
 
 >>> [round(float(v), 6) for v in radcliq(np.ones(4)).values()]
 [-0.242133, -1.44069]
@@ -44,14 +44,14 @@ RadGraphF1 = Callable[[Json, Json], float]
 
 @cache
 def constants() -> dict[str, Any]:
-    """The published models as linear forms of the raw features, in full doubles."""
+    """Return the published models as linear forms of the raw features, in double precision."""
     path = Path(__file__).with_name("data") / "radcliq.json"
     loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
 def radcliq(features: Array) -> dict[str, Array]:
-    """v0 and v1 of features (..., 4) in the order rg, bs, semb, bleu2."""
+    """Return v0 and v1 of features (..., 4) in the order rg, bs, semb, bleu2."""
     return {
         name: form["intercept"] + np.asarray(features) @ np.array(form["weights"])
         for name, form in constants()["forms"].items()
@@ -59,22 +59,24 @@ def radcliq(features: Array) -> dict[str, Array]:
 
 
 def cosine(a: Array, b: Array) -> float:
-    """0 where either vector is 0, where the reference tool divides by zero."""
+    """Return the cosine; 0 where a vector is 0 (there the reference tool divides by zero)."""
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / norm if norm > 0 else 0.0
 
 
 def family_2(candidate: Json, reference: Json) -> float:
-    """Mean of entity F1 and relation F1 of two graphs of the radgraph annotator."""
+    """Return the mean of entity F1 and relation F1 of two graphs of the radgraph annotator."""
     from reportcard.metrics.f1_radgraph import KEYS, graph_f1
 
     return graph_f1(candidate, reference)[KEYS.index("entity_relation_f1")]
 
 
 class RadCliQ:
-    """RadCliQ. Rows are [v0, v1, rg, bs, semb, bleu2, 1].
+    """RadCliQ has the rows [v0, v1, rg, bs, semb, bleu2, 1].
 
-    radgraph_f1   (candidate graph, reference graph) → family-2 F1; None: metrics/f1_radgraph.py
+    Args:
+        radgraph_f1: (candidate graph, reference graph) → family-2 F1; None takes that of
+            metrics/f1_radgraph.py.
     """
 
     def __init__(self, radgraph_f1: RadGraphF1 | None = None) -> None:
@@ -109,7 +111,7 @@ class RadCliQ:
         ).reshape(-1, len(FEATURES))
         values = radcliq(features)
         rows = np.column_stack([values["v0"], values["v1"], features, np.ones(len(pairs))])
-        # One feature that could not be read leaves the whole report unscored.
+        # A report with a missing feature is unscored.
         rows[np.isnan(rows).any(axis=1)] = np.nan
         return rows
 
@@ -121,7 +123,8 @@ class RadCliQ:
         }
 
     def _rg(self, pair: Pair) -> float:
-        # The extractor reads the word "None" in an empty text; an empty report has no graph.
+        # The extractor would read the word "None" in an empty text, but an empty report has no
+        # graph.
         if not pair.candidate.strip() or not pair.reference.strip():
             return 0.0
         candidate, reference = pair.notes[RADGRAPH]

@@ -1,21 +1,21 @@
-"""RadFact: which findings of a report does the other report bear out, and in the right place?
+"""RadFact is the share of findings that the other report supports, and in the right place.
 
-The judge's verdicts come as a note of annotator `radfact`; here is arithmetic only. For each study,
-with phrases of the candidate (precision) or of the reference (recall):
+The annotator `radfact` gives the judge's verdicts; this module only computes. For each study, over
+the phrases of the candidate (precision) or of the reference (recall):
 
     logical     entailed phrases / phrases
     spatial     phrases entailed with their boxes / phrases with boxes
     grounding   phrases entailed with their boxes / entailed phrases with boxes
 
 A ratio with denominator 0 is undefined and left out of its mean over studies, so precision and
-recall average over different studies. f1 is the harmonic mean of the two *means*: 0 where both are
-0 (upstream divides by zero), undefined where one is. `micro_…` are the same ratios of counts summed
-over studies; upstream has no such score. Narrative reports have no boxes: spatial and grounding are
-undefined, not 0.
+recall are means over different studies. f1 is the harmonic mean of the two *means*: 0 where both
+are 0 (upstream divides by zero), undefined where one is undefined. `micro_…` are the same ratios of
+counts summed over studies; upstream has no such score. Narrative reports have no boxes, so spatial
+and grounding are undefined and not 0.
 
-Two more keys say how much lies beneath: `candidates_without_phrases`, the share of scored studies
-that precision leaves out, and `phrases_without_verdict`, which is above 0 under failure_policy
-"upstream" only.
+Two more keys say what the scores leave out: `candidates_without_phrases` is the share of scored
+studies that do not count in precision, and `phrases_without_verdict` is above 0 only under
+failure_policy "upstream".
 
 Source: microsoft/RadFact at 72463ac, `src/radfact/metric/{radfact,schema}.py`.
 """
@@ -30,7 +30,7 @@ from reportcard.api import Array, Box, Json, Key, MetricSpec, Pair, Phrase, Repo
 from reportcard.metrics._boxes import GRID, THRESHOLD, check_rule, entailed
 
 POLICIES = ("reportcard", "upstream")
-# Counts of one side of a study, and each ratio as (numerator, denominator) among them.
+# The counts of one report of a study, and each ratio as (numerator, denominator) of them.
 PHRASES, ENTAILED, BOXED, ENTAILED_BOXED, PLACED = range(5)
 RATIOS = {
     "logical": (ENTAILED, PHRASES),
@@ -38,20 +38,21 @@ RATIOS = {
     "grounding": (PLACED, ENTAILED_BOXED),
 }
 TOP, BOTTOM = (list(part) for part in zip(*RATIOS.values(), strict=True))
-WIDTH = 3 + 3 + 5  # of a side: ratios (0 where undefined), whether each is defined, counts
+WIDTH = 3 + 3 + 5  # of a report: ratios (0 where undefined), whether each is defined, counts
 DEFINED, COUNTS = slice(3, 6), slice(6, WIDTH)
 NO_VERDICT, NO_PHRASES, N = range(2 * WIDTH, 2 * WIDTH + 3)
 NAMES = ("precision", "recall", "f1")
 
 
 class Radfact:
-    """RadFact. Rows are both sides' ratios with their masks and counts, and three more counts.
+    """RadFact has rows of the ratios, masks and counts of both reports, and three more counts.
 
-    annotator       id of the annotator whose notes are read: radfact, radfact_official
-    box_rule        ">": more than half of a phrase's area lies in its evidence; ">=": at least half
-    failure_policy  reportcard: a study with a phrase that has no verdict is unscored, and counted;
-                    upstream: such a phrase is not entailed, and a study is unscored only where
-                    RadFact drops it, or where asking again may still succeed
+    Args:
+        annotator: the id of the annotator whose notes are read: radfact, radfact_official.
+        box_rule: ">": more than half of a phrase's area lies in its evidence; ">=": at least half.
+        failure_policy: reportcard: a study with a phrase that has no verdict is unscored, and
+            counted as such; upstream: such a phrase is not entailed, and a study is unscored only
+            where RadFact drops it or where asking again may still succeed.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Radfact:
         return row
 
     def _counts(self, side: list[Json], phrases: tuple[_Phrases, _Phrases] | None) -> Array:
-        """The five counts of a side; phrases: its own and the other report's, where grounded."""
+        """The five counts of a report; phrases: its own and the other report's, where grounded."""
         counts = np.zeros(5)
         own, other = phrases or ((None,) * len(side), ())
         for entry, phrase in zip(side, own, strict=True):
@@ -140,8 +141,11 @@ class Radfact:
         }
 
     def extremes(self, rows: Array) -> Array:
-        """Every ratio 1, then every ratio 0. Boxes are assumed only where some scored study has
-        them. How many phrases an unscored study has is unknown, so pooled scores have no bounds."""
+        """Return a row in which every ratio is 1, and one in which every ratio is 0.
+
+        Boxes are assumed only where some scored study has them. Nobody knows how many phrases an
+        unscored study has, so pooled scores have no bounds.
+        """
         rank = np.full((2, N + 1), np.nan)
         rank[:, N] = 1
         rank[:, NO_PHRASES] = (0, 1)
@@ -157,13 +161,13 @@ _Phrases = Sequence[Phrase | None]
 
 
 def _grounded(pair: Pair) -> tuple[_Phrases, _Phrases] | None:
-    """Both reports' phrases; None where one is narrative: its places are not known."""
+    """Both reports' phrases, or None where one is narrative and so has no boxes."""
     candidate, reference = pair.candidate_phrases, pair.reference_phrases
     return None if candidate is None or reference is None else (candidate, reference)
 
 
 def _boxes_of(evidence: Sequence[str], phrases: _Phrases) -> list[Box]:
-    """Boxes of every phrase that says what the evidence says; a sentence may stand twice."""
+    """Boxes of every phrase that equals the evidence; a report may repeat a sentence."""
     return [box for phrase in phrases if phrase and phrase.text in evidence for box in phrase.boxes]
 
 

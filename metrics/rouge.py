@@ -1,11 +1,11 @@
-"""ROUGE-1, ROUGE-2 and ROUGE-L, mean over studies of per-report F.
+"""ROUGE-1, ROUGE-2 and ROUGE-L are averaged over studies as per-report F.
 
     rouge_score   Google's rouge_score: lower case, everything but a-z and 0-9 is a blank, F1 of
                   n-grams and of the LCS; `stem` applies NLTK's Porter stemmer to words longer
                   than three letters (off: LLaVA-Rad, Hugging Face; on: RadEval, vilmedic)
-    coco          pycocoevalcap Rouge: cut at single blanks, cased, LCS F with beta 1.2 (ROUGE-L)
+    coco          pycocoevalcap Rouge: split at single blanks, cased, LCS F with beta 1.2 (ROUGE-L)
 
-An empty side scores 0. Upstream's coco gives two empty texts 1.0; that would be a silent full mark.
+An empty text scores 0. Upstream's coco gives two empty texts 1.0, which nobody would notice.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 
 from reportcard.api import Array, Key, MetricSpec, Pair, ReportCardError
 from reportcard.metrics._ngrams import (
-    Encoder,
-    Texts,
+    TokenIds,
+    Tokeniser,
     chunks,
     clipped_matches,
     f_measure,
@@ -32,7 +32,7 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def tokens_rouge_score(text: str) -> list[str]:
-    """Words of rouge_score's tokenizer without stemming.
+    """Split a text into the words of rouge_score's tokenizer, without stemming.
 
     >>> tokens_rouge_score("No pleural-effusion.")
     ['no', 'pleural', 'effusion']
@@ -41,7 +41,7 @@ def tokens_rouge_score(text: str) -> list[str]:
 
 
 def tokens_stemmed(text: str) -> list[str]:
-    """Words of rouge_score's tokenizer with use_stemmer=True."""
+    """Split a text into the words of rouge_score's tokenizer with use_stemmer=True."""
     return [_stem(word) if len(word) > 3 else word for word in tokens_rouge_score(text)]
 
 
@@ -59,12 +59,12 @@ def _stem(word: str) -> str:
 
 
 def tokens_coco(text: str) -> list[str]:
-    """Cut at single blanks; an empty text has no token (upstream: one empty token)."""
+    """Split a text at single blanks; an empty text has no token (upstream: one empty token)."""
     return text.split(" ") if text else []
 
 
 class Rouge:
-    """ROUGE F. Rows are the per-report values and a 1: [r1, r2, rL, 1], or [rL, 1] for coco."""
+    """ROUGE F has the rows [r1, r2, rL, 1] of per-report values, or [rL, 1] for coco."""
 
     def __init__(self, variant: str = "rouge_score", stem: bool = False) -> None:
         if variant not in ("rouge_score", "coco"):
@@ -79,7 +79,7 @@ class Rouge:
             tokenise = tokens_stemmed if stem else tokens_rouge_score
             signature = f"rouge_score|stem:{'porter' if stem else 'no'}|F1"
         self.spec = MetricSpec("1", {name: Key() for name in names}, signature, group="lexical")
-        self._encoder = Encoder(tokenise)
+        self._tokeniser = Tokeniser(tokenise)
 
     def rows(self, pairs: Sequence[Pair]) -> Array:
         if not pairs:
@@ -87,16 +87,16 @@ class Rouge:
         return np.concatenate([self._rows(chunk) for chunk in chunks(pairs)])
 
     def _rows(self, pairs: Sequence[Pair]) -> Array:
-        candidate = self._encoder.encode([pair.candidate for pair in pairs])
-        reference = self._encoder.encode([pair.reference for pair in pairs])
+        candidate = self._tokeniser.encode([pair.candidate for pair in pairs])
+        reference = self._tokeniser.encode([pair.reference for pair in pairs])
         beta = BETA_COCO if self.coco else 1.0
         columns = [] if self.coco else self._ngram_columns(candidate, reference)
         lcs = lcs_lengths(candidate, reference)
         columns.append(f_measure(lcs, candidate.lengths, reference.lengths, beta))
         return np.column_stack([*columns, np.ones(len(pairs))])
 
-    def _ngram_columns(self, candidate: Texts, reference: Texts) -> list[Array]:
-        matches = clipped_matches(candidate, reference, 2, len(self._encoder.vocabulary))
+    def _ngram_columns(self, candidate: TokenIds, reference: TokenIds) -> list[Array]:
+        matches = clipped_matches(candidate, reference, 2, len(self._tokeniser.vocabulary))
         have, want = ngram_totals(candidate.lengths, 2), ngram_totals(reference.lengths, 2)
         return [f_measure(matches[:, k], have[:, k], want[:, k]) for k in range(2)]
 

@@ -1,8 +1,9 @@
-"""CXR-LLaVA's vision tower: a CLIP ViT for one grey channel, under OpenAI's and open_clip's names.
+"""Builds CXR-LLaVA's vision tower: a CLIP ViT for one grey channel, with OpenAI's tensor names.
 
-The activation is the exact GELU and not OpenAI's QuickGELU: ECOFRI/CXR_LLaVA,
-CXR_LLAVA_HF/CXR_LLAVA_HF.py, builds the tower with `act_layer = torch.nn.GELU`. The feature is the
-last layer's with `ln_post`, without the class token; `proj` is in the checkpoint and feeds nothing.
+open_clip uses the same names. The activation is the exact GELU and not OpenAI's QuickGELU:
+ECOFRI/CXR_LLaVA, CXR_LLAVA_HF/CXR_LLAVA_HF.py, builds the tower with `act_layer = torch.nn.GELU`.
+The features are the last layer's after `ln_post`, without the class token. The checkpoint also has
+`proj`, which is not used.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from reportcard.api import ReportCardError
 
 HEAD_WIDTH = 64  # open_clip's default, which the config does not change
-ONLY = {  # what this tower has one value of; open_clip's defaults
+ONLY = {  # options of open_clip of which this tower implements the default only
     "head_width": HEAD_WIDTH,
     "mlp_ratio": 4.0,
     "ls_init_value": None,
@@ -32,7 +33,7 @@ ONLY = {  # what this tower has one value of; open_clip's defaults
 
 
 class Attention(nn.Module):
-    """All heads' queries, keys and values by one matrix."""
+    """Attention computes the queries, keys and values of all heads with one matrix."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -52,6 +53,8 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
+    """Block is one layer: attention and MLP, each after a LayerNorm."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
@@ -68,7 +71,7 @@ class Block(nn.Module):
 
 
 class ClipViT(nn.Module):
-    """(n, 1, side, side) → (n, (side / patch)², width)."""
+    """ClipViT maps pixels (n, 1, side, side) to features (n, (side / patch)², width)."""
 
     def __init__(self, side: int, patch: int, width: int, layers: int, embedding: int) -> None:
         super().__init__()
@@ -91,9 +94,9 @@ class ClipViT(nn.Module):
 
 
 def clip_vit(config: Mapping[str, Any], embedding: int, what: str) -> ClipViT:
-    """The tower that `clip_vision_cfg` describes, its weights not yet filled.
+    """Build the tower that `clip_vision_cfg` describes, without its weights.
 
-    Raises ReportCardError for a variant of open_clip's that this is not.
+    Raises ReportCardError for an option of open_clip that is not implemented.
     """
     for field, value in ONLY.items():
         if config.get(field, value) != value:

@@ -1,14 +1,14 @@
-"""LLaVA-Rad's checkpoint as published (upstream: llava/model/builder.py).
+"""Reads LLaVA-Rad's checkpoint in its published layout (upstream: llava/model/builder.py).
 
-    config.json                      LLaVA's own kind of 2023; today's transformers reads another
-                                     model out of it, so it is parsed here
+    config.json                      LLaVA's own format of 2023; today's transformers reads it as
+                                     another model, so it is parsed here
     biomedclipcxr_518.json           open_clip's model config
     biomedclipcxr_518_checkpoint.pt  open_clip's training checkpoint: the tower is
-                                     state_dict["module.visual.trunk.*"] in timm's names
+                                     state_dict["module.visual.trunk.*"], with timm's names
     non_lora_trainables.bin          the projector
     adapter_model.bin, adapter_config.json   LoRA on every linear layer of the language model
 
-The last but one layer is the feature, without the tower's final norm.
+The features are those of the last but one layer, without the tower's final norm.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ TRUNK = "visual.trunk."
 UNUSED = ("visual.head.", "text.", "logit_scale")
 PROJECTOR = re.compile(r"(?:base_model\.model\.)?(?:model\.)?mm_projector\.(.+)")
 BASE_FILES = ("*.safetensors", "pytorch_model*.bin")
-# What decides the language model's arithmetic beside its tensors; upstream takes it from
-# LLaVA-Rad's config.json and not from the base model's.
+# Fields that decide the language model's arithmetic, besides its tensors. Upstream takes them from
+# LLaVA-Rad's config.json, not from the base model's.
 ARITHMETIC = ("hidden_act", "max_position_embeddings", "rms_norm_eps", "rope_scaling", "rope_theta")
 
 
 def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> VisionLlama:
-    """Raises ReportCardError where a file is not what the layout says."""
+    """Read the network. Raises ReportCardError if a file differs from the layout."""
     dtype, where = dtype_of(adapter), str(own.folder)
     vision = build_tower(
         from_timm(_trunk(own.path("biomedclipcxr_518_checkpoint.pt")), where),
@@ -66,12 +66,12 @@ def load(adapter: StagedAdapter, own: Checkpoint, base: Checkpoint) -> VisionLla
     lm = build_llama(config, weights, adapter, f"{base.folder}: language model")
     widths = (vision.config.hidden_size, lm.config.hidden_size, lm.config.hidden_size)
     mlp = build_projector(_projector(own.path("non_lora_trainables.bin")), widths, dtype, where)
-    sees = VisionEncoder(vision, mlp).to(device_of(adapter))
-    return VisionLlama(adapter, lm, sees, SentencePieceModel(base.path("tokenizer.model")))
+    encoder = VisionEncoder(vision, mlp).to(device_of(adapter))
+    return VisionLlama(adapter, lm, encoder, SentencePieceModel(base.path("tokenizer.model")))
 
 
 def _trunk(path: Path) -> dict[str, Tensor]:
-    """The vision tower of an open_clip checkpoint, which says `module.` before every name."""
+    """Read the vision tower from an open_clip checkpoint, whose names begin with `module.`."""
     found = read_tensors(path)
     state = found.get("state_dict", found)
     if not isinstance(state, dict):
@@ -88,10 +88,11 @@ def _trunk(path: Path) -> dict[str, Tensor]:
 
 
 def _projector(path: Path) -> dict[str, Tensor]:
+    """Read the projector's tensors."""
     state: dict[str, Tensor] = {}
     for name, tensor in read_tensors(path).items():
         part = PROJECTOR.fullmatch(name)
         if part is None:
-            raise ReportCardError(f"{path} has {name}, which is not of the projector.")
+            raise ReportCardError(f"{path} has {name}, which is not a tensor of the projector.")
         state[part[1]] = tensor
     return state

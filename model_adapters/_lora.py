@@ -1,4 +1,4 @@
-"""A peft LoRA merged into the weights that it was trained on: W + α/r · B·A, without peft."""
+"""Merges a LoRA of peft into the weights that it was trained on (W + α/r · B·A), without peft."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from reportcard.api import ReportCardError
 
 PART = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
-# Each of them changes the arithmetic, and none is in a checkpoint that we know.
-UNKNOWN = ("use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
+# Options that change the arithmetic; no checkpoint that we know uses one.
+NOT_IMPLEMENTED = ("use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern")
 
 
 def merge_lora(
@@ -23,10 +23,17 @@ def merge_lora(
     dtype: torch.dtype,
     what: str,
 ) -> dict[str, Tensor]:
-    """`base` in `dtype` with every LoRA tensor added to its weight; sums are taken in float32.
+    """Add every LoRA tensor to its weight; the sums are computed in float32.
 
-    config: adapter_config.json. Raises ReportCardError for a pair that is incomplete, of another
-    rank, or for a weight that `base` lacks or that has another shape: another base model.
+    Args:
+        base: the weights of the base model.
+        lora: the tensors of the LoRA.
+        config: adapter_config.json.
+        dtype: of the result.
+        what: the name of the checkpoint in messages.
+
+    Raises ReportCardError for a pair of tensors that is incomplete or of another rank, and for
+    another base model: a weight is missing or has another shape.
     """
     scale, rank = _scale(config, what)
     pairs = _pairs(lora, what)
@@ -54,7 +61,7 @@ def _scale(config: Mapping[str, Any], what: str) -> tuple[float, int]:
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
         raise ReportCardError(f"{what}: adapter_config.json has no r and lora_alpha.")
-    strange = [name for name in UNKNOWN if config.get(name)]
+    strange = [name for name in NOT_IMPLEMENTED if config.get(name)]
     if strange or config.get("bias", "none") != "none":
         raise ReportCardError(
             f"{what}: adapter_config.json asks for {', '.join(strange) or 'bias'}, which is not"
@@ -79,7 +86,7 @@ def _pairs(lora: Mapping[str, Tensor], what: str) -> dict[str, dict[str, Tensor]
 def _check_targets(
     base: Mapping[str, Tensor], pairs: Mapping[str, Any], config: Mapping[str, Any], what: str
 ) -> None:
-    """Raises ReportCardError when a layer that was trained has no LoRA in the file."""
+    """Raise ReportCardError if a layer that was trained has no LoRA tensors in the file."""
     targets = config.get("target_modules")
     if not isinstance(targets, list):
         raise ReportCardError(f"{what}: adapter_config.json has no list of target_modules.")

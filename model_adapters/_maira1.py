@@ -1,4 +1,4 @@
-"""A MAIRA-1 in MAIRA-2's layout. The last layer, with the tower's norm, is the feature."""
+"""Reads a MAIRA-1 from MAIRA-2's layout; the features are the last layer's, after the norm."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PARTS = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")
 
 
 def load(adapter: StagedAdapter, found: Checkpoint) -> VisionLlama:
-    """Raises ReportCardError for a tensor that is missing, unexpected or misshapen."""
+    """Read the network. Raises ReportCardError unless exactly the right tensors are there."""
     dtype, where = dtype_of(adapter), str(found.folder)
-    seeing, between, writing = split_by_prefix(
+    vision_state, projector_state, llama_state = split_by_prefix(
         read_shards(found.folder, ("*.safetensors",)), PARTS, where
     )
-    vision = build_tower(seeing, dtype, f"{where}: vision tower")
+    vision = build_tower(vision_state, dtype, f"{where}: vision tower")
     config = llama_config(read_json(found.path("config.json")), "text_config", where)
-    lm = build_llama(config, writing, adapter, f"{where}: language model")
+    lm = build_llama(config, llama_state, adapter, f"{where}: language model")
     widths = (vision.config.hidden_size, *[lm.config.hidden_size] * 4)
-    mlp = build_projector(between, widths, dtype, f"{where}: projector")
-    sees = VisionEncoder(vision, mlp).to(device_of(adapter))
-    return VisionLlama(adapter, lm, sees, SentencePieceModel(found.path("tokenizer.model")))
+    mlp = build_projector(projector_state, widths, dtype, f"{where}: projector")
+    encoder = VisionEncoder(vision, mlp).to(device_of(adapter))
+    return VisionLlama(adapter, lm, encoder, SentencePieceModel(found.path("tokenizer.model")))

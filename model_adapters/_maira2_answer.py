@@ -1,11 +1,11 @@
-"""What MAIRA-2 says, read: phrases and boxes out of its own markup, whatever shape that is in.
+"""Parses MAIRA-2's answers: phrases and boxes from its own markup, also if it is malformed.
 
     <obj>PHRASE <box><xA><yB><xC><yD></box>…</obj>      a finding and its places
     <obj>PHRASE</obj>                                   a finding without a place
 
-A box is four bins of 1/100 of the centre-cropped square, xmin ymin xmax ymax, and means the bins'
-middles. Upstream's parser asserts and throws; this one never does. Words are kept wherever they
-stand. A box is kept only if it is whole: none is completed, turned round or moved.
+A box is four bins of 1/100 of the centre-cropped square: xmin ymin xmax ymax. It means the middles
+of the bins. Upstream's parser raises an error for malformed text; this one never does. It keeps all
+words. It keeps a box only if it is complete, and never completes, flips or moves one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ FOUR_BINS = re.compile(r"<x([0-9]{1,2})><y([0-9]{1,2})><x([0-9]{1,2})><y([0-9]{1
 
 
 def parse(text: str) -> tuple[Phrase, ...]:
-    """The phrases in order; boxes are fractions of the cropped square. Text without markup is one
-    phrase without boxes; so is each text outside <obj>."""
+    """Return the phrases in order, with boxes as fractions of the cropped square.
+
+    Text without markup is one phrase without boxes, and so is each text outside <obj>.
+    """
     reader = _Reader()
     for part in TAG.split(text):
         reader.take(part)
@@ -34,7 +36,7 @@ class _Reader:
         self.phrases: list[Phrase] = []
         self.words: list[str] = []
         self.boxes: list[Box] = []
-        self.box: str | None = None  # what stands in the box that is open
+        self.box: str | None = None  # the content of the open box
 
     def take(self, part: str) -> None:
         if part in ("<obj>", "</obj>"):
@@ -48,10 +50,10 @@ class _Reader:
         elif part.strip():
             self.words.append(part.strip())
             if self.box is not None:
-                self.box += part  # words inside: no longer four bins, so no box
+                self.box += part  # with words inside it is not four bins, so not a box
 
     def end_box(self) -> None:
-        """A box whose end was lost counts if its four bins are there."""
+        """Close the open box; one without </box> counts if its four bins are there."""
         if self.box is not None:
             box = _box(self.box)
             if box is not None:
@@ -66,7 +68,7 @@ class _Reader:
 
 
 def _box(bins: str) -> Box | None:
-    """Four bins in order, in range, the first corner above and to the left of the second."""
+    """Return the box of four bins if its first corner is above and left of its second."""
     match = FOUR_BINS.fullmatch(bins)
     if match is None:
         return None
@@ -75,11 +77,11 @@ def _box(bins: str) -> Box | None:
 
 
 def on_original(box: Box, size: tuple[int, int]) -> Box:
-    """A box of the centre-cropped square as fractions of the image; size: (height, width).
+    """Convert a box of the centre-cropped square to fractions of the image of (height, width).
 
-    The square has the shorter side and begins at half the rest, in whole pixels. What lies outside
-    it cannot be boxed at all. Upstream then cuts coordinates to whole pixels, which is not done
-    here: at most one pixel of difference.
+    The side of the square is the image's shorter side, and it is centred, in whole pixels. The
+    model cannot box anything outside of it. Upstream also rounds coordinates down to whole pixels,
+    which is not done here; the difference is at most one pixel.
     """
     height, width = size
     side = min(height, width)
@@ -90,5 +92,5 @@ def on_original(box: Box, size: tuple[int, int]) -> Box:
 
 
 def placed(phrases: tuple[Phrase, ...], size: tuple[int, int]) -> tuple[Phrase, ...]:
-    """The phrases with their boxes on the original image."""
+    """Return the phrases with their boxes on the original image."""
     return tuple(Phrase(p.text, tuple(on_original(box, size) for box in p.boxes)) for p in phrases)

@@ -1,4 +1,4 @@
-"""MAIRA-2's weights: RAD-DINO, four linear layers, Vicuna, out of shards with 4.51-era names."""
+"""Reads MAIRA-2's weights (RAD-DINO, four linear layers, Vicuna), named as in transformers 4.51."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from reportcard.models.staged import StagedAdapter
 
 PREFIXES = ("vision_tower.", "multi_modal_projector.layers.", "language_model.")
 LAYERS = ("0", "2", "4", "6")
-EXPECTED = {  # the fields that this port implements one value of
+EXPECTED = {  # fields of config.json, each with the only value that this port implements
     "vision_feature_layer": -1,
     "vision_feature_select_strategy": "default",
     "projector_hidden_act": "gelu",
@@ -37,26 +37,26 @@ EXPECTED_VISION = {"apply_layernorm": True, "use_swiglu_ffn": False, "hidden_act
 def network(
     adapter: StagedAdapter, folder: Path, tokens: LlamaTokenizer, image: str
 ) -> VisionLlama:
-    """Raises ReportCardError for a tensor too many, too few or misshapen, or another config."""
+    """Read the network. Raises ReportCardError unless config and tensors are MAIRA-2's."""
     what = str(folder)
     config = read_json(folder / "config.json")
     text = llama_config(config, "text_config", what)
     vision = config.get("vision_config") or {}
     placeholder = tokens.added[image]
-    told = config.get("image_token_index", config.get("image_token_id", placeholder))
-    _agree(config, EXPECTED, what)
-    _agree(vision, EXPECTED_VISION, what)
-    _agree({"image_token_index": told}, {"image_token_index": placeholder}, what)
+    image_id = config.get("image_token_index", config.get("image_token_id", placeholder))
+    _check_values(config, EXPECTED, what)
+    _check_values(vision, EXPECTED_VISION, what)
+    _check_values({"image_token_index": image_id}, {"image_token_index": placeholder}, what)
 
     parts = split_by_prefix(read_shards(folder, ["*.safetensors"]), PREFIXES, what)
-    eyes, layers, language = parts
-    heads = tower_shape(eyes, what)[0] // HEAD_WIDTH
-    _agree(vision, {"num_attention_heads": heads, "layer_norm_eps": 1e-6}, what)
+    vision_state, layers, llama_state = parts
+    heads = tower_shape(vision_state, what)[0] // HEAD_WIDTH
+    _check_values(vision, {"num_attention_heads": heads, "layer_norm_eps": 1e-6}, what)
     dtype = dtype_of(adapter)
-    bridge = build_projector(layers, _widths(layers, what), dtype, what)
-    sees = VisionEncoder(build_tower(eyes, dtype, what), bridge).to(device_of(adapter))
+    mlp = build_projector(layers, _widths(layers, what), dtype, what)
+    encoder = VisionEncoder(build_tower(vision_state, dtype, what), mlp).to(device_of(adapter))
     return VisionLlama(
-        adapter, build_llama(text, language, adapter, what), sees, tokens, placeholder
+        adapter, build_llama(text, llama_state, adapter, what), encoder, tokens, placeholder
     )
 
 
@@ -68,7 +68,7 @@ def _widths(layers: Mapping[str, Tensor], what: str) -> list[int]:
     return [shapes[0][1], *(out for out, _ in shapes)]
 
 
-def _agree(config: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+def _check_values(config: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
     for field, value in expected.items():
         if config.get(field, value) != value:
             raise ReportCardError(

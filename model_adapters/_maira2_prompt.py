@@ -1,8 +1,8 @@
-"""What MAIRA-2 is told, word for word: its template and the texts of its three tasks.
+"""Builds MAIRA-2's exact prompts: the template and the texts of its three tasks.
 
 Source: microsoft/maira-2, chat_template.json and processing_maira2.py, in public copies. One word
-is unverified: the copy at hand says "structured description"; three independent quotations say
-"description", which is used here. The double blanks are the template's own.
+is unverified: the copy that we read says "structured description", three independent quotations say
+"description", which is used here. The double blanks are part of the template.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 
 IMAGE = "<image>"
-# What its tokenizer does not read as text, wherever it stands.
+# Strings that its tokenizer does not treat as text, wherever they stand.
 CONTROL = re.compile(r"<(?:image|prev_im|lat_image|/?obj|/?box|[xy]\d{1,2}|unk|/?s)>")
 SYSTEM = "You are an expert radiology assistant tasked with interpreting a chest X-ray study."
-MISSING = "N/A"  # what upstream writes for a section that is absent or empty
+MISSING = "N/A"  # upstream's text for a section that is absent or empty
 LIMITS = {  # new tokens; the model card's examples
     "findings": 300,
     "findings+impression": 300,  # it never writes an impression
@@ -38,7 +38,7 @@ REPEAT = (
 
 
 def in_template(content: str) -> str:
-    """The prompt of one user turn; the tokenizer puts <s> before it."""
+    """Return the prompt of one user turn; the tokenizer puts <s> before it."""
     return f"{SYSTEM}  USER:  {content}  ASSISTANT: "
 
 
@@ -49,9 +49,16 @@ def reporting(
     prior_report: str,
     sections: Sequence[str],
 ) -> str:
-    """What is asked for a report. sections: indication, technique, comparison, "" where absent.
+    """Return the question for a report.
 
-    The comparison with the prior frontal image is asked for even when there is none, as upstream.
+    As upstream, it asks for a comparison with the prior frontal image even if there is none.
+
+    Args:
+        grounded: whether to ask for boxes.
+        lateral: whether a lateral image is shown.
+        prior_image: whether a prior frontal image is shown.
+        prior_report: the text of the prior report, or "".
+        sections: indication, technique and comparison, each "" if absent.
     """
     parts = [f"Given the current frontal image{IMAGE}"]
     if not lateral and not prior_image:
@@ -68,5 +75,5 @@ def reporting(
 
 
 def phrase_grounding(phrase: str) -> str:
-    """What is asked for the places of one finding."""
+    """Return the question for the boxes of one finding."""
     return f"Given the current frontal image{IMAGE}{REPEAT}{phrase}"

@@ -1,6 +1,6 @@
-"""timm's names of a DINOv2 ViT, said in Hugging Face's: qkv in one tensor becomes three.
+"""Renames the tensors of timm's DINOv2 ViT to Hugging Face's names; splits qkv into three.
 
-Verified against timm 0.9.12's `vit_*_patch14_dinov2` in our reading of upstream: no difference.
+Compared with timm 0.9.12's `vit_*_patch14_dinov2` on the same weights: the outputs are equal.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ INSIDE = {
 
 
 def from_timm(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """The same tensors under Hugging Face's names.
+    """Return the same tensors under Hugging Face's names.
 
-    Raises ReportCardError for a name that no DINOv2 of timm has.
+    Raises ReportCardError for a name that timm's DINOv2 does not have.
     """
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():

@@ -1,7 +1,7 @@
-"""Scientific floors and a ceiling. A system that does not clear the floors has learnt no image.
+"""Floors and a ceiling for the scores: a system below the floors has learnt nothing from images.
 
-Fitted baselines see the cohort's train part only; the two that see test references say so in their
-card (`sees_references`) and are marked on the leaderboard.
+Fitted baselines see only the cohort's train part. The two that see the test references declare it
+in their card (`sees_references`) and are marked on the leaderboard.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _answer(request: Request, report: Report, used: tuple[str, ...] = ()) -> Pre
 
 
 class EmptyReport:
-    """Floor: says nothing, for every study."""
+    """Floor: an empty report for every study."""
 
     card = ModelCard("Always an empty report", kind="floor")
 
@@ -40,7 +40,7 @@ class EmptyReport:
 
 
 class FixedNormalReport:
-    """Floor: one sentence of a normal study, for every study."""
+    """Floor: the same report of a normal study for every study."""
 
     card = ModelCard("Always the same normal report", kind="floor")
 
@@ -52,7 +52,7 @@ class FixedNormalReport:
 
 
 class MostFrequentReport:
-    """Floor: the modal train report; between equally frequent ones the first in sort order."""
+    """Floor: the most frequent train report; of equally frequent ones the first in sort order."""
 
     card = ModelCard("Always the modal train report", kind="floor", needs_train=True)
 
@@ -66,9 +66,9 @@ class MostFrequentReport:
 
 
 class RandomTrainReport:
-    """Floor: a train report drawn at random per study, repeated `draws` times.
+    """Floor: a random train report for each study, `draws` times.
 
-    The choice depends on seed, draw and study id alone, so batches and order do not matter.
+    The choice depends only on seed, draw and study id, so batches and order do not matter.
     """
 
     def __init__(self, draws: int = 20, seed: int = 0) -> None:
@@ -94,7 +94,7 @@ class RandomTrainReport:
 
 
 class ReferenceOracle:
-    """Ceiling: the reference itself. What a metric gives to it is the metric's real maximum."""
+    """Ceiling: the reference itself; its score is the metric's real maximum."""
 
     card = ModelCard("The reference report itself", kind="ceiling", sees_references=True)
 
@@ -106,7 +106,7 @@ class ReferenceOracle:
 
 
 class ShuffledReference:
-    """Floor: another study's reference. The right style and case mix, and the wrong patient."""
+    """Floor: another study's reference; the style and case mix are right, the patient is wrong."""
 
     card = ModelCard("The reference report of another study", kind="floor", sees_references=True)
 
@@ -116,7 +116,7 @@ class ShuffledReference:
     def see_references(self, test: Sequence[Study]) -> None:
         if len(test) < 2:
             raise ReportCardError("shuffled_reference needs at least two studies.")
-        # One cycle through all studies in a seeded order: nobody gets their own report.
+        # One cycle through all studies in a seeded order, so that no study gets its own report.
         order = sorted(
             test,
             key=lambda s: hashlib.sha256(f"{self.seed}/{s.study_id}".encode()).digest(),
@@ -131,10 +131,10 @@ class ShuffledReference:
 
 
 class IndicationRetrieval:
-    """Floor without pixels: the train report whose indication is nearest by TF-IDF cosine.
+    """Floor without pixels: the train report with the most similar indication (TF-IDF cosine).
 
-    A study without an indication gets the modal train report. Between equally near indications
-    the first train study wins.
+    A study without an indication gets the most frequent train report. Of equally similar
+    indications the first train study wins.
     """
 
     card = ModelCard(

@@ -1,8 +1,8 @@
 """CheXagent-2 (3B): structured findings, SRRG variants, phrase grounding.
 
-Prompts and decoding are those of Stanford-AIMI/CheXagent, model_chexagent/chexagent.py; the
-clean-up is that of its evaluation_chexbench. Boxes come as (x1,y1),(x2,y2) in hundredths of the
-full image. Unverified: no published weight was loaded here.
+Prompts and decoding are those of Stanford-AIMI/CheXagent, model_chexagent/chexagent.py; the text is
+cleaned as in its evaluation_chexbench. Boxes are (x1,y1),(x2,y2) in hundredths of the full image.
+Unverified: we loaded no published weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ NUMBERS = re.compile(
 
 
 class CheXagent2(IsolatedAdapter):
-    """style: "indication" as the 3B model was evaluated, or "srrg" for the SRRG checkpoints."""
+    """CheXagent2 has one option, the style of its prompt.
+
+    style   "indication", as the 3B model was evaluated, or "srrg" for the SRRG checkpoints
+    """
 
     worker = HERE / "worker.py"
     requirements = HERE / "requirements.txt"
@@ -39,10 +42,10 @@ class CheXagent2(IsolatedAdapter):
 
     @property
     def base_card(self) -> ModelCard:
-        told = ("indication",) if self.own["style"] == "indication" else ()
+        texts = ("indication",) if self.own["style"] == "indication" else ()
         return ModelCard(
             "CheXagent-2 (3B) in its own environment; unverified: not run on published weights",
-            inputs=("frontal", "lateral", *told, "phrase"),
+            inputs=("frontal", "lateral", *texts, "phrase"),
             licence="research only, not for clinical use",
             url="https://huggingface.co/StanfordAIMI/CheXagent-2-3b",
             needs_pixels=True,
@@ -50,7 +53,11 @@ class CheXagent2(IsolatedAdapter):
 
     def options_problem(self) -> str | None:
         style = self.own["style"]
-        return None if style in ("indication", "srrg") else f"model.style: no style {style!r}."
+        return (
+            None
+            if style in ("indication", "srrg")
+            else f"model.style is indication or srrg, not {style!r}."
+        )
 
     def task(self, request: Request) -> Task:
         images = tuple(i for i in request.images if i.available and i.radiograph)
@@ -84,7 +91,7 @@ def _view(image: object) -> str:
 
 
 def _boxes(answer: Json) -> tuple[Box, ...]:
-    """Every well-formed box, in fractions; the model's other words are dropped."""
+    """Return every well-formed box in fractions of the image; other text is dropped."""
     found = []
     boxes = answer.get("boxes")
     for words in boxes if isinstance(boxes, list) else ():

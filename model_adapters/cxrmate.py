@@ -1,9 +1,9 @@
 """The CXRMate family (CSIRO): small encoder-decoders for all images of a study.
 
-Pre-processing, bad words and sections are those of aehrc/cxrmate and its checkpoints' own code.
-Unverified: no published weight was loaded here. The longitudinal checkpoint is reported to degrade
-with later transformers (aehrc/cxrmate issue 6). CXRMate-ED is not among them: it needs tables of
-MIMIC-IV-ED that a request does not hold.
+Pre-processing, forbidden words and sections are those of aehrc/cxrmate and its checkpoints' own
+code. Unverified: we loaded no published weights. The longitudinal checkpoint is reported to get
+worse with later transformers (aehrc/cxrmate issue 6). CXRMate-ED is missing here, because it needs
+tables of MIMIC-IV-ED that a request does not hold.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ STYLES = ("rrg24", "tf", "longitudinal", "two")
 
 
 class CXRMate(IsolatedAdapter):
-    """style: rrg24, tf (single_tf, multi_tf), longitudinal (cxrmate) or two (cxrmate-2).
-    most_images: 1 for single_tf."""
+    """CXRMate runs each checkpoint of the family.
+
+    style         rrg24, tf (single_tf, multi_tf), longitudinal (cxrmate) or two (cxrmate-2)
+    most_images   1 for single_tf
+    """
 
     worker = HERE / "worker.py"
     requirements = HERE / "requirements.txt"
@@ -56,8 +59,8 @@ class CXRMate(IsolatedAdapter):
             "prior_findings": report.findings if report else None,
             "prior_impression": report.impression if report else None,
         }
-        told = ("prior_report",) if any(prior.values()) else ()
-        return Task(images=images, more=prior, used=(*used, *told))
+        texts = ("prior_report",) if any(prior.values()) else ()
+        return Task(images=images, more=prior, used=(*used, *texts))
 
     def report(self, request: Request, answer: Json) -> Report:
         parts = [answer.get(name) for name in ("findings", "impression")]

@@ -1,7 +1,7 @@
 """Libra (7B): RAD-DINO and a temporal adapter over a current and a prior frontal image.
 
 Prompt and conversation are those of X-iZhang/Libra (README, libra/eval/run_libra.py); beams 10 and
-1,024 new tokens are the paper's. Unverified: no published weight was loaded here.
+1,024 new tokens are the paper's. Unverified: we loaded no published weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ QUESTION = "Provide a detailed description of the findings in the radiology imag
 
 
 class Libra(IsolatedAdapter):
-    """code: a checkout of X-iZhang/Libra. conversation: libra_v1 (7B), libra_llama_3 (3B)."""
+    """Libra runs the upstream package.
+
+    code           a checkout of X-iZhang/Libra
+    conversation   libra_v1 (7B) or libra_llama_3 (3B)
+    """
 
     worker = HERE / "worker.py"
     requirements = HERE / "requirements.txt"

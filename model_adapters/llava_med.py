@@ -1,8 +1,8 @@
 """LLaVA-Med v1.5 (Mistral 7B) through the upstream package, one frontal image.
 
-The answer of llava/eval/model_vqa.py at temperature 0. Its image is reported to have little effect
-(LLaVA-Med issue 130) and its results not to reproduce (issues 28 and 36). Unverified: no published
-weight was loaded here; the prompt for a report is ours, since upstream has none.
+It answers as llava/eval/model_vqa.py does at temperature 0. The image is reported to have little
+effect (LLaVA-Med issue 130) and the results not to reproduce (issues 28 and 36). Unverified: we
+loaded no published weights. The prompt for a report is ours, because upstream has none.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ QUESTION = "Describe the findings of this chest X-ray as a radiologist would in 
 
 
 class LLaVAMed(IsolatedAdapter):
-    """code: a checkout of microsoft/LLaVA-Med. model_name: what its loader should take the weights
-    for; it chooses the class by words in the folder's name."""
+    """LLaVAMed runs the upstream package.
+
+    code         a checkout of microsoft/LLaVA-Med
+    model_name   the name from which its loader chooses the class, instead of the folder's name
+    """
 
     worker = HERE / "worker.py"
     requirements = HERE / "requirements.txt"
@@ -42,5 +45,5 @@ class LLaVAMed(IsolatedAdapter):
         return None
 
     def task(self, request: Request) -> Task:
-        # The worker puts it into the package's own `mistral_instruct` conversation.
+        # The worker wraps it in the package's own `mistral_instruct` conversation.
         return Task(QUESTION, (frontal_of(request),), used=("frontal",))

@@ -111,8 +111,8 @@ class Maira2(VisionLlamaAdapter):
         if request.marks:
             left_out["marks"] = NO_MARKS
         context_shown = (prior_report, *given.values())
-        for told in context_shown if "phrase" not in used else (str(request.phrase),):
-            if spelled := words.CONTROL.search(told):
+        for value in context_shown if "phrase" not in used else (str(request.phrase),):
+            if spelled := words.CONTROL.search(value):
                 raise ReportCardError(
                     f"maira2: {spelled[0]} stands in a text of the study itself, where the model"
                     " would read an image, a box or an end. Change the text."
@@ -152,12 +152,12 @@ class Maira2(VisionLlamaAdapter):
         For findings, only the text is kept. A grounded phrase without words is left out; `raw`
         still has it.
         """
-        said = parse(completion.text)
-        text = " ".join(phrase.text for phrase in said if phrase.text)
+        phrases = parse(completion.text)
+        text = " ".join(phrase.text for phrase in phrases if phrase.text)
         task = prepared.request.task
-        if task in ("findings", "findings+impression") or not said:
+        if task in ("findings", "findings+impression") or not phrases:
             return Report(findings=text)
-        on_image = placed(said, prepared.sizes[0])
+        on_image = placed(phrases, prepared.sizes[0])
         if task == "phrase_grounding":
             boxes = tuple(box for phrase in on_image for box in phrase.boxes)
             return Report(text, phrases=(Phrase(str(prepared.request.phrase), boxes),))
@@ -190,8 +190,8 @@ def _vocabulary(checkpoint: Checkpoint) -> LlamaTokenizer:
 def _check_pixels(checkpoint: Checkpoint) -> None:
     """Raise ReportCardError if the checkpoint's image processor differs from this port's."""
     path = checkpoint.path("preprocessor_config.json")
-    told = read_json(path) if path.is_file() else {}
+    given = read_json(path) if path.is_file() else {}
     own = {"image_mean": [MEAN] * 3, "image_std": [STD] * 3, "resample": 3}
     for field, value in own.items():
-        if told.get(field, value) != value:
-            raise ReportCardError(f"{path}: {field} is {told[field]!r}; this port has {value!r}.")
+        if given.get(field, value) != value:
+            raise ReportCardError(f"{path}: {field} is {given[field]!r}; this port has {value!r}.")

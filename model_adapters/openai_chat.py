@@ -1,11 +1,12 @@
-"""A chat model behind an OpenAI-compatible or Azure endpoint: GPT-4 class APIs, and vLLM, SGLang,
-llama.cpp or Ollama on this machine.
+"""OpenAIChat asks a chat model behind an OpenAI-compatible or Azure endpoint.
+
+It serves GPT-4 class APIs, and vLLM, SGLang, llama.cpp or Ollama on this machine:
 
     model=vllm model.model=google/medgemma-4b-it
 
-Images leave as lossless PNG inside the request and fall under the same guard as text: those of data
-that is not open stay on this machine unless conf/egress.yaml says otherwise (docs/models/
-openai_chat.md).
+Images are sent as lossless PNG inside the request. The same egress rules hold for them as for text:
+data that is not open stays on this machine unless conf/egress.yaml allows otherwise
+(docs/models/openai_chat.md).
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from reportcard.model_adapters._shared.parse_answer import FORMATS, parse_answer
 from reportcard.models.chat import ChatAnswer, ChatClient, ChatRequest, ChatSettings
 from reportcard.models.staged import Prompt, answered
 
-COMPRESSION = 3  # of PNG, 0 to 9: three times as fast as the usual 6 for a few per cent of bytes
+COMPRESSION = 3  # of PNG, 0 to 9: three times as fast as the default 6, a few per cent larger
 
 
 class OpenAIChat:
-    """See conf/model/openai_chat.yaml for what each option means."""
+    """OpenAIChat has the options of conf/model/openai_chat.yaml, which explains them."""
 
-    independent = True  # one request, one answer: no batch that could move it
+    independent = True  # requests are sent one by one, so no batch can change an answer
 
     def __init__(
         self,
@@ -102,8 +103,11 @@ class OpenAIChat:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides the answers. Not where the endpoint is: a server that moves to another port
-        is the same model, and one that answers under another id stops the run."""
+        """Everything that decides the answers.
+
+        The endpoint's address is not part of it: a server on another port is the same model, and
+        one that answers under another id stops the run.
+        """
         settings = self._client.settings
         return {
             "kind": settings.kind,
@@ -120,7 +124,7 @@ class OpenAIChat:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Of the whole run with its earlier sessions: a card does not tell of interruptions."""
+        """Who answered, and the tokens and cost of the whole run, including earlier sessions."""
         if not self._seen:
             return ()
         tokens = f"{self._tokens_in:,} tokens in, {self._tokens_out:,} out"
@@ -139,14 +143,14 @@ class OpenAIChat:
         self._client.admit(custody)
 
     def resume(self, rows: Sequence[Json]) -> None:
-        """Go on with the model that answered the rows which are there."""
+        """Continue a run: keep to the model that answered the rows so far."""
         for row in rows:
             self._count(row.get("answered_by"), row.get("tokens_in"), row.get("tokens_out"))
         if self._seen:
             self._client.answered_by = min(self._seen).partition(" ")[0]
 
     def prompt(self, request: Request) -> Prompt:
-        """Raises ReportCardError where the request lacks what the model cannot do without."""
+        """Build the prompt. Raises ReportCardError if the request lacks an input that is needed."""
         turn = build_turn(request, self._instruction, self._context, self._images)
         shown = "<image>" * len(turn.images) + ("\n" if turn.images else "") + turn.text
         text = f"[system]\n{self._system}\n[user]\n{shown}" if self._system else shown
@@ -155,8 +159,11 @@ class OpenAIChat:
         )
 
     def generate(self, requests: Sequence[Request]) -> list[Prediction]:
-        """Raises StopRunError with the answers that were had when the endpoint is down, the budget
-        is spent, or no request fares better."""
+        """Ask for one batch of reports.
+
+        Raises StopRunError, which carries the answers so far, if the endpoint is down, the budget
+        is spent, or every request fails.
+        """
         predictions: dict[int, Prediction] = {}
         chats: dict[int, ChatRequest] = {}
         for n, request in enumerate(requests):
@@ -165,16 +172,16 @@ class OpenAIChat:
             except ReportCardError as error:
                 kind = f"image {error.kind}: " if isinstance(error, ImageError) else ""
                 predictions[n] = _failed(request, f"{kind}{error}")
-        round_ = self._client.ask(list(chats.values()))
-        for n, answer in zip(chats, round_.answers, strict=True):
+        asked = self._client.ask(list(chats.values()))
+        for n, answer in zip(chats, asked.answers, strict=True):
             if answer is not None:
                 predictions[n] = self._prediction(requests[n], answer)
                 self._count(answer.answered_by, answer.tokens_in, answer.tokens_out)
         found = [predictions[n] for n in sorted(predictions)]
         if len(found) < len(requests):
             raise StopRunError(
-                f"{round_.stopped}. The run stopped and keeps what was answered; the same command"
-                f" goes on from there. This time: {self._client.cost()}.",
+                f"{asked.stopped}. The run stopped and keeps the answers so far; the same command"
+                f" continues from there. Cost of this call: {self._client.cost()}.",
                 found,
             )
         return found
@@ -188,13 +195,13 @@ class OpenAIChat:
         return ChatRequest(turn.text, images, sampling)
 
     def _prediction(self, request: Request, answer: ChatAnswer) -> Prediction:
-        told = answer.status in ("ok", "truncated")
-        report = parse_answer(self._answer, answer.text, request.phrase) if told else Report()
+        has_text = answer.status in ("ok", "truncated")
+        report = parse_answer(self._answer, answer.text, request.phrase) if has_text else Report()
         return Prediction(
             request.study_id,
             report,
             raw=answer.text,
-            status="empty" if told and not answered(report, answer.text) else answer.status,
+            status="empty" if has_text and not answered(report, answer.text) else answer.status,
             used=build_turn(request, self._instruction, self._context, self._images).used,
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,
@@ -210,7 +217,7 @@ class OpenAIChat:
 
 
 def png(image: Image, side: int | None = None) -> bytes:
-    """Grey, 8 bits, lossless. side: the longer side is brought down to so many pixels (Lanczos)."""
+    """Encode an image as 8-bit grey PNG; scale its longer side down to `side` pixels (Lanczos)."""
     import PIL.Image
 
     picture = PIL.Image.fromarray(image.pixels())

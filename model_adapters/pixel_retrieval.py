@@ -1,4 +1,4 @@
-"""Floor with pixels: the train report of the most similar image, with no idea of what it shows."""
+"""PixelRetrieval returns the train report of the most similar image, a floor that uses pixels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Features = npt.NDArray[np.float32]
 
 
 class PixelRetrieval:
-    """The report of the train study whose frontal image is nearest by Euclidean distance.
+    """PixelRetrieval finds the train study whose frontal image has the smallest Euclidean distance.
 
     An image is averaged to side × side grey values and standardised, so that exposure does not
-    count; "pca" compares the first `components` principal components of the train images instead.
-    Between equally near images the first train study wins. Train studies whose image cannot be
-    had are passed over; a test study without one fails.
+    matter. "pca" compares the first `components` principal components of the train images instead.
+    Of equally near images the first train study wins. Train studies without a readable image are
+    skipped; a test study without one fails.
     """
 
     card = ModelCard(
@@ -85,7 +85,7 @@ class PixelRetrieval:
         return projected
 
     def _small(self, request: Request) -> Features:
-        """side × side means of the frontal image, standardised, in one row."""
+        """Return the side × side means of the frontal image, standardised, in one row."""
         import PIL.Image
 
         grey = PIL.Image.fromarray(_frontal(request).pixels())
@@ -97,7 +97,7 @@ class PixelRetrieval:
 
 
 def _counted(unreadable: Counter[str], train: int) -> tuple[str, ...]:
-    """'1 of 2 train images unreadable (1 truncated)', or nothing."""
+    """Return '1 of 2 train images unreadable (1 truncated)', or nothing."""
     if not unreadable:
         return ()
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(unreadable.items()))
@@ -105,9 +105,9 @@ def _counted(unreadable: Counter[str], train: int) -> tuple[str, ...]:
 
 
 def _frontal(request: Request) -> Image:
-    """The first image that is there and is not a lateral one, else the first that is there.
+    """Return the first image on this machine that is not lateral, else the first one.
 
-    Raises ImageError when there is none.
+    Raises ImageError if there is none.
     """
     there = [image for image in request.images if image.available and image.radiograph]
     if not there:

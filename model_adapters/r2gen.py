@@ -1,9 +1,9 @@
 """R2Gen: a ResNet and a memory-driven transformer; lower-cased reports.
 
-Its vocabulary is not in the checkpoint but is rebuilt from the training annotation.json (words seen
-at least 3 times in IU X-ray, 10 in MIMIC-CXR), so without that very file the answers are garbage.
-The IU model takes two views, the MIMIC model one. Facts from zhjohnchan/R2Gen (main_test.py,
-test_*.sh); unverified: no published weight was loaded here.
+Its vocabulary is not in the checkpoint. It is rebuilt from the training's annotation.json (words
+that occur at least 3 times in IU X-ray, 10 times in MIMIC-CXR), so that the answers are garbage
+without exactly that file. The IU model takes two views, the MIMIC model one. Source:
+zhjohnchan/R2Gen (main_test.py, test_*.sh). Unverified: we loaded no published weights.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ TRAINED_ON = ("iu_xray", "mimic_cxr")
 
 
 class R2Gen(IsolatedAdapter):
-    """code: a checkout of zhjohnchan/R2Gen. annotation: the annotation.json of its training.
-    trained_on: iu_xray or mimic_cxr. checkpoint: the file in the weights' folder."""
+    """R2Gen runs the upstream code.
+
+    code         a checkout of zhjohnchan/R2Gen
+    annotation   the annotation.json of its training
+    trained_on   iu_xray or mimic_cxr
+    checkpoint   the file in the folder of the weights
+    """
 
     worker = HERE / "worker.py"
     requirements = HERE / "requirements.txt"
@@ -66,6 +71,8 @@ class R2Gen(IsolatedAdapter):
         views = sorted(seen, key=lambda i: i.lateral)
         n = 2 if self.own["trained_on"] == "iu_xray" else 1
         if len(views) < n:
-            raise ImageError("missing", f"R2Gen needs {n} image(s) here, {len(views)} are there.")
+            raise ImageError(
+                "missing", f"R2Gen needs {n} image(s), and this study has {len(views)}."
+            )
         used = tuple(dict.fromkeys("lateral" if i.lateral else "frontal" for i in views[:n]))
         return Task(images=tuple(views[:n]), used=used)

@@ -1,9 +1,10 @@
 """RaDialog v2 (7B): a report from one frontal image and a CheXpert classifier's findings.
 
-The prompt holds those findings, and its authors publish no version without (RaDialog_v2 issue 5).
-They are not made here: model.findings names a CSV file with a row per study, `study_id,findings`,
-the findings separated by ", " (none: "No Finding"). Prompt and pre-processing follow RadVLM's
-re-implementation and third-party code. Unverified: no published weight was loaded here.
+The prompt contains those findings, and its authors publish no version without them (RaDialog_v2
+issue 5). You bring them: model.findings names a CSV file with one row per study,
+`study_id,findings`, the findings separated by ", " ("No Finding" if there are none). Prompt and
+pre-processing follow RadVLM's re-implementation and third-party code. Unverified: we loaded no
+published weights.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ INSTRUCTION = (
 
 
 class RaDialog(IsolatedAdapter):
-    """code: a checkout of RaDialog_v2. findings: the classifier's, by study."""
+    """RaDialog runs its LLaVA fork.
+
+    code       a checkout of RaDialog_v2
+    findings   a CSV file with the classifier's findings of each study
+    """
 
     worker = HERE / "worker.py"
     requirements = HERE / "requirements.txt"

@@ -1,8 +1,8 @@
-"""Saved predictions as a model: `model=replay model.predictions=FILE model.label=NAME`.
+"""Replays saved predictions: `model=replay model.predictions=FILE model.label=NAME`.
 
-File: JSONL or CSV with `study_id` and one of candidate, prediction, findings, report; or ReXrank's
-JSON (an object by id with `model_prediction`: "Findings: … Impression: …"). The join on study_id
-is strict: ids without a prediction and duplicate ids are errors that list them by name.
+The file is JSONL or CSV with `study_id` and one of candidate, prediction, findings, report; or
+ReXrank's JSON (an object by id with `model_prediction`: "Findings: … Impression: …"). Every study
+needs exactly one prediction: missing and duplicate ids are errors that name them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SECTIONS = re.compile(r"\s*findings\s*:(?P<findings>.*?)(?:\bimpression\s*:(?P<i
 
 
 class Replay:
-    """Answers with what a file says."""
+    """Replay answers with the predictions of a file."""
 
     def __init__(self, predictions: str) -> None:
         path = Path(predictions)
@@ -34,11 +34,11 @@ class Replay:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """The file's bytes decide the output, and not where the file lies."""
+        """The file's bytes decide the answers; its path does not."""
         return {"sha256": str(self.card.revision)}
 
     def plan(self, requests: Sequence[Request]) -> None:
-        """Refuse before the first batch when a study has no prediction."""
+        """Raise ReportCardError before the first batch if a study has no prediction."""
         missing = [r.study_id for r in requests if r.study_id not in self._reports]
         if missing:
             raise ReportCardError(
@@ -58,8 +58,10 @@ class Replay:
 
 
 def _column(path: Path, row: Mapping[str, object]) -> str:
-    """The column of predictions, one for the whole file. `report` beside a reference is ambiguous:
-    in R2Gen's and ReXrank's files it *is* the reference."""
+    """Return the column of predictions.
+
+    `report` beside a reference is ambiguous: in R2Gen's and ReXrank's files it *is* the reference.
+    """
     column = next((name for name in COLUMNS if name in row), None)
     if column is None:
         raise ReportCardError(
@@ -73,7 +75,7 @@ def _column(path: Path, row: Mapping[str, object]) -> str:
 
 
 def parse(text: str) -> Report:
-    """A plain text is the findings; ReXrank's "Findings: … Impression: …" is split in two."""
+    """Split ReXrank's "Findings: … Impression: …"; any other text is the findings."""
     match = SECTIONS.match(text)
     if match is None:
         return Report(findings=text)
@@ -81,5 +83,5 @@ def parse(text: str) -> Report:
 
 
 def _section(text: str | None) -> str | None:
-    """ReXrank writes the literal None for a section that is not there."""
+    """Return a section, or None: ReXrank writes the word None for a missing section."""
     return None if text is None or text.strip() in ("", "None") else text.strip()

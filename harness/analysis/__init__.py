@@ -1,1 +1,10 @@
-"""."""
+"""Questions about finished runs, metrics and adapters, each behind a command.
+
+paired_comparison  `compare`: do two systems differ by more than chance?
+sample_size        `power`: how many studies does a difference need?
+recorded_facts     what is recorded of one score
+score_difference   `explain`: why do two scores differ?
+audit              `audit`: which errors does a metric or judge see?
+validation         `validate`: does a metric agree with radiologists?
+check              `check`: does an adapter keep the contract, and does it look at its image?
+"""

@@ -16,7 +16,7 @@ from typing import Any
 from reportcard.analysis.paired_comparison import check_label, run_folders
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json, read_jsonl
-from reportcard.core.layout import PredictionFolder, Results, VersionedName
+from reportcard.core.layout import PredictionFolder, Results, VersionedName, score_files_in
 from reportcard.core.records import from_json, to_json
 from reportcard.publish.board.published import published
 from reportcard.score.score_file import KeyScore, ScoreFile
@@ -123,7 +123,7 @@ def _rows(results_dir: Path, name: str, protocol: str, cohorts: Collection[str])
 def _path(path: Path) -> RecordedFacts:
     """Collect the facts of a score folder, a scores.json, or what `evaluate --json` wrote."""
     if path.is_dir():
-        files = [*path.glob("scores.json"), *path.glob("*/scores.json")]
+        files = score_files_in(path)
         if not files:
             raise ReportCardError(f"{path} holds no scores.json. Name a folder of results/scores.")
         return _run(path if files[0].parent != path else path.parent, str(path), files)
@@ -145,7 +145,7 @@ def _path(path: Path) -> RecordedFacts:
 def _run(folder: Path, name: str, files: Iterable[Path] | None = None) -> RecordedFacts:
     """Collect the facts of a run. folder: scores/<cohort>/<system>/<protocol>."""
     found = RecordedFacts(name)
-    for path in sorted(files or folder.glob("*/scores.json")):
+    for path in sorted(files or score_files_in(folder)):
         _scores(found, ScoreFile.read(path))
     if len(folder.absolute().parents) > 3:
         results = Results(folder.absolute().parents[3])

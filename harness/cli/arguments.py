@@ -42,7 +42,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def add_words(parser: argparse.ArgumentParser, metavar: str, help_text: str) -> None:
-    """Let a command take names beside key=value settings; `split_words` tells them apart."""
+    """Let a command take names and key=value settings; `split_words` separates them."""
     parser.add_argument(
         "words", nargs="*", default=[], metavar=f"{metavar} key=value", help=help_text
     )
@@ -56,16 +56,19 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
+    """Let a command write its result to a JSON file."""
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the result as JSON ('-': to stdout)"
     )
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Let a command print JSON instead of text."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_exact_buckets(parser: argparse.ArgumentParser) -> None:
+    """Let a command batch only prompts of equal length."""
     parser.add_argument(
         "--exact-buckets",
         action="store_true",
@@ -89,6 +92,7 @@ def add_data_class(parser: argparse._ActionsContainer, what: str) -> None:
 
 
 def comma_list(text: str | None) -> list[str]:
+    """Return the names in a comma list; None is an empty list."""
     return [name for name in (text or "").split(",") if name]
 
 
@@ -120,6 +124,13 @@ def check_scored(results_dir: Path, names: Sequence[str] = ()) -> None:
 
 
 def at_most(names: Sequence[str], most: int, command: str, takes: str) -> None:
-    """Raise ReportCardError when a command was given more names than it takes."""
+    """Raise ReportCardError when a command was given more names than it takes.
+
+    Args:
+        names: what it was given.
+        most: how many it takes.
+        command: its name.
+        takes: what it takes, in words.
+    """
     if len(names) > most:
         raise ReportCardError(f"{command} takes {takes}, not {' '.join(names)}.")

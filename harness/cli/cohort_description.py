@@ -21,7 +21,7 @@ State = Literal["ok", "--", "missing"]
 
 
 class DoctorLine(NamedTuple):
-    """One line of `reportcard doctor`; "--" stands for something optional that is not there."""
+    """One line of `reportcard doctor`; "--" marks something optional that is missing."""
 
     area: str
     state: State

@@ -15,7 +15,8 @@ from pathlib import Path
 from reportcard.api import ReportCardError
 from reportcard.cli.cohort_description import DoctorLine, State, describe
 from reportcard.config import paths
-from reportcard.config.settings import JudgeSettings, Plugin, RunConfig
+from reportcard.config.endpoint_settings import JudgeSettings
+from reportcard.config.settings import Plugin, RunConfig
 from reportcard.core import registry
 from reportcard.core.environment import environment
 from reportcard.data.cohort import open_dataset

@@ -2,7 +2,7 @@
 
 A command is a module in `commands/` with two functions, `add_arguments(parser)` and
 `run(arguments)`. Its docstring is its help: the first line is the summary, the rest is shown by
-`reportcard COMMAND --help`. Its `GROUP` says where it stands on the page of `reportcard --help`.
+`reportcard COMMAND --help`. Its `GROUP` is its heading on the page of `reportcard --help`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def load_command(name: str) -> Command:
 
 
 def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
-    """Parse the words after a command's name; options and key=value may stand in any order."""
+    """Parse the words after a command's name; options and key=value may be in any order."""
     parser = command_parser(command)
     arguments, unknown = parser.parse_known_intermixed_args(list(words))
     if unknown:

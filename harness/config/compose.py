@@ -20,7 +20,6 @@ from reportcard.config.hydra_errors import explain_hydra
 from reportcard.config.paths import conf_dir, names
 from reportcard.config.settings import (
     EngineSettings,
-    Interval,
     Marks,
     Plugin,
     Protocol,
@@ -49,7 +48,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
     for path in node["plugins"]:
         registry.offer(path)
     suite = node["suite"]
-    protocol = _protocol(node["protocol"], _last_choice(rest, "protocol", "reportcard"))
+    protocol = Protocol.from_options(_last_choice(rest, "protocol", "reportcard"), node["protocol"])
     wanted = {
         group: chosen.get(group) or list(suite[f"{group.removesuffix('s')}s"])
         for group in ("model", "dataset", "metrics")
@@ -65,14 +64,14 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
         annotators=_annotators(rest),
         judge=node["judge"],
         protocol=protocol,
-        stats=_stats(node["stats"]),
+        stats=Stats.from_options(node["stats"]),
         results_dir=Path(node["results_dir"]),
         engine=EngineSettings(**node["engine"]),
         limit=None if node["limit"] is None else _whole("limit", node["limit"]),
         shard=None if node["shard"] is None else Shard.parse(str(node["shard"])),
         tracking=Tracking(**node["tracking"]),
         suite=_last_choice(rest, "suite", "default"),
-        marks=_marks(node["marks"]),
+        marks=Marks.from_options(node["marks"]),
         models_named="model" in chosen,
         datasets_named="dataset" in chosen,
         text=_text(node["text"]),
@@ -81,7 +80,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
 
 def load_protocol(name: str) -> Protocol:
     """Compose a protocol of conf/protocol."""
-    return _protocol(_compose([f"protocol={name}"])["protocol"], name)
+    return Protocol.from_options(name, _compose([f"protocol={name}"])["protocol"])
 
 
 def load_metrics(wanted: Sequence[str], protocol: Protocol) -> tuple[Plugin, ...]:
@@ -157,21 +156,6 @@ def _annotators(rest: Sequence[str]) -> dict[str, Plugin]:
 def _with_protocol(metrics: Sequence[Plugin], protocol: Protocol) -> tuple[Plugin, ...]:
     return tuple(
         replace(m, options={**m.options, **protocol.metrics.get(m.label, {})}) for m in metrics
-    )
-
-
-def _protocol(node: Json, name: str) -> Protocol:
-    return Protocol(
-        name=name,
-        normalise=node["normalise"],
-        options=node.get("options", {}),
-        sections=tuple(node["sections"]),
-        labels=node.get("labels", {}),
-        metrics=node["metrics"],
-        intervals={k: Interval(**v) for k, v in node.get("intervals", {}).items()},
-        primary=tuple(node.get("primary", ())),
-        columns=node.get("columns", {}),
-        left_out=node.get("left_out", {}),
     )
 
 
@@ -296,17 +280,3 @@ def _whole(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ReportCardError(f"{name} must be a whole number from 1 up, not {value!r}.")
     return value
-
-
-def _marks(node: Json) -> Marks | None:
-    if node["mode"] == "none":
-        return None
-    return Marks(Path(str(node["folder"])), node["mode"], node["outline"], node["numbers"])
-
-
-def _stats(node: Json) -> Stats:
-    try:
-        seed = None if node["seed"] is None else int(node["seed"])
-        return Stats(int(node["resamples"]), seed, float(node["confidence"]))
-    except (TypeError, ValueError) as error:
-        raise ReportCardError(f"stats: {error}") from None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.config.paths import conf_dir, names
-from reportcard.config.settings import JudgeSettings
 from reportcard.core.registry import did_you_mean
 
 GROUPS = ("suite", "protocol", "engine", "tracking", "dataset", "model", "judge", "marks")

@@ -1,21 +1,19 @@
-"""What a run is told: frozen, plain, and without Hydra. `harness/config.py` composes it."""
+"""The settings of a run as frozen dataclasses, without Hydra; compose.py makes them."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from reportcard.api import ReportCardError
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin with its options. `label` is the row's name in tables and folders."""
+    """A plugin with its options. `label` is its name in tables and folders."""
 
     plugin: str
     label: str
@@ -24,20 +22,27 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Interval:
-    """How a protocol draws resamples and what it prints as the value (harness/stats.py)."""
+    """How a protocol draws resamples and what it prints as the value (score/stats/resampling.py).
+
+    seed  that of the paper's tool; stats.seed overrides it
+    """
 
     recipe: Literal["scipy", "bca", "sacrebleu"] = "scipy"
     centre: Literal["point", "median"] = "point"
-    seed: int | None = None  # what the paper's tool uses; stats.seed wins
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Protocol:
     """A named way of scoring: text, sections, metric variants, intervals, and a paper's columns.
 
-    labels     section → the label before it in the text ("Findings:"); without: joined texts
-    columns    the paper's column name → our key, or "1/key" for a displayed inverse
+    normalise  the way texts are normalised; options are its options
+    sections   the sections of a report that are scored
+    labels     section → the label before it in the text ("Findings:"); none: texts are joined
+    metrics    metric → the options that the protocol fixes
+    intervals  metric, or "default" → how its interval is drawn
     primary    keys in order of preference, by which a board is ranked
+    columns    the paper's column name → our key, or "1/key" for a displayed inverse
     left_out   columns of the paper whose recipe is unknown or not offered, and why
     """
 
@@ -52,12 +57,28 @@ class Protocol:
     columns: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def from_options(cls, name: str, options: Mapping[str, Any]) -> Self:
+        """Build the protocol of a file of conf/protocol from its keys."""
+        return cls(
+            name=name,
+            normalise=options["normalise"],
+            options=options.get("options", {}),
+            sections=tuple(options["sections"]),
+            labels=options.get("labels", {}),
+            metrics=options["metrics"],
+            intervals={k: Interval(**v) for k, v in options.get("intervals", {}).items()},
+            primary=tuple(options.get("primary", ())),
+            columns=options.get("columns", {}),
+            left_out=options.get("left_out", {}),
+        )
+
     def interval_of(self, metric: str) -> Interval:
-        """The recipe of one metric, else the protocol's default."""
+        """Return the interval recipe of one metric, else the protocol's default."""
         return self.intervals.get(metric) or self.intervals.get("default") or Interval()
 
     def metrics_of_columns(self) -> list[str]:
-        """The metrics that the paper's columns need, in order."""
+        """Return the metrics that the paper's columns need, in order."""
         return list(
             dict.fromkeys(k.removeprefix("1/").split(".")[0] for k in self.columns.values())
         )
@@ -65,11 +86,23 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Stats:
-    """The interval recipe: percentile bootstrap, `resamples` replicates, seeded."""
+    """How intervals are drawn: a percentile bootstrap with `resamples` replicates.
+
+    seed  None: the protocol's, else 0
+    """
 
     resamples: int = 500
-    seed: int | None = None  # None: the protocol's, else 0
+    seed: int | None = None
     confidence: float = 0.95
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Read `stats` of conf/config.yaml. Raises ReportCardError for what is no number."""
+        try:
+            seed = None if options["seed"] is None else int(options["seed"])
+            return cls(int(options["resamples"]), seed, float(options["confidence"]))
+        except (TypeError, ValueError) as error:
+            raise ReportCardError(f"stats: {error}") from None
 
     def __post_init__(self) -> None:
         if self.resamples < 1:
@@ -82,7 +115,11 @@ class Stats:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Where generate() runs. Everything below `exact_buckets` is Ray's (harness/engines/ray.py)."""
+    """Where models run. The settings after `exact_buckets` are those of Ray (conf/engine/ray.yaml).
+
+    batch_size     studies per call, for a model that has no batch size of its own
+    exact_buckets  only prompts of equal length share a batch, so that nothing is padded
+    """
 
     kind: Literal["local", "ray"] = "local"
     batch_size: int = 64
@@ -119,13 +156,14 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Shard:
-    """shard=3/16: the third of sixteen parts of a run (harness/shards.py)."""
+    """One part of a run, to answer it on several machines: shard=3/16 is the third of sixteen."""
 
     number: int
     of: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
+        """Read `K/N`. Raises ReportCardError for any other text."""
         found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise ReportCardError(f"shard is K/N with K from 1 to N, like 3/16, not {text!r}.")
@@ -137,7 +175,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class Tracking:
-    """What MLflow is told (harness/tracking). traces, predictions: how many are shown per run."""
+    """Whether and where runs are logged to MLflow.
+
+    uri          None: MLFLOW_TRACKING_URI, else a SQLite file in the results folder
+    traces       how many judged pairs are logged per run
+    predictions  how many predictions are logged per run
+    """
 
     enabled: bool = True
     uri: str | None = None
@@ -155,12 +198,23 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Marks:
-    """How a user's segmentation masks are shown to a model (harness/marks.py)."""
+    """How a user's segmentation masks are shown to a model (data/masks.py).
+
+    outline  thickness, as a share of the image's shorter side
+    """
 
     folder: Path
     mode: Literal["overlay", "append"] = "overlay"
-    outline: float = 0.006  # thickness, as a share of the shorter side
+    outline: float = 0.006
     numbers: bool = True
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self | None:
+        """Read a file of conf/marks; None where images are shown as they are."""
+        if options["mode"] == "none":
+            return None
+        folder = Path(str(options["folder"]))
+        return cls(folder, options["mode"], options["outline"], options["numbers"])
 
     def __post_init__(self) -> None:
         if self.mode not in ("overlay", "append"):
@@ -173,7 +227,17 @@ class Marks:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One invocation, whole: what runs, on what, how it is scored, where it goes."""
+    """The whole configuration of one invocation: what runs, on what, and how it is scored.
+
+    annotators      every annotator by name, whether a metric reads it or not
+    judge           the options of the judge; they are checked when a metric asks it
+    limit           only the first studies of each cohort
+    shard           the part of a run that `reportcard predict` answers
+    marks           None: images are shown as they are
+    text            whose reports the study viewer shows: of open data, of all, or none
+    models_named    model=… was given. The suite's own models may not fit every cohort
+    datasets_named  dataset=… was given
+    """
 
     models: tuple[Plugin, ...]
     datasets: tuple[Plugin, ...]
@@ -181,17 +245,17 @@ class RunConfig:
     protocol: Protocol
     stats: Stats
     results_dir: Path
-    annotators: Mapping[str, Plugin] = field(default_factory=dict)  # all of them, by name
-    judge: Mapping[str, Any] = field(default_factory=dict)  # checked when a metric asks it
+    annotators: Mapping[str, Plugin] = field(default_factory=dict)
+    judge: Mapping[str, Any] = field(default_factory=dict)
     engine: EngineSettings = field(default_factory=EngineSettings)
     limit: int | None = None
     tracking: Tracking = field(default_factory=Tracking)
     suite: str = "default"
-    marks: Marks | None = None  # None: images as they are
-    shard: Shard | None = None  # of `predict` alone
-    text: Literal["open", "on", "off"] = "open"  # whose reports the study viewer shows
-    models_named: bool = True  # by model=…; the suite's own may not fit every cohort
-    datasets_named: bool = True  # by dataset=…
+    marks: Marks | None = None
+    shard: Shard | None = None
+    text: Literal["open", "on", "off"] = "open"
+    models_named: bool = True
+    datasets_named: bool = True
 
     @property
     def records_verdicts(self) -> bool:
@@ -211,150 +275,3 @@ class RunConfig:
             for name, plugin in self.annotators.items()
         }
         return replace(self, annotators=annotators, judge=silent(self.judge))
-
-
-@dataclass(frozen=True)
-class EndpointSettings:
-    """Which language-model endpoint is asked, and within what limits.
-
-    kind         openai (any OpenAI-compatible endpoint) or azure; a judge has more kinds
-    base_url     address of the endpoint; environment variables never change it
-    api_key_env  name of the environment variable that holds the key; None: no key
-    api_version  azure only
-    model        the model's name there (azure: the deployment)
-    concurrency  requests in flight
-    timeout_s    limit of one request, in seconds
-    patience_s   how long the endpoint may be down before the remaining questions are left for the
-                 next run, in seconds
-    prices       model → {input, cached_input, output} in USD per million tokens
-    budget_usd   stop before this much is spent in one invocation; needs prices
-    """
-
-    role: ClassVar[str] = "endpoint"  # the config group in messages: judge or model
-    kinds: ClassVar[tuple[str, ...]] = ("openai", "azure")
-
-    kind: str = "openai"
-    base_url: str | None = None
-    api_key_env: str | None = None
-    api_version: str | None = None
-    model: str | None = None
-    concurrency: int = 8
-    timeout_s: float = 120.0
-    patience_s: float = 120.0
-    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    budget_usd: float | None = None
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Check the options of a YAML preset and build the settings from them.
-
-        Raises ReportCardError for an option that does not exist or has no effect here.
-        """
-        known = [each.name for each in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise ReportCardError(
-                    f"{cls.role}.{name} has no effect: the options are {', '.join(known)}."
-                )
-        return cls(**options)
-
-    def __post_init__(self) -> None:
-        if self.kind not in self.kinds:
-            raise ReportCardError(
-                f"{self.role}.kind '{self.kind}'; there are {', '.join(self.kinds)}."
-            )
-        self._check_positive("concurrency", "timeout_s", "patience_s")
-        self._check_text("base_url", "api_key_env", "api_version", "model")
-        if not isinstance(self.prices, Mapping):
-            raise ReportCardError(
-                f"{self.role}.prices must be {{MODEL: {{input: …, output: …}}}}, not"
-                f" {self.prices!r}."
-            )
-
-    def _check_positive(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value <= 0:
-                raise ReportCardError(
-                    f"{self.role}.{name} must be a number above 0, not {value!r}."
-                )
-
-    def _check_text(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if not isinstance(value, str | None):
-                raise ReportCardError(
-                    f"{self.role}.{name} must be text, not {value!r}: quote it, as in"
-                    f" \"{self.role}.{name}='{value}'\"."
-                )
-
-
-@dataclass(frozen=True)
-class ChatSettings(EndpointSettings):
-    """The settings of a chat model that writes reports behind an endpoint."""
-
-    role: ClassVar[str] = "model"
-
-
-@dataclass(frozen=True)
-class JudgeSettings(EndpointSettings):
-    """The settings of a judge, as the files of conf/judge hold them.
-
-    kind        none, openai, azure or recorded
-    attempts    how many answers are requested per question until one can be parsed
-    structured  auto, json_schema, json_object or none: the structured output that is requested
-    caveat      shown beside every score
-    verdicts    the file with the verdicts; only for kind recorded
-    record      write every verdict that was used to this file
-    """
-
-    role: ClassVar[str] = "judge"
-    kinds: ClassVar[tuple[str, ...]] = ("none", "openai", "azure", "recorded")
-
-    kind: str = "none"
-    attempts: int = 3
-    structured: str = "auto"
-    caveat: str | None = None
-    verdicts: Path | None = None
-    record: Path | None = None
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Check the options of a file of conf/judge and build the settings from them.
-
-        Paths may be text, and an empty path is none. `prices` may be YAML text, because Hydra's
-        grammar has no key such as `llama3.1:8b`. Raises ReportCardError.
-        """
-        given = dict(options)
-        for name in ("verdicts", "record"):
-            if isinstance(value := given.get(name), str):
-                given[name] = Path(value) if value else None
-        if isinstance(text := given.get("prices"), str):
-            import yaml
-
-            with suppress(yaml.YAMLError, RecursionError):  # __post_init__ rejects what stays text
-                given["prices"] = yaml.safe_load(text)
-        return super().from_options(given)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.structured not in ("auto", "json_schema", "json_object", "none"):
-            raise ReportCardError(
-                f"judge.structured '{self.structured}'; there are auto, json_schema, json_object,"
-                " none."
-            )
-        self._check_positive("attempts")
-        self._check_text("caveat")
-        for name in ("verdicts", "record"):
-            value = getattr(self, name)
-            if not isinstance(value, Path | None):
-                raise ReportCardError(
-                    f"judge.{name} must be a path, not {value!r}: quote it, as in"
-                    f" \"judge.{name}='{value}'\"."
-                )
-        if self.verdicts and self.kind != "recorded":
-            raise ReportCardError(
-                "judge.verdicts (--verdicts) are read by judge=recorded only, and another judge"
-                f" was chosen (kind {self.kind}): choose one of the two."
-            )

@@ -163,7 +163,7 @@ class CacheFolder:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A results folder. Only `score_folders` reads the disk."""
+    """A results folder. Methods that return lists or iterators look at the disk."""
 
     root: Path
 
@@ -220,15 +220,20 @@ class Results:
         return self.scores(run) / "details.json"
 
     def check(self, system: str) -> Path:
-        """The file that `reportcard check` writes for a model."""
+        """Return the file that `reportcard check` writes for a model."""
         return self.root / "checks" / system / "check.json"
 
     def metrics(self, run: RunId) -> list[str]:
-        """The metrics of a run that have a score file, sorted."""
+        """Return the metrics of a run that have a score file, sorted."""
         return sorted(path.parent.name for path in self.scores(run).glob("*/scores.json"))
 
+    def checked(self) -> Iterator[tuple[VersionedName, Path]]:
+        """Yield (system, its check.json) of every check, sorted by path."""
+        for path in sorted((self.root / "checks").glob("*/check.json")):
+            yield VersionedName.parse(path.parent.name), path
+
     def rows_of(self, cohort: str) -> list[ScoreFolder]:
-        """Every folder with rows of this cohort, with or without scores, sorted by path."""
+        """Return every folder with rows of this cohort, with or without scores."""
         found = sorted((self.all_scores / cohort).glob("*/*/*/rows.npz"))
         return [ScoreFolder(path.parent) for path in found]
 
@@ -237,6 +242,11 @@ class Results:
         for path in sorted(self.all_scores.glob("*/*/*/*/scores.json")):
             cohort, system, protocol = path.parts[-5:-2]
             yield RunId(cohort, system, protocol), ScoreFolder(path.parent)
+
+
+def score_files_in(folder: Path) -> list[Path]:
+    """Return the score files in a folder and in its subfolders: of a metric, or of a run."""
+    return [*folder.glob("scores.json"), *sorted(folder.glob("*/scores.json"))]
 
 
 class HasCustody(Protocol):

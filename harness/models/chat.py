@@ -1,13 +1,13 @@
-"""Chat requests with images, for models behind an endpoint: the tool of such adapters.
+"""ChatClient sends chat requests with images to an endpoint; adapters of such models use it.
 
     adapter ──ChatRequest──▶ ChatClient ──▶ QuestionBatch, Backoff, Ledger ──▶ guarded endpoint
         ▲                        │
-        └──────ChatAnswer────────┘   or why the run must stop
+        └──────ChatAnswer────────┘   or the reason why the run must stop
 
-Requests go the way of a judge's questions: the same guarded connections, retries, patience and
-budget. What differs: an answer stands as it came, nothing is cached (predictions are the record),
-and an endpoint that is down is no answer, so the run stops and goes on later. Nothing is sent
-before `admit`. Plugins may import this module.
+A request goes through the same connections, egress rules, retries, time limits and budget as a
+judge's question. There are three differences: an answer is kept as it is, nothing is cached
+(predictions.jsonl holds the answers), and if the endpoint is down the run stops, to be continued
+later. Nothing is sent before `admit` is called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reportcard.api import Custody, ReportCardError, Status
-from reportcard.config.settings import ChatSettings as ChatSettings
+from reportcard.config.endpoint_settings import ChatSettings as ChatSettings
 from reportcard.llm.client.backoff import UNREACHABLE
 from reportcard.llm.client.batch import EventLoopThread, QuestionBatch, QuestionOutcome
 from reportcard.llm.client.budget import Ledger
@@ -31,14 +31,17 @@ if TYPE_CHECKING:
 WAIT_S = 0.1
 PROBE = "Answer with the word OK."
 PROBE_TOKENS = 16
-BROKEN = 3  # requests that each break an endpoint which has answered none: it breaks on all
-PROBE_S = 0.01  # patience: the second failure is the last
+BROKEN = 3  # after so many requests that fail alone, without any success, all would fail
+PROBE_S = 0.01  # patience_s of the probe: it stops at the second failure
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One user's turn: images, in front of the text, each a maker of the bytes of a PNG; it may
-    raise ImageError. sampling: temperature, top_p, seed, as the endpoint names them."""
+    """ChatRequest is a user's turn: images, then the text.
+
+    Each image is a function that returns the bytes of a PNG; it may raise ImageError. `sampling`
+    holds temperature, top_p and seed under the endpoint's names.
+    """
 
     text: str
     images: tuple[Callable[[], bytes], ...] = ()
@@ -47,8 +50,11 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class ChatAnswer:
-    """What came back. `reason`: why it is not ok, without a word of what was sent or answered.
-    `answered_by`: the model's id as the endpoint resolves it, and its system_fingerprint."""
+    """ChatAnswer is the endpoint's answer to one request.
+
+    `reason` says why it is not ok, and quotes neither the request nor the answer. `answered_by` is
+    the model's id as the endpoint reports it, with its system_fingerprint.
+    """
 
     status: Status
     text: str = ""
@@ -59,15 +65,18 @@ class ChatAnswer:
 
 
 @dataclass(frozen=True)
-class Round:
-    """An answer per request, in order; None, and why under `stopped`, where there is none yet."""
+class ChatAnswers:
+    """ChatAnswers holds an answer per request, in order.
+
+    A request without an answer has None; `stopped` then says why the rest was not asked.
+    """
 
     answers: tuple[ChatAnswer | None, ...]
     stopped: str | None = None
 
 
 class ChatClient:
-    """Asks settings.model at settings.base_url. One object is one run and one budget."""
+    """ChatClient asks settings.model at settings.base_url; one client is one run, one budget."""
 
     def __init__(self, settings: ChatSettings, system: str | None, max_tokens: int) -> None:
         self.settings = settings
@@ -80,11 +89,11 @@ class ChatClient:
         self._permit: Permit | None = None
 
     def missing(self) -> str | None:
-        """None when it can be asked; else what is missing and what to do. Needs no network."""
+        """Return None if it can ask, else what is missing and what to do. It uses no network."""
         return preflight(self.settings)
 
     def admit(self, custody: Custody) -> None:
-        """Raises ReportCardError when images and text of this data may not go to this endpoint."""
+        """Raise ReportCardError if images and text of this data may not go to this endpoint."""
         from reportcard.llm.egress.policy import permit
 
         self._permit = None  # a refusal leaves no earlier permission in force
@@ -93,14 +102,15 @@ class ChatClient:
         self._permit = permit(custody.data, str(self.settings.base_url))
 
     def cost(self) -> str:
-        """Tokens and USD of this invocation, lost answers included."""
+        """Return the tokens and USD of this invocation, including answers that were lost."""
         return (self._ledger or Ledger.from_settings(self.settings)).summary()
 
-    def ask(self, requests: Sequence[ChatRequest]) -> Round:
-        """Ask all, `concurrency` at a time.
+    def ask(self, requests: Sequence[ChatRequest]) -> ChatAnswers:
+        """Send all requests, `concurrency` at a time.
 
-        When nothing succeeds for patience_s, the endpoint is asked for one word. If it gives none,
-        it is down. If it does, requests that it fails on again, each alone, have failed for good.
+        If nothing succeeds for patience_s, the endpoint is asked for one word. If it does not
+        answer, it is down. If it does, the open requests are sent one by one, and those that fail
+        again have failed for good.
         """
         questions = [self._question(request) for request in requests]
         found: list[ChatAnswer | None] = [None] * len(questions)
@@ -113,7 +123,7 @@ class ChatClient:
             if len(left) == before:
                 stopped = self._one_by_one(questions, found, left)
                 break
-        return Round(tuple(found), stopped)
+        return ChatAnswers(tuple(found), stopped)
 
     def _one_by_one(
         self, questions: Sequence[Question], found: list[ChatAnswer | None], left: Sequence[int]
@@ -129,7 +139,7 @@ class ChatClient:
             found[i] = ChatAnswer("failed", reason=f"{why}, though the endpoint answers others")
             broken.append(i)
             if self.answered_by is None and len(broken) == BROKEN:
-                for j in broken:  # it answers a word, and none of this run's requests
+                for j in broken:  # it answers the probe, and none of this run's requests
                     found[j] = None
                 return stopped
         return None
@@ -137,7 +147,10 @@ class ChatClient:
     def _round(
         self, questions: Sequence[Question], found: list[ChatAnswer | None], which: Sequence[int]
     ) -> str | None:
-        """Ask those questions, put their answers into `found`; why the rest was not asked."""
+        """Ask the questions `which` and store their answers in `found`.
+
+        Returns why the rest was not asked, or None.
+        """
         outcomes, stopped = self._exchange([questions[i] for i in which], self.settings)
         for outcome in outcomes:
             if outcome.model is not None:
@@ -153,7 +166,7 @@ class ChatClient:
         return stopped
 
     def _alive(self) -> bool:
-        """Whether the endpoint answers one word, asked for at most twice."""
+        """Return whether the endpoint answers one word; it is asked at most twice."""
         message = Message("user", PROBE)
         question = Question("probe", {}, (message,), "", dict, max_tokens=PROBE_TOKENS, once=True)
         outcomes, _ = self._exchange([question], replace(self.settings, patience_s=PROBE_S))
@@ -203,7 +216,7 @@ class ChatClient:
 
 
 def shown(model: str) -> str:
-    """A model's id without the folders of somebody's home: llama.cpp may answer with a path."""
+    """Return a model's id without folders: llama.cpp may answer with a path on its machine."""
     return model.rsplit("/", 1)[-1] if model.startswith(("/", "~")) else model
 
 
@@ -234,7 +247,7 @@ def _answer_of(outcome: QuestionOutcome, question: Question) -> ChatAnswer:
 
 
 def _status(record: ReplyRecord) -> tuple[Status, str | None]:
-    """What a reply of the endpoint counts as."""
+    """Return the status of an endpoint's reply, and the reason if it is not ok."""
     finish, bad = record.reply.finish, record.reply.bad
     if finish == "content_filter":
         return "refused", CONTENT_FILTER

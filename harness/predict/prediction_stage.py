@@ -31,8 +31,8 @@ from reportcard.data.cohort import Cohort
 from reportcard.predict.engines.engine import Engine
 from reportcard.predict.engines.local import LocalEngine
 from reportcard.predict.predictions_file import (
+    CardFile,
     DoneFile,
-    RunCard,
     answer_key,
     count_image_failures,
     count_status,
@@ -118,12 +118,12 @@ def _finish(
         n=len(cohort.test),
         draws=system.adapter.card.draws,
         status=count_status(rows.values()),
-        image_failures=count_image_failures(rows.values()),
+        image_failures=count_image_failures(rows.values()) or None,
     ).write(run.done)
 
 
-def _card(cohort: Cohort, system: System) -> RunCard:
-    return RunCard(
+def _card(cohort: Cohort, system: System) -> CardFile:
+    return CardFile(
         model=system.label,
         model_fingerprint=system.fingerprint,
         plugin=system.plugin.plugin,
@@ -134,5 +134,5 @@ def _card(cohort: Cohort, system: System) -> RunCard:
         train_fingerprint=cohort.train_fingerprint,
         environment=environment(),
         marks=system.marking.identity if system.marking else None,
-        notes=notes_of(system),
+        notes=notes_of(system) or None,
     )

@@ -12,11 +12,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from reportcard.api import Box, Json, Phrase, Prediction, Report, ReportCardError, Request
+from reportcard.core import records
 from reportcard.core.files import file_digest, read_json, read_jsonl, write_json
 from reportcard.core.layout import PredictionFolder
+from reportcard.core.records import OMITTED
 
+T = TypeVar("T")
 AnswerKey = tuple[str, int]  # (study id, draw)
 
 IMAGE_FAILURE = re.compile(r"image ([a-z_]+): ")  # how `failures.explain` begins an ImageError
@@ -96,7 +100,7 @@ def count_image_failures(lines: Iterable[Json]) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class RunCard:
+class CardFile:
     """The content of card.json: which model answered which cohort, with which code.
 
     card         the adapter's ModelCard as JSON
@@ -105,53 +109,25 @@ class RunCard:
     environment  versions, git state and GPUs (core/environment.py)
     """
 
-    model: str
-    model_fingerprint: str
-    plugin: str
-    options: Json
-    card: Json
-    cohort: str
-    cohort_fingerprint: str
-    train_fingerprint: str
-    environment: Json
-    marks: Json | None = None
-    notes: tuple[str, ...] = ()
+    model: str = ""
+    model_fingerprint: str = ""
+    plugin: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    cohort: str = ""
+    cohort_fingerprint: str = ""
+    train_fingerprint: str = ""
+    marks: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
+    notes: tuple[str, ...] | None = field(default=None, metadata=OMITTED)
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        write_json(
-            path,
-            {
-                "model": self.model,
-                "model_fingerprint": self.model_fingerprint,
-                "plugin": self.plugin,
-                "options": self.options,
-                "card": self.card,
-                "cohort": self.cohort,
-                "cohort_fingerprint": self.cohort_fingerprint,
-                "train_fingerprint": self.train_fingerprint,
-                **({"marks": self.marks} if self.marks else {}),
-                **({"notes": list(self.notes)} if self.notes else {}),
-                "environment": self.environment,
-            },
-        )
+        write_json(path, records.to_json(self))
 
     @classmethod
-    def read(cls, path: Path) -> RunCard:
-        """Read a card.json. Raises ReportCardError when it is absent or no JSON object."""
-        saved = read_json(path)
-        return cls(
-            model=saved.get("model", ""),
-            model_fingerprint=saved.get("model_fingerprint", ""),
-            plugin=saved.get("plugin", ""),
-            options=saved.get("options", {}),
-            card=saved.get("card", {}),
-            cohort=saved.get("cohort", ""),
-            cohort_fingerprint=saved.get("cohort_fingerprint", ""),
-            train_fingerprint=saved.get("train_fingerprint", ""),
-            environment=saved.get("environment", {}),
-            marks=saved.get("marks"),
-            notes=tuple(saved.get("notes", ())),
-        )
+    def read(cls, path: Path) -> CardFile:
+        """Read a card.json. Raises ReportCardError when it is absent or damaged."""
+        return _read(cls, path)
 
 
 @dataclass(frozen=True)
@@ -165,36 +141,26 @@ class DoneFile:
     image_failures      studies that failed because of an image, by kind of ImageError
     """
 
-    predictions_sha256: str
+    predictions_sha256: str = ""
     n: int = 0
     draws: int = 1
     status: Mapping[str, int] = field(default_factory=dict)
-    image_failures: Mapping[str, int] = field(default_factory=dict)
+    image_failures: Mapping[str, int] | None = field(default=None, metadata=OMITTED)
 
     def write(self, path: Path) -> None:
-        failures = {"image_failures": dict(self.image_failures)} if self.image_failures else {}
-        write_json(
-            path,
-            {
-                "predictions_sha256": self.predictions_sha256,
-                "n": self.n,
-                "draws": self.draws,
-                "status": dict(self.status),
-                **failures,
-            },
-        )
+        write_json(path, records.to_json(self))
 
     @classmethod
     def read(cls, path: Path) -> DoneFile:
-        """Read a DONE file. Raises ReportCardError when it is absent or no JSON object."""
-        saved = read_json(path)
-        return cls(
-            predictions_sha256=saved.get("predictions_sha256", ""),
-            n=saved.get("n", 0),
-            draws=saved.get("draws", 1),
-            status=saved.get("status", {}),
-            image_failures=saved.get("image_failures", {}),
-        )
+        """Read a DONE file. Raises ReportCardError when it is absent or damaged."""
+        return _read(cls, path)
+
+
+def _read(kind: type[T], path: Path) -> T:
+    try:
+        return records.from_json(kind, read_json(path))
+    except ValueError as error:
+        raise ReportCardError(f"{path} is damaged ({error}).") from None
 
 
 def is_done(folder: Path) -> bool:
@@ -216,4 +182,4 @@ def is_done(folder: Path) -> bool:
 
 def image_failures(folder: Path) -> Mapping[str, int]:
     """Return how many studies of a finished run failed because of an image, by kind."""
-    return DoneFile.read(PredictionFolder(folder).done).image_failures
+    return DoneFile.read(PredictionFolder(folder).done).image_failures or {}

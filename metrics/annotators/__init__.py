@@ -1,1 +1,1 @@
-"""Annotators: expensive reading of texts that several metrics share."""
+"""Annotators: each makes notes of texts, at some expense, that one or several metrics read."""

@@ -1,7 +1,7 @@
-"""The two wordings of the CheXprompt question: our own, and Microsoft's out of a user's checkout.
+"""Builds the CheXprompt prompt: in our own words, or in Microsoft's from a user's checkout.
 
-Upstream's examples hold text in the style of MIMIC-CXR, so they are not shipped: they are read as
-literals out of the source at a commit, and nothing of the checkout is imported.
+Upstream's examples contain text in the style of MIMIC-CXR, so we do not ship them. They are read as
+string literals from the source at a commit, and nothing in the checkout is imported.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PLACES = ("examples_formatted", "eval_reference", "eval_candidate")
 
 @dataclass(frozen=True)
 class Wording:
-    """A conversation up to the pair, and how the pair is put.
+    """A prompt: the messages before the pair, and how the pair is written.
 
     id      name and digest of everything static: `reportcard@1a2b3c4d`
     static  the messages before the pair
-    put     (reference, candidate) → the last message's content
-    schema  of the answer; None: free text, as upstream
+    put     (reference, candidate) → the content of the last message
+    schema  JSON schema of the answer; None: free text, as upstream
     """
 
     id: str
@@ -40,11 +40,12 @@ class Wording:
     schema: Json | None
 
     def messages(self, reference: str, candidate: str) -> tuple[Message, ...]:
+        """Return the whole conversation for one pair."""
         return (*self.static, Message("user", self.put(reference, candidate)))
 
 
 def reportcard_wording() -> Wording:
-    """metrics/prompts/chexprompt.yaml: instructions, five examples as turns, then the pair."""
+    """Read metrics/prompts/chexprompt.yaml: instructions and five examples as turns."""
     import yaml
 
     data = yaml.safe_load(OURS.read_text(encoding="utf-8"))
@@ -59,12 +60,12 @@ def reportcard_wording() -> Wording:
 
 
 def as_data(reference: str, candidate: str) -> str:
-    """Two JSON strings: a report cannot end its own string, whatever it holds."""
+    """Write a pair as two JSON strings, which no text in a report can end."""
     return json.dumps({"reference": reference, "candidate": candidate}, ensure_ascii=False)
 
 
 def official_wording(root: Path, commit: str) -> Wording:
-    """SYSTEM_INSTRUCTIONS, and USER_INSTRUCTIONS filled as upstream fills it.
+    """Read SYSTEM_INSTRUCTIONS and USER_INSTRUCTIONS, which is filled in as upstream does.
 
     Raises ReportCardError when the commit has no such file, or a constant is not a plain string.
     """
@@ -74,7 +75,7 @@ def official_wording(root: Path, commit: str) -> Wording:
         fields = [place for place in Formatter().parse(user) if place[1] is not None]
     except ValueError as error:
         raise ReportCardError(f"{where}: USER_INSTRUCTIONS is no template ({error}).") from None
-    # A plain name and nothing else: no attribute, index, conversion or width to be filled.
+    # Only plain names: no attribute, index, conversion or width.
     plain = all((spec or "", conversion) == ("", None) for _, _, spec, conversion in fields)
     if not plain or sorted(str(name) for _, name, _, _ in fields) != sorted(PLACES):
         raise ReportCardError(

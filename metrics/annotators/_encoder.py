@@ -1,7 +1,7 @@
-"""A frozen text encoder from a folder in the Hugging Face layout: token ids in, unit vectors out.
+"""Runs a frozen text encoder from a folder in the Hugging Face layout: token ids to unit vectors.
 
-What can go wrong with a checkpoint is refused here, with its path: missing tensors, a vocabulary
-that does not fit, an HTML page saved as weights, a pickle that carries code.
+A bad checkpoint is an error that names its path: missing tensors, a vocabulary that does not fit,
+an HTML page saved as weights, a pickle that contains code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reportcard.api import ReportCardError
 from reportcard.core.files import digest, file_digest
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-FILES = (  # all that decides an embedding
+FILES = (  # everything that decides an embedding
     *WEIGHT_FILES,
     "config.json",
     "tokenizer.json",
@@ -31,16 +31,19 @@ FILES = (  # all that decides an embedding
     "special_tokens_map.json",
     "added_tokens.json",
 )
-# Architectures of the models that harness/weights.py pins, whose folders must not be mixed up.
+# Architectures of the models that harness/core/weights.py pins; their folders must not be mixed up.
 MODEL_TYPES = {"distilroberta-base": "roberta", "distilbert-base-uncased": "distilbert"}
-BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}  # padded tokens a batch; a CPU gains nothing from more
+BATCH_TOKENS = {
+    "cpu": 2048,
+    "cuda": 65536,
+}  # padded tokens of a batch; a CPU is not faster with more
 
 
 def find_folder(place: Path, model: str) -> Path | None:
-    """`place` or its subfolder `model`, whichever holds a configuration and weights.
+    """Return `place` or its subfolder `model`, whichever has a configuration and weights.
 
-    A configuration of another architecture than the named model's is passed over: one path may
-    be given for both variants, and neither may run under the other's name.
+    A folder with another architecture than the named model's is not used: a user may give one path
+    for both variants, and neither may run under the other's name.
     """
     for folder in (place / model, place):
         if not any((folder / f).is_file() for f in WEIGHT_FILES):
@@ -55,16 +58,23 @@ def find_folder(place: Path, model: str) -> Path | None:
 
 
 def digest_of(folder: Path) -> str:
-    """sha256 over names and digests of the model's files."""
+    """Return the sha256 of the names and digests of a model's files."""
     return digest([[f, file_digest(folder / f)] for f in FILES if (folder / f).is_file()])
 
 
-# Vectors of a candidate and of its reference, and the weight of each of their tokens.
+# The vectors of a candidate and of its reference, and the weights of their tokens.
 Matched = tuple[Any, Any, list[float], list[float]]
 
 
-class Encoder:
-    """The first `layer` layers of a BERT-like model; a bad checkpoint raises ReportCardError."""
+class TextEncoder:
+    """Runs the first `layer` layers of a BERT-like model.
+
+    Args:
+        folder: the checkpoint. A bad one raises ReportCardError.
+        layer: how many layers run; the vectors are those of the last one.
+        add_prefix_space: whether a RoBERTa tokenizer reads a blank before the text.
+        device: auto, cpu, cuda or cuda:N.
+    """
 
     def __init__(self, folder: Path, layer: int, add_prefix_space: bool, device: str) -> None:
         import torch
@@ -84,16 +94,16 @@ class Encoder:
         self.limit = min(self._tokenizer.model_max_length, config.max_position_embeddings - offset)
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids with [CLS] and [SEP], cut at the model's limit."""
+        """Return token ids with [CLS] and [SEP], cut at the model's limit."""
         read = self._tokenizer(list(texts), truncation=True, max_length=self.limit)
         ids: list[list[int]] = read["input_ids"]
         return ids
 
     def embed(self, ids: Sequence[list[int]]) -> list[Any]:
-        """One (tokens, width) tensor of unit vectors per text, in order.
+        """Return one (tokens, width) tensor of unit vectors per text, in order.
 
-        Batches hold texts of like length. Out of CUDA memory: the batch is halved, and the budget
-        with it, and the work goes on.
+        Batches have texts of similar length. When CUDA memory runs out, this and later batches are
+        half as large.
         """
         torch, made = self._torch, [None] * len(ids)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
@@ -127,11 +137,11 @@ class Encoder:
                 tokens.to(self.device), attention_mask=mask.to(self.device)
             ).last_hidden_state
             hidden = hidden / torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
-            # A copy each: a view would keep the padded batch alive.
+            # Copies, because a view would keep the padded batch in memory.
             return [hidden[i, : len(row)].clone() for i, row in enumerate(ids)]
 
     def match(self, pairs: Sequence[Matched]) -> list[list[float]]:
-        """[P, R] per pair; [0, 0] where a side has no token with a weight."""
+        """Return [P, R] per pair; [0, 0] where a text has no token with a weight."""
         torch, found = self._torch, []
         with torch.inference_mode():
             for candidate, reference, u, w in pairs:
@@ -180,7 +190,7 @@ def _load(folder: Path, layer: int, add_prefix_space: bool) -> tuple[Any, Any]:
                 f"{folder}: wrong vocabulary: the tokenizer has {len(tokenizer)} tokens, the model"
                 f" {config.vocab_size}."
             )
-        # Without its vocabulary file a tokenizer still opens, and reads every word as nothing.
+        # A tokenizer without its vocabulary file still opens, but knows no word.
         words = tokenizer("lung effusion heart", add_special_tokens=False)["input_ids"]
         if not set(words) - set(tokenizer.all_special_ids):
             raise ReportCardError(
@@ -190,7 +200,7 @@ def _load(folder: Path, layer: int, add_prefix_space: bool) -> tuple[Any, Any]:
         if add_prefix_space and tokenizer("lung")["input_ids"] != tokenizer(" lung")["input_ids"]:
             raise ReportCardError(f"{folder}: the tokenizer ignores add_prefix_space.")
         try:
-            # weights_only is the default of both supported majors; said here so that it stays so.
+            # weights_only is the default of both supported major versions; we do not rely on it.
             model, info = AutoModel.from_pretrained(
                 folder, config=config, weights_only=True, output_loading_info=True, **here
             )
@@ -211,7 +221,7 @@ def _line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back transformers' report of the layers and heads that are left out on purpose."""
+    """Silence transformers' report of the layers and heads that we leave out on purpose."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

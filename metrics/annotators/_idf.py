@@ -1,10 +1,10 @@
-"""Inverse document frequency for BERTScore, from a named corpus and from nothing else.
+"""Defines the corpus of BERTScore's inverse document frequency, which always has a name.
 
-idf(t) = log((D + 1) / (df(t) + 1)). Computed on the one reference of a pair it is log(2/2) = 0 for
-every token, F becomes 0, and a rescaled BERTScore of two identical reports becomes −5.55;
-RadCliQ-v1 of an identical pair then reads 9.37 instead of −1.44, and such values are in print
-(RadEval docs/trl_rewards_benchmarks.md). So a corpus is given by name, has at least two documents,
-and no function takes it from the pairs that are being scored.
+idf(t) = log((D + 1) / (df(t) + 1)). Computed on the single reference of a pair it is log(2/2) = 0
+for every token. Then F is 0, the rescaled BERTScore of two identical reports is −5.55, and
+RadCliQ-v1 of an identical pair is 9.37 instead of −1.44; such values have been published (RadEval
+docs/trl_rewards_benchmarks.md). So a corpus is given by name, has at least two documents, and is
+never made from the pairs that are scored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reportcard.core.files import digest
 
 @dataclass(frozen=True)
 class IdfCorpus:
-    """Reference texts under a name. Raises ReportCardError for fewer than two different ones."""
+    """Reference texts with a name. Raises ReportCardError for fewer than two different texts."""
 
     name: str
     texts: tuple[str, ...]
@@ -35,12 +35,12 @@ class IdfCorpus:
 
     @property
     def fingerprint(self) -> str:
-        """Name and digest: part of the annotator's version, so of every note's key."""
+        """Return name and digest, which are part of the annotator's version."""
         return f"{self.name}@{digest(list(self.texts))[:16]}"
 
     @classmethod
     def load(cls, source: Mapping[str, str] | None) -> IdfCorpus | None:
-        """From {"name": …, "path": a file of one text a line}, as a YAML file gives it."""
+        """Read a corpus from {"name": …, "path": a file of one text a line} of a YAML file."""
         if source is None:
             return None
         if set(source) != {"name", "path"}:

@@ -1,6 +1,6 @@
-"""RadFact's answers: from what a model wrote to a verdict's value. Nothing in them is trusted.
+"""Parses and checks what a model answered to RadFact's two questions; nothing in it is trusted.
 
-Messages of BadAnswerError hold no word of an answer or a report.
+The messages of BadAnswerError quote neither the answer nor a report.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_PHRASE = 2_000  # characters
 MAX_YAML = 20_000  # characters; an answer of 1,024 tokens has some 4,000
 MAX_DEPTH = 10
 FOREIGN = "evidence that is not among the premises"
-STATUSES = {  # RadFact's three logical states, made two (EVState.from_nli_state)
+STATUSES = {  # RadFact reduces three logical states to two (EVState.from_nli_state)
     "entailment": "entailment",
     "not_entailment": "not_entailment",
     "contradiction": "not_entailment",
@@ -28,8 +28,11 @@ STATUSES = {  # RadFact's three logical states, made two (EVState.from_nli_state
 
 
 def check_phrases(answer: Any) -> Json:
-    """{"phrases": [...]}, or RadFact's {"sentence_list": [{"orig", "new": [...]}]}, whose empty
-    phrases are dropped as RadFact drops them → {"phrases": [...]}."""
+    """Return {"phrases": [...]} of an answer. Raises BadAnswerError.
+
+    The answer is {"phrases": [...]} or RadFact's {"sentence_list": [{"orig", "new": [...]}]}, whose
+    empty phrases are dropped, as RadFact does.
+    """
     if not isinstance(answer, dict):
         raise BadAnswerError("not an object")
     phrases = list(_of_sentences(answer)) if "sentence_list" in answer else answer.get("phrases")
@@ -55,8 +58,11 @@ def _of_sentences(answer: Json) -> Iterator[Any]:
 
 
 def check_entailment(premises: Sequence[str], answer: Any) -> Json:
-    """{"status", "evidence", …} → the same with one of two statuses and evidence in the exact words
-    of the premises. A phrase that the answer repeats, or rewrites, is not read."""
+    """Return {"status", "evidence"} of an answer. Raises BadAnswerError.
+
+    The status is one of two, and the evidence has the exact words of the premises. The phrase that
+    an answer may repeat is not read.
+    """
     if not isinstance(answer, dict):
         raise BadAnswerError("not an object")
     word = answer.get("status")
@@ -75,7 +81,7 @@ def check_entailment(premises: Sequence[str], answer: Any) -> Json:
 
 
 def _cited(text: str, premises: Sequence[str]) -> list[str]:
-    """The premise that reads so exactly, else all that read alike."""
+    """The premise with exactly these words, else all with the same normal form."""
     if text in premises:
         return [text]
     alike = [premise for premise in premises if normal_form(premise) == normal_form(text)]
@@ -85,8 +91,9 @@ def _cited(text: str, premises: Sequence[str]) -> list[str]:
 
 
 def normal_form(text: str) -> str:
-    """Without case, dashes, runs of blanks and final punctuation; what RadFact compares
-    (`src/radfact/llm_utils/text_utils.py`).
+    """Return a text without case, dashes, repeated blanks and final punctuation.
+
+    RadFact compares such texts (`src/radfact/llm_utils/text_utils.py`).
 
     >>> normal_form(" No  pleural-effusion. ")
     'no pleuraleffusion'
@@ -99,10 +106,11 @@ def _text(value: Any) -> bool:
 
 
 def parse_yaml(answer: str) -> Any:
-    """YAML, fenced or not, in which every scalar is a text.
+    """Return the value of YAML, in a code fence or not. Raises BadAnswerError.
 
-    The loader knows no tags, numbers or booleans (a finding may read "No"); size and depth are
-    bounded, and anchors are refused, so a small answer cannot become a large value.
+    Every scalar is a text: the loader knows no tags, numbers or booleans, because a finding may be
+    "No". Size and depth are bounded and anchors are refused, so a small answer cannot become a
+    large value.
     """
     fence = re.search(r"```(?:ya?ml)?[ \t]*\n(.*?)(?:```|\Z)", answer, re.DOTALL)
     text = fence[1] if fence else answer

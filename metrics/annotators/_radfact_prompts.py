@@ -1,13 +1,13 @@
-"""RadFact's two prompts: ReportCard's own wording, or that of a checkout of microsoft/RadFact.
+"""Builds RadFact's two prompts: in our own words, or in those of a checkout of microsoft/RadFact.
 
-`reportcard`: metrics/prompts/radfact_*.yaml, JSON in and out. Reports travel inside a JSON string,
-which no report can close.
+`reportcard`: metrics/prompts/radfact_*.yaml, JSON in and out. A report is sent inside a JSON
+string, which no text in the report can end.
 
 `official`: instructions and examples of `src/radfact/llm_utils/*/prompts` at a commit, arranged as
 RadFact arranges them: 9 examples and the bare report for phrases, answered in JSON; for entailment
 10 pairs of reports that become 67 single-phrase examples, in YAML both ways. Two things differ:
-RadFact appends LangChain's words about the JSON schema to the first, where ours stand; and premises
-are sorted and named once each, so that a verdict is about a set.
+RadFact appends LangChain's sentence about the JSON schema to the first prompt, and we append ours;
+and premises are sorted and without repeats, so that a verdict is about a set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_TOKENS = 1024  # configs/default.yaml of RadFact
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation up to its last message: how that is written, and the answer read.
+    """A conversation up to its last message, how that is written, and how the answer is read.
 
     write    texts of the question → the last message
     schema   texts of the question → JSON schema of the answer; None: free text
@@ -50,6 +50,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Prompts:
+    """The prompts of RadFact's two questions."""
+
     phrases: Prompt
     entailment: Prompt
 
@@ -59,13 +61,16 @@ def _strings(**more: Any) -> Json:
 
 
 def _room(n: int) -> int:
-    """A bound for a list of up to n: 8 or a power of 2, so that servers compile few schemas.
-    Without one a small model repeats a phrase until its tokens are spent."""
+    """The maximum length for a list of up to n items: 8 or a power of 2.
+
+    So servers compile few schemas. Without a maximum a small model repeats a phrase until its
+    tokens are used up.
+    """
     return max(8, 1 << (n - 1).bit_length())
 
 
 def _phrases_schema(texts: Json) -> Json:
-    """No more phrases than the report has words."""
+    """The schema allows about as many phrases as the report has words."""
     return closed_object({"phrases": _strings(maxItems=_room(len(texts["report"].split())))})
 
 
@@ -89,7 +94,7 @@ PARSED_REPORT = closed_object(
 
 
 def reportcard_prompts() -> Prompts:
-    """Our own wording."""
+    """Return the prompts in our own words."""
     return Prompts(
         _own("radfact_phrases.yaml", _phrases_schema),
         _own("radfact_entailment.yaml", _entailment_schema),
@@ -109,7 +114,10 @@ def _json(value: Any) -> str:
 
 
 def official_prompts(root: str | None, commit: str) -> Prompts:
-    """The wording of a checkout. Raises ReportCardError when it is not there or laid out anew."""
+    """Return the prompts of a checkout.
+
+    Raises ReportCardError when it is not there, or its files have another layout.
+    """
     if not root:
         raise ReportCardError(
             f"RadFact's own prompts are read from a checkout: git clone {URL}, and give"
@@ -141,7 +149,7 @@ def _official_phrases(read: Callable[[str], str]) -> Prompt:
 
 
 def _parsed_report(value: Mapping[str, Any]) -> Json:
-    """The fields of RadFact's ParsedReport in its order."""
+    """The fields of RadFact's ParsedReport in their order."""
     sentences = [{"orig": one["orig"], "new": one["new"]} for one in value["sentence_list"]]
     return {"id": value.get("id"), "sentence_list": sentences}
 
@@ -157,7 +165,7 @@ def _official_entailment(read: Callable[[str], str]) -> Prompt:
 
 
 def _single_phrases(sample: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """A pair of reports → one example per phrase: those of A given B, then those of B given A."""
+    """One example per phrase of a pair of reports: those of A given B, then those of B given A."""
     for own, other in (("A", "B"), ("B", "A")):
         premises = sample["input"][f"phrases_{other}"]
         for phrase in sample["output"][f"phrases_{own}_evidenced"]:

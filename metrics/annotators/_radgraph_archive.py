@@ -1,7 +1,7 @@
-"""A RadGraph archive on disk: where it is, what is in it, and a safe way to unpack it.
+"""Finds, reads and safely unpacks a RadGraph archive.
 
 An archive is `<model_type>.tar.gz` as StanfordAIMI/RRG_scorers publishes it, or its unpacked
-folder: config.json, vocabulary/*.txt, weights.th. Every function names the path in its refusal.
+folder: config.json, vocabulary/*.txt, weights.th. Every error names the path.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _BROKEN = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
 def cache_dir() -> Path:
-    """Where `reportcard fetch weights radgraph` puts the archives."""
+    """Return where `reportcard fetch weights radgraph` puts the archives."""
     root = os.environ.get("REPORTCARD_CACHE")
     return (Path(root) if root else Path.home() / ".cache" / "reportcard") / "weights" / "radgraph"
 
 
 def locate(given: str | None, model_type: str) -> Path | None:
-    """The archive or unpacked folder of `model_type`; None when there is none.
+    """Return the archive or unpacked folder of `model_type`, or None if there is none.
 
     `given` is an archive, an unpacked folder, or a folder that holds one of these by its name.
     """
@@ -45,7 +45,7 @@ def locate(given: str | None, model_type: str) -> Path | None:
 
 
 def content_digest(path: Path) -> str:
-    """sha256 of the archive file, or of everything in an unpacked folder that decides a graph."""
+    """Return the sha256 of an archive, or of all in an unpacked folder that decides a graph."""
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -59,7 +59,7 @@ def content_digest(path: Path) -> str:
 
 
 def read_config(path: Path, shown: Path | None = None) -> Json:
-    """config.json of an archive or folder. Raises ReportCardError when there is none to read.
+    """Return config.json of an archive or folder. Raises ReportCardError if it cannot be read.
 
     shown: the path that the message names, where `path` is an unpacked copy of it
     """
@@ -79,7 +79,7 @@ def read_config(path: Path, shown: Path | None = None) -> Json:
 
 
 def encoder_name(config: Json, path: Path) -> str:
-    """The transformer whose configuration and tokenizer the archive builds on."""
+    """Return the name of the transformer whose configuration and tokenizer the archive uses."""
     try:
         return str(config["model"]["embedder"]["token_embedders"]["bert"]["model_name"])
     except (KeyError, TypeError):
@@ -87,10 +87,17 @@ def encoder_name(config: Json, path: Path) -> str:
 
 
 def unpack(path: Path, model_type: str, target: Path, encoder: str | None = None) -> None:
-    """Lay config, vocabulary and weights out in `target` as the package expects them.
+    """Copy config, vocabulary and weights into `target` in the layout that the package expects.
 
-    Always a copy: the package writes a lock file into the vocabulary folder. `encoder` replaces the
-    encoder that the configuration names. Raises ReportCardError for an archive of another model.
+    The vocabulary is always a copy, because the package writes a lock file beside it.
+
+    Args:
+        path: the archive or its unpacked folder.
+        model_type: which RadGraph model it must be.
+        target: a new folder.
+        encoder: replaces the encoder that the configuration names.
+
+    Raises ReportCardError for an archive of another model.
     """
     (target / VOCABULARY).mkdir(parents=True)
     try:
@@ -119,7 +126,7 @@ def unpack(path: Path, model_type: str, target: Path, encoder: str | None = None
 
 
 def _members(path: Path, tar: tarfile.TarFile) -> Iterator[tuple[str, IO[bytes]]]:
-    """The files that are wanted. An archive with one member that could escape is refused whole."""
+    """The files that we need. One member that leaves the folder makes the whole archive refused."""
     total = 0
     for member in tar:
         name = PurePosixPath(member.name)

@@ -1,9 +1,10 @@
-"""Many reports in one pass through the `radgraph` package's own model.
+"""Runs many reports in one pass through the `radgraph` package's own model.
 
-The package runs a batch of one document. Its model has a dimension for the sentences of a document,
-though, and reads each of them alone (coreference and events apart); so a batch is handed to it as
-one document whose sentences are the reports. Encoder, span and relation heads are the package's;
-only span pairs are scored a few rows at a time, since all at once they take 10 GiB at 1,500 words.
+The package itself runs one document at a time. But its model has a dimension for the sentences of a
+document, and reads each sentence alone (except for coreference and events). So we give it a batch
+as one document whose sentences are the reports. Encoder, span and relation heads are the package's.
+Only span pairs are scored a few rows at a time, because all at once they take 10 GiB at 1,500
+words.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PAIR_FLOATS = {"cuda": 2**28, "cpu": 2**22}  # of pair features at a time: 1 GiB
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text as the package's indexer gives it: lists by name. `place` is its place in the call."""
+    """A text as the package's indexer gives it; `place` is its position in the call."""
 
     place: int
     n_words: int
@@ -34,7 +35,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """What a prediction of the package holds on to; the real one would copy its text each time."""
+    """What a prediction of the package refers to; the real class copies its text each time."""
 
     text: tuple[str, ...] = ()
     sentence_start: int = 0
@@ -42,7 +43,7 @@ class _Sentence:
 
 @dataclass(frozen=True, slots=True)
 class _Metadata:
-    """Stands for the package's Document: iterating over it gives the sentences."""
+    """Takes the place of the package's Document: iterating over it gives the sentences."""
 
     dataset: str
     sentences: tuple[_Sentence, ...]
@@ -53,7 +54,7 @@ class _Metadata:
 
 
 class Reader:
-    """The package's model and dataset reader on a device.
+    """The package's model and dataset reader, on a device.
 
     package: a constructed radgraph.RadGraph
     """
@@ -72,11 +73,11 @@ class Reader:
         self.batch_size = 1 if across else batch_size or BATCH.get(kind, 1)
 
     def document(self, place: int, text: str, max_words: int) -> Document:
-        """Words and word pieces of a text; `n_words` counts also those beyond max_words."""
+        """Split a text into words and word pieces; `n_words` also counts those beyond max_words."""
         from radgraph.allennlp.data.tokenizers import Token
         from radgraph.utils import preprocess_reports
 
-        # A lone surrogate is no character: the tokenizer would refuse the whole text for it.
+        # The tokenizer would refuse the whole text because of a lone surrogate.
         text = text.encode("utf-8", "replace").decode("utf-8")
         found = preprocess_reports([text], self.model_type)[0]["sentences"][0]
         words = tuple(found[:max_words])
@@ -85,23 +86,24 @@ class Reader:
         read = [Token(self._reader._normalize_word(word)) for word in words]
         tokens = self._indexer.tokens_to_indices(read, self.model.vocab)
         n = len(tokens["token_ids"])
-        # Where no [SEP] was added, the package's last offsets point past the end and it masks them.
-        # In a padded batch they would point at padding, so they are cut here, to the same effect.
+        # Where no [SEP] was added, the package's last offsets point past the end, and it masks
+        # them. In a padded batch they would point at padding, so they are cut here to the same
+        # effect.
         tokens["offsets"] = [
             (start, min(end, n - 1)) if start < n else (-1, -1) for start, end in tokens["offsets"]
         ]
         return Document(place, len(found), words, tokens)
 
     def graphs(self, documents: Iterable[Document]) -> Iterator[tuple[Document, list[Json] | None]]:
-        """Each document that has a word, with its entities; None where memory did not suffice."""
+        """Yield each document that has a word, with its entities; None where memory ran out."""
         for batch in self._batches(d for d in documents if d.words):
             yield from zip(batch, self._run(batch), strict=True)
 
     def _batches(self, documents: Iterable[Document]) -> Iterator[list[Document]]:
-        """Longest first, so that memory runs out at once or never; like lengths together.
+        """Batches of similar lengths, longest first, so that memory runs out at once or never.
 
-        A text longer than the encoder's window goes alone: the package folds it into windows, and
-        in a batch every other text would be padded to as many.
+        A text longer than the encoder's window makes a batch alone: the package splits it into
+        windows, and every other text of its batch would be padded to as many.
         """
         window = self._indexer._matched_indexer._max_length
         batch: list[Document] = []
@@ -122,7 +124,7 @@ class Reader:
         try:
             return list(self.forward(batch))
         except torch.cuda.OutOfMemoryError:
-            pass  # leave the block first: the traceback holds the tensors that filled the memory
+            pass  # free the memory outside of this block: the traceback keeps the tensors alive
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if len(batch) == 1:
@@ -131,7 +133,7 @@ class Reader:
         return self._run(batch[:half]) + self._run(batch[half:])
 
     def forward(self, batch: Sequence[Document]) -> list[list[Json]]:
-        """One pass of the package's model over the batch, as entities with their relations."""
+        """Run the package's model over a batch; return entities with their relations."""
         import torch
 
         with torch.inference_mode():
@@ -164,9 +166,9 @@ class Reader:
 
 
 def entities_of(words: Sequence[str], ner: Sequence[Any], relations: Sequence[Any]) -> list[Json]:
-    """[tokens, label, start, end, [[relation, target], …]] per entity, in the package's order.
+    """Return [tokens, label, start, end, [[relation, target], …]] per entity, in package order.
 
-    A relation with an end that is no entity is dropped, as the package's get_entity does.
+    A relation whose source or target is not an entity is dropped, as the package's get_entity does.
     """
     entities: list[Any] = []
     place = {}
@@ -182,7 +184,7 @@ def entities_of(words: Sequence[str], ner: Sequence[Any], relations: Sequence[An
 
 
 def score_pairs_by_rows(relation: Any, floats: int) -> None:
-    """Give the package's RelationExtractor a scorer of the same sums in bounded memory.
+    """Make the package's RelationExtractor compute the same scores in bounded memory.
 
     Scores of a pair (a, b): scorer(feedforward([a, b, a·b])) + mention(a) + mention(b); 0 for none.
     """
@@ -212,10 +214,10 @@ def score_pairs_by_rows(relation: Any, floats: int) -> None:
 
 
 def drop_padded_spans(relation: Any) -> None:
-    """Let the package's RelationExtractor predict from each report's own spans alone.
+    """Make the package's RelationExtractor predict from each report's own spans only.
 
-    Of a short report in a batch, the pruner fills the spans up with copies of one; the package
-    masks these as targets but not as sources.
+    In a batch, the pruner pads the spans of a short report with copies of one of them. The package
+    masks these copies as targets but not as sources.
     """
     predict = relation._predict_sentence
 

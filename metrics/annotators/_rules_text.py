@@ -1,6 +1,6 @@
-"""Words, sentences and clauses of a report, and the readings of a phrase pattern.
+"""Splits a report into words, sentences and clauses, and expands phrase patterns.
 
-The part of the rules labeler (chexpert_rules.py) that knows text and no finding.
+This part of the rules labeler (chexpert_rules.py) knows nothing about findings.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from itertools import pairwise
 
 _TOKEN = re.compile(r"\d+\.\d+|[^\W_]+|[.,;:?!(]|(?<=\s)-(?=\s)")
 _STOPS = frozenset(".;?!")
-_LONGEST = 100  # words of a sentence; NegEx takes the square of it, and nobody writes more
+_LONGEST = 100  # words of a sentence; NegEx takes quadratic time, and nobody writes longer ones
 
 
 def expand(phrase: str) -> list[str]:
-    """All readings of a phrase with {a|b|} alternatives, which may be nested.
+    """Return all readings of a phrase with {a|b|} alternatives, which may be nested.
 
     >>> expand("{small |}effusion{|s}")
     ['small effusion', 'small effusions', 'effusion', 'effusions']
@@ -51,7 +51,7 @@ def words(text: str) -> list[str]:
 
 
 def sentences(text: str) -> Iterator[list[str]]:
-    """Words by sentence. One without a stop is cut after 100 words.
+    """Yield the words of each sentence; one without a stop is cut after 100 words.
 
     >>> list(sentences("No effusion. Clear"))
     [['no', 'effusion', '.'], ['clear']]

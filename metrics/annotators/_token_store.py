@@ -1,8 +1,8 @@
-"""Token embeddings of reference reports on disk: every further model reads them instead of paying.
+"""Keeps token embeddings of reference reports on disk, so that the next model need not embed them.
 
-float32 and exact, so that a score is the same whether its reference was read or embedded: 3 kB a
-token of a base-size model. The key is a digest of the text; the text itself is not stored, but its
-embedding tells much about it, so only the owner reads the file.
+They are exact float32, 3 kB per token of a base-size model, so a score is the same whether its
+reference was read or embedded. The key is a digest of the text. The text itself is not stored, but
+its embedding reveals much of it, so only the owner can read the file.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import numpy.typing as npt
 
 from reportcard.api import ReportCardError
 
-MAX_BYTES = 4 * 2**30  # some 20,000 reports; a full store is read and no longer written
+MAX_BYTES = 4 * 2**30  # about 20,000 reports; a full store is only read
 Vectors = npt.NDArray[np.float32]
 
 
 def cache_root() -> Path:
-    """Where ReportCard keeps what can be fetched or made again."""
+    """Return where ReportCard keeps what can be fetched or computed again."""
     return Path(os.environ.get("REPORTCARD_CACHE") or "~/.cache/reportcard").expanduser()
 
 
 class TokenStore:
-    """text → (tokens, width) float32. With path None it holds nothing."""
+    """Maps a text to (tokens, width) float32; without a path it stores nothing."""
 
     def __init__(self, path: Path | None, width: int, max_bytes: int = MAX_BYTES) -> None:
         self.path, self.width, self.max_bytes = path, width, max_bytes
@@ -46,7 +46,8 @@ class TokenStore:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS tokens (key BLOB PRIMARY KEY, v BLOB)")
         except (OSError, sqlite3.OperationalError):
-            # Read-only home, full disk: every model pays for its references, and nothing is wrong.
+            # A read-only home or a full disk: every model embeds its references, which is only
+            # slower.
             self._db = None
         except sqlite3.DatabaseError as error:
             raise ReportCardError(f"{self.path}: {error}. It is a cache: delete it.") from None
@@ -63,6 +64,7 @@ class TokenStore:
             self._db = None
 
     def get(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """Return the stored embeddings of texts."""
         if self._db is None:
             return {}
         found: dict[str, Vectors] = {}
@@ -77,9 +79,10 @@ class TokenStore:
         return found
 
     def put(self, vectors: Iterable[tuple[str, Vectors]]) -> None:
+        """Store embeddings, unless the store is full or cannot be written."""
         if self._db is None or self._bytes() > self.max_bytes:
             return
-        # A full disk costs the next model its saving, not this one its scores.
+        # A full disk does not affect the scores.
         with contextlib.suppress(sqlite3.DatabaseError), self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO tokens VALUES (?, ?)",

@@ -1,20 +1,20 @@
-"""BERTScore of (candidate, reference): greedy matching of contextual token embeddings.
+"""BERTScore of a pair is the greedy matching of contextual token embeddings.
 
 For unit-length token vectors x (candidate) and y (reference) of one encoder layer, and weights u, w
-that sum to 1 (all tokens alike, or IDF; [CLS] and [SEP] weigh 0 but may be matched):
+that sum to 1 (equal, or IDF; [CLS] and [SEP] have weight 0 but may be matched):
 
     P = Σ u_i max_j x_i·y_j      R = Σ w_j max_i x_i·y_j      F = 2PR / (P + R)
 
-A note is {"p", "r", "f"}, raw: rescaling with a baseline belongs to the metric. What follows the
-reference implementation (bert-score 0.3.13 bert_score/utils.py), and what differs on purpose:
+A note is {"p", "r", "f"}, not rescaled: the metric applies the baseline. Compared with the
+reference implementation (bert-score 0.3.13 bert_score/utils.py):
 
-- texts are stripped and cut at the model's limit, an empty one gives P = R = F = 0;
-- runs of blanks are collapsed first, as RadCliQ does (CXR-Report-Metric CXRMetric/run_eval.py);
-  word pieces do not see the difference, byte pairs do;
-- a RoBERTa tokenizer reads the text with a blank before it. The package asked for that when
-  tokenizers were slow; fast ones ignore the request and give other scores (bert_score issue 147);
-- no score depends on the padding of its batch: the package puts 0 in the place of a padded
-  token, which raises a maximum that is negative.
+- as there, texts are stripped and cut at the model's limit, and an empty one gives P = R = F = 0; -
+repeated blanks become one, as RadCliQ does (CXR-Report-Metric CXRMetric/run_eval.py); this changes
+  byte pairs, but not word pieces;
+- a RoBERTa tokenizer reads the text with a blank before it. The package asked slow tokenizers to do
+  so; fast ones ignore the request and give other scores (bert_score issue 147);
+- no score depends on the padding of its batch. The package gives a padded token the similarity 0,
+  which raises a maximum that is negative.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reportcard.api import Json, ReportCardError
-from reportcard.metrics.annotators._encoder import Encoder, digest_of, find_folder
+from reportcard.metrics.annotators._encoder import TextEncoder, digest_of, find_folder
 from reportcard.metrics.annotators._idf import IdfCorpus
 from reportcard.metrics.annotators._token_store import TokenStore, cache_root
 
@@ -37,23 +37,25 @@ NAMES = {
     "distilbert-base-uncased": "bertscore_distilbert",
 }
 LAYER = 5  # bert_score model2layers, for both models
-PAIRS_HELD = 256  # pairs matched at a time: bounds the embeddings in memory
+PAIRS_HELD = 256  # pairs matched at a time, which bounds the embeddings in memory
 _BLANKS = re.compile(r" +")
 
 Item = tuple[str, str]
 
 
-class Bertscore:
-    """Raw BERTScore of pairs. Each different text of a call is embedded once.
+class BertscoreAnnotator:
+    """Computes the raw BERTScore of pairs; each different text of a call is embedded once.
 
-    model        its name on the hub (NAMES, or any BERT-like encoder with `weights`)
-    layer        hidden layer whose vectors are matched
-    weights      a folder in the Hugging Face layout; None: the ReportCard cache
-    device       "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1"
-    idf_corpus   an IdfCorpus, or {"name", "path"} of one text a line; None: all tokens weigh 1
-    store        where embeddings of references are kept, so that the next model does not pay for
-                 them: a folder, "auto" (the ReportCard cache on a CPU, nowhere on a GPU, which
-                 embeds faster than a disk answers), None (nowhere)
+    Args:
+        model: its name on the hub (NAMES, or any BERT-like encoder with `weights`).
+        layer: the hidden layer whose vectors are matched.
+        weights: a folder in the Hugging Face layout; None: the ReportCard cache.
+        add_prefix_space: whether a RoBERTa tokenizer reads a blank before the text.
+        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
+        idf_corpus: an IdfCorpus, or {"name", "path"} of one text a line; None: equal weights.
+        store: where embeddings of references are kept for the next model: a folder, "auto" (the
+            ReportCard cache on a CPU; nowhere on a GPU, which embeds faster than a disk reads), or
+            None (nowhere).
     """
 
     scope: Literal["pair"] = "pair"
@@ -75,11 +77,11 @@ class Bertscore:
         self.idf = idf_corpus if isinstance(idf_corpus, IdfCorpus) else IdfCorpus.load(idf_corpus)
         self._given = Path(weights).expanduser() if weights else None
         self._store = store
-        self._encoder: Encoder | None = None
+        self._encoder: TextEncoder | None = None
 
     @property
     def id(self) -> str:
-        """Encodes the variant: notes of two variants stand side by side on one pair."""
+        """Name the variant, because a pair may have notes of two variants."""
         parts = [NAMES.get(self.model) or "bertscore_" + re.sub(r"\W+", "_", self.model.lower())]
         if self.layer != LAYER:
             parts.append(f"l{self.layer}")
@@ -96,7 +98,7 @@ class Bertscore:
 
     @cached_property
     def weights(self) -> str | None:
-        """sha256 over the model's files: weights, configuration and vocabulary decide a note."""
+        """Return the sha256 of the model's files: weights, configuration and vocabulary."""
         folder = self._folder()
         return None if folder is None else digest_of(folder)
 
@@ -117,12 +119,12 @@ class Bertscore:
     def _folder(self) -> Path | None:
         return find_folder(self._given or cache_root() / "weights" / "bertscore", self.model)
 
-    def _load(self) -> Encoder:
+    def _load(self) -> TextEncoder:
         if self._encoder is None:
             folder = self._folder()
             if folder is None:
                 raise ReportCardError(f"{self.id}: {self.missing()}.")
-            self._encoder = Encoder(folder, self.layer, self.add_prefix_space, self.device)
+            self._encoder = TextEncoder(folder, self.layer, self.add_prefix_space, self.device)
         return self._encoder
 
     def annotate(self, items: Sequence[Item]) -> list[Json | None]:
@@ -157,13 +159,13 @@ class Bertscore:
         pairs: Sequence[Item],
         ids: Mapping[str, list[int]],
         held: dict[str, Any],
-        encoder: Encoder,
+        encoder: TextEncoder,
         store: TokenStore,
     ) -> None:
-        """Put into `held` what these pairs need. References are looked up in the store first.
+        """Add the embeddings that these pairs need to `held`; references are read from the store.
 
-        Only references are stored: other models are scored against them, while a candidate's
-        score is itself cached and the candidate never read again.
+        Only references are stored: other models are scored against them, whereas the score of a
+        candidate is cached, so the candidate is not embedded again.
         """
         references = {reference for _, reference in pairs} - held.keys()
         known = store.get([t for t in references if t])
@@ -173,7 +175,7 @@ class Bertscore:
         held |= zip(new, made, strict=True)
         store.put((t, encoder.array(held[t])) for t in new if t in references)
 
-    def _weights(self, encoder: Encoder) -> Callable[[Iterable[int]], list[float]]:
+    def _weights(self, encoder: TextEncoder) -> Callable[[Iterable[int]], list[float]]:
         special = encoder.special
         if self.idf is None:
             return lambda ids: [0.0 if i in special else 1.0 for i in ids]
@@ -182,16 +184,17 @@ class Bertscore:
         frequency = Counter(
             i for ids in encoder.tokenise([_clean(t) for t in corpus.texts]) for i in set(ids)
         )
-        # bert_score get_idf_dict; [CLS] and [SEP] are in every document and so weigh log 1 = 0.
+        # As bert_score get_idf_dict. [CLS] and [SEP] are in every document, so they weigh log 1 =
+        # 0.
         return lambda ids: [math.log((documents + 1) / (frequency[i] + 1)) for i in ids]
 
-    def _open_store(self, encoder: Encoder) -> TokenStore:
+    def _open_store(self, encoder: TextEncoder) -> TokenStore:
         place = self._store
         if place == "auto":
             place = str(cache_root() / "embeddings") if encoder.device.type == "cpu" else None
         if place is None:
             return TokenStore(None, encoder.width)
-        # Everything that decides an embedding is in the name; IDF is not part of it.
+        # The name has everything that decides an embedding, which IDF does not.
         variant = f"l{self.layer}{'' if self.add_prefix_space else '-noprefix'}"
         name = f"{self.model.replace('/', '--')}-{(self.weights or '')[:16]}-{variant}.sqlite"
         return TokenStore(Path(place) / name, encoder.width)
@@ -203,5 +206,5 @@ class Bertscore:
 
 
 def _clean(text: str) -> str:
-    """Blanks collapsed and stripped; a lone surrogate, which no tokenizer takes, becomes "?"."""
+    """The text with single blanks; a lone surrogate, which no tokenizer takes, becomes "?"."""
     return _BLANKS.sub(" ", text).strip().encode("utf-8", "replace").decode("utf-8")

@@ -1,13 +1,13 @@
-"""CheXbert: 14 observation labels and the [CLS] embedding of a report, in one forward pass.
+"""CheXbert gives 14 observation labels and the [CLS] embedding of a report in one forward pass.
 
     note = {"labels": [14 of 0 blank, 1 positive, 2 negative, 3 uncertain], "cls": base64 float32}
 
 The labeler is that of Smit et al. 2020 (stanfordmlgroup/CheXbert): BERT-base-uncased with 14 linear
-heads on [CLS]; "No Finding" has the codes 0 and 1 only. F1-CheXbert reads the labels, RadCliQ's
-SembScore the embedding. Text reaches it as upstream's tokenizer gives it (CheXbert
-bert_tokenizer.py, f1chexbert 0.0.2): stripped, white space collapsed, word pieces, at most 512 ids.
+heads on [CLS]; "No Finding" has the codes 0 and 1 only. F1-CheXbert reads the labels, and RadCliQ's
+SembScore the embedding. Texts are tokenised as upstream does (CheXbert bert_tokenizer.py,
+f1chexbert 0.0.2): stripped, white space collapsed, word pieces, at most 512 ids.
 
-The last digits of an embedding depend on the batch that a text was computed in (about 1e-6).
+The last digits of an embedding depend on the batch in which it was computed (about 1e-6).
 """
 
 from __future__ import annotations
@@ -26,16 +26,24 @@ from reportcard.metrics._checkpoint import checkpoint_digest, load_checkpoint
 OBSERVATIONS = 14
 CODES = (4,) * 13 + (2,)  # classes per head; the last is No Finding
 MAX_IDS = 512
-# google-bert/bert-base-uncased vocab.txt: another vocabulary would give other labels, silently.
+# google-bert/bert-base-uncased vocab.txt: another vocabulary would give other labels without an
+# error.
 VOCAB_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 VOCAB_SIZE = 30522
-# One thread wants the weights read once per a few hundred tokens, and its working set in cache;
-# a GPU wants to be full.
+# On a CPU a batch should use the weights for a few hundred tokens at least and still fit into the
+# cache; on a GPU it should fill the device.
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 65536}
 
 
 class Chexbert:
-    """The annotator. `weights` and `vocab` are paths; without them `reportcard fetch weights`'s."""
+    """Labels and embeds reports.
+
+    Args:
+        weights: the path of chexbert.pth; None: where `reportcard fetch weights chexbert` puts it.
+        vocab: the path of vocab.txt of bert-base-uncased; None: likewise.
+        device: auto, cpu, cuda or cuda:N.
+        tokens_per_batch: padded tokens of a batch; None: TOKENS_PER_BATCH.
+    """
 
     id = "chexbert"
     scope: Literal["text", "pair"] = "text"
@@ -66,7 +74,8 @@ class Chexbert:
 
     @property
     def version(self) -> str:
-        # Half precision moves a label that hangs in the balance, so its notes are kept apart.
+        # Half precision may change a label whose logits are close, so its notes have another
+        # version.
         return "1" if self._on() == "cpu" else "1-fp16"
 
     def missing(self) -> str | None:
@@ -90,11 +99,11 @@ class Chexbert:
         notes: list[Json | None] = [None] * len(items)
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))  # the largest batch comes first
         while order:
-            # In falling order the first text is the longest, so the block's area is known.
+            # The first text of the order is the longest one, so the padded size is known.
             size = max(1, budget // len(ids[order[0]]))
             batch, order = order[:size], order[size:]
             made = self._model.try_batch([ids[i] for i in batch])
-            if made is None:  # out of memory: put the batch back and go on with half of it
+            if made is None:  # out of memory: try half of the batch
                 if len(batch) == 1:
                     raise ReportCardError(
                         f"chexbert: {self._on()} has no memory for one text of"
@@ -115,7 +124,7 @@ class Chexbert:
             torch.cuda.empty_cache()
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids per text, [CLS] first and [SEP] last, at most 512."""
+        """Return the ids of each text, [CLS] first and [SEP] last, at most 512."""
         if self._tokenizer is None:
             self._tokenizer = _word_pieces(self._vocab_file())
         encoded = self._tokenizer.encode_batch([_clean(text) for text in texts])
@@ -140,7 +149,7 @@ class Chexbert:
 
 
 class _Labeler:
-    """The checkpoint, checked tensor by tensor and placed on a device."""
+    """The checkpoint on a device, after each of its tensors was checked."""
 
     def __init__(self, path: Path, device: str) -> None:
         import torch
@@ -156,13 +165,13 @@ class _Labeler:
                 f"chexbert: {device} has no memory for the model (0.3 GB). Free some, or"
                 " annotator.chexbert.device=cpu"
             ) from None
-        # The heads are small, and a label is a comparison: they stay in float32.
+        # The heads are small and decide the labels, so they stay in float32.
         heads = range(OBSERVATIONS)
         self._weight = torch.cat([state[f"linear_heads.{i}.weight"].float() for i in heads])
         self._bias = torch.cat([state[f"linear_heads.{i}.bias"].float() for i in heads])
 
     def try_batch(self, ids: Sequence[Sequence[int]]) -> list[Json | None] | None:
-        """Notes, or None when the device ran out of memory."""
+        """Return notes, or None when the device ran out of memory."""
         import torch
 
         try:
@@ -180,10 +189,10 @@ class _Labeler:
 
 
 def checked_state(path: Path) -> dict[str, Any]:
-    """Tensors of a CheXbert checkpoint without the `module.` of DataParallel.
+    """Return the tensors of a CheXbert checkpoint without the `module.` of DataParallel.
 
-    Raises ReportCardError with the path and what is wrong: upstream loads with strict=False, where
-    a wrong file leaves random weights in place and labels everything all the same.
+    Raises ReportCardError with the path and what is wrong. Upstream loads with strict=False, so a
+    wrong file leaves random weights in the model, which then labels as if nothing had happened.
     """
     loaded = load_checkpoint(path)
 
@@ -233,8 +242,8 @@ def _names(keys: Any) -> str:
 
 
 def _clean(text: str) -> str:
-    # Half a surrogate pair, which a broken JSON escape leaves behind, is no character: the
-    # tokenizer cannot be given it, and drops what stands for it here.
+    # A broken JSON escape leaves half a surrogate pair, which the tokenizer does not take. It drops
+    # the character that replaces it.
     return re.sub(r"[\ud800-\udfff]", "\ufffd", " ".join(text.split()))
 
 

@@ -1,8 +1,9 @@
-"""The 14 CheXpert observations of a report by rules: no weights, no network.
+"""Labels the 14 CheXpert observations of a report by rules, without weights or a network.
 
-mention → negation → uncertainty → aggregation, the scheme of the CheXpert labeler (Irvin et al.,
-AAAI 2019). Negation is negspacy's NegEx (Chapman et al., J Biomed Inform 2001); a second NegEx
-with our own cues finds uncertainty. All phrases are ours: chexpert_rules.yaml beside this file.
+The steps are those of the CheXpert labeler (Irvin et al., AAAI 2019): mention → negation →
+uncertainty → aggregation. Negation is found by negspacy's NegEx (Chapman et al., J Biomed Inform
+2001), uncertainty by a second NegEx with our own cues. All phrases are ours: chexpert_rules.yaml
+beside this file.
 
 A mention is a phrase that names the finding ("effusion"), a phrase that denies it ("lungs are
 clear"), or anatomy with its nearest state in the sentence ("heart size … normal"; "enlarged …
@@ -11,7 +12,8 @@ negative. No Finding is 1 when nothing but Support Devices is positive or uncert
 finding of chexpert-labeler's list (phrases/mention/no_finding.txt: "granuloma", "scoliosis", …) is.
 So it is also 1 for a text that says nothing: an empty report earns No Finding.
 
-Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Order: metrics.label_f1.
+Codes: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding 0 or 1. Their order is that of
+LABELS in metrics/_label_f1.py.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ _STATES = {"abnormal": POSITIVE, "borderline": UNCERTAIN, "normal": NEGATIVE, "u
 
 
 class _Tokenizer:
-    """spaCy's tokenizer interface over `words`: a phrase or a sentence is one Doc."""
+    """Gives `words` spaCy's tokenizer interface; a phrase or a sentence is one Doc."""
 
     def __init__(self, vocab: Vocab) -> None:
         self.vocab = vocab
@@ -67,7 +69,7 @@ class _Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class _Mention:
-    """Tokens start..end that speak of a label, and the code they have before context."""
+    """The tokens start..end that mention a label, and their code without context."""
 
     label: int
     start: int
@@ -77,7 +79,7 @@ class _Mention:
 
 @dataclass(frozen=True)
 class _Engine:
-    """What is built once from the phrase file."""
+    """The matcher and the context rules, built once from the phrase file."""
 
     tokenizer: _Tokenizer
     matcher: PhraseMatcher
@@ -87,6 +89,7 @@ class _Engine:
     heart_failure: frozenset[str]
 
     def labels(self, text: str) -> list[int]:
+        """Return the 14 codes of a text."""
         codes = [set[int]() for _ in LABELS]
         for sentence in sentences(prose(text, self.vocabulary)):
             for label, code in self._read(self.tokenizer.doc(sentence)):
@@ -98,9 +101,9 @@ class _Engine:
         return found
 
     def _read(self, doc: Doc) -> Iterator[tuple[int, int]]:
-        """(label, code in context) per mention of a sentence."""
+        """The (label, code) of each mention of a sentence, with the context applied."""
         mentions = list(self._mentions(doc))
-        # What a phrase denies by itself stays denied: "not clear" is no rule of ours.
+        # A phrase that is negative by itself stays so: we have no rule for "not clear".
         yield from ((m.label, m.code) for m in mentions if m.code == NEGATIVE)
         asserted = [m for m in mentions if m.code != NEGATIVE]
         if not asserted:
@@ -144,12 +147,12 @@ def _in_context(code: int, span: Span) -> int:
 
 
 def aggregate(codes: set[int]) -> int:
-    """One code for all mentions: positive, else uncertain, else negative, else blank."""
+    """Return one code for all mentions: positive, else uncertain, else negative, else blank."""
     return next((code for code in (POSITIVE, UNCERTAIN, NEGATIVE) if code in codes), BLANK)
 
 
 def _longest(hits: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """Hits that no longer hit overlaps: "pericardial effusion" hides the "effusion" in it."""
+    """Keep hits that no longer hit overlaps: "pericardial effusion" hides its "effusion"."""
     kept: list[tuple[str, int, int]] = []
     taken: set[int] = set()
     for hit in sorted(hits, key=lambda h: (h[1] - h[2], h[1])):
@@ -252,7 +255,7 @@ def _termset(cues: Json) -> dict[str, list[str]]:
 
 
 class CheXpertRules:
-    """Text → {"labels": [14 codes]}."""
+    """Labels texts: a note is {"labels": [14 codes]}."""
 
     id = "chexpert_rules"
     scope: Literal["text"] = "text"

@@ -1,11 +1,12 @@
-"""CheXprompt's question to a language model: how many errors of each type has the candidate?
+"""Asks a language model CheXprompt's question: how many errors of each type are in the candidate?
 
     note = {"significant": {"A": n, …, "F": n}, "insignificant": {"A": n, …, "F": n}}
          | {"unscored": reason, "again": bool}
 
-One chat call per different pair. Types and parser: metrics/_rating.py; wordings:
-_chexprompt_wording.py. The judge keeps the verdicts (harness/judge.py), so nothing is cached here.
-Upstream has no rule for an empty text and would send it; here such a pair is unscored and counted.
+There is one chat call per different pair. metrics/_rating.py has the types and the parser,
+_chexprompt_wording.py the prompts. The judge caches the verdicts (harness/llm/judge/cache.py), so
+nothing is cached here. Upstream has no rule for an empty text and would send it; here such a pair
+is unscored and counted as such.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ VERSION = "1"
 PROMPTS = {"reportcard": "chexprompt", "official": "chexprompt_official"}  # → annotator id
 
 
-class Chexprompt:
-    """Annotator of pairs.
+class ChexpromptAnnotator:
+    """Counts the errors of pairs.
 
-    judge            who answers
-    prompts          reportcard: our wording; official: that of a checkout of microsoft/chexprompt
-    official_root    the checkout, official_commit: which commit of it is read
-    temperature, top_p, max_tokens   upstream's ReportEvaluator has 0.0, 0.9, 128 (its
-                     command line 0.4 and 0.95); JSON takes more tokens than its two lines
+    Args:
+        judge: who answers.
+        prompts: reportcard: our own words; official: those of a checkout of microsoft/chexprompt.
+        official_root: the folder of the checkout.
+        official_commit: the commit of the checkout that is read.
+        temperature: of the answer. Upstream's ReportEvaluator has 0.0, its command line 0.4.
+        top_p: of the answer. Upstream's ReportEvaluator has 0.9, its command line 0.95.
+        max_tokens: of the answer. Upstream has 128; JSON takes more than its two lines.
     """
 
     scope: Literal["pair"] = "pair"
@@ -123,7 +127,7 @@ class Chexprompt:
 
 
 def _refusal(candidate: str, reference: str) -> Json | None:
-    """Why a pair is not asked about, or None."""
+    """The note of a pair that the judge is not asked about, or None."""
     for side, text in (("candidate", candidate), ("reference", reference)):
         if not text.strip():
             return {"unscored": f"empty {side}: CheXprompt has no rule for it"}

@@ -1,9 +1,9 @@
-"""METEOR of a pair as NLTK and Hugging Face `evaluate` compute it: a note is {"meteor"}.
+"""Computes METEOR of a pair as NLTK and Hugging Face `evaluate` do; a note is {"meteor"}.
 
-Words of `word_tokenize` in lower case, matched exactly, by Porter stem and by WordNet synonym;
-alpha 0.9, beta 3, gamma 0.5. It does not compare with the METEOR of meteor-1.5.jar. An annotator,
-because WordNet may be absent (then the metric is not run, with the reason) and because it is slow
-enough to be worth keeping.
+Words of `word_tokenize` in lower case are matched exactly, by Porter stem and by WordNet synonym;
+alpha 0.9, beta 3, gamma 0.5. The values cannot be compared with METEOR of meteor-1.5.jar. This is
+an annotator because WordNet may be absent (then the metric is not run, and the reason is shown) and
+because it is slow enough to be worth caching.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5  # Hugging Face evaluate metrics/meteor/meteo
 DATA = {"wordnet": "corpora/wordnet", "punkt_tab": "tokenizers/punkt_tab"}
 
 
-class MeteorNltk:
-    """NLTK's METEOR. Loads WordNet at the first pair."""
+class MeteorNltkAnnotator:
+    """Computes NLTK's METEOR; WordNet is loaded at the first pair."""
 
     id = "meteor_nltk"
     scope: Literal["pair"] = "pair"
@@ -34,7 +34,7 @@ class MeteorNltk:
         import nltk
 
         for name, place in DATA.items():
-            # NLTK's downloader leaves a corpus zipped, and reads it there.
+            # NLTK reads a corpus from its zip file, which is what its downloader leaves.
             for path in (place, f"{place}.zip"):
                 try:
                     nltk.data.find(path)
@@ -67,4 +67,4 @@ class MeteorNltk:
         ]
 
     def close(self) -> None:
-        """Nothing to free: WordNet is read from its files."""
+        """Do nothing: WordNet is read from its files."""

@@ -1,21 +1,22 @@
-"""RadFact's verdicts on two reports: their findings, and which of them the other report bears out.
+"""Asks a judge which findings of two reports the other report supports, as RadFact does.
 
     report ──radfact.phrases──▶ phrases ──radfact.entailment──▶ status and evidence per phrase
 
-1. A narrative report is split into phrases, one question per different text. A grounded report
-   comes in phrases; an empty one has none, and nobody is asked.
-2. Each phrase of one report is verified given all phrases of the other, one question per different
-   (set of premises, hypothesis). Without premises nothing is entailed, and nobody is asked.
+1. A narrative report is split into phrases, with one question per different text. A grounded report
+   has phrases already, and an empty one has none: the judge is not asked.
+2. Each phrase of one report is verified given all phrases of the other, with one question per
+   different (set of premises, hypothesis). Without premises nothing is entailed: the judge is not
+   asked.
 
-The note of a pair, phrases in the order of the report:
+The note of a pair has the phrases in the order of the report:
 
     {"candidate": [{"text", "status", "evidence": [texts of the other report's phrases]}, …] | null,
      "reference": the same}
 
-A phrase without a verdict has status null and a "reason"; both sides are null where a report could
-not be split. The note then also has "unscored", the first reason; "again", where asking later may
-succeed; and "invalid", where RadFact itself drops the study: a report that could not be split, or
-evidence that the other report does not hold.
+A phrase without a verdict has status null and a "reason"; both reports are null where one could not
+be split. The note then also has "unscored", the first reason; "again", where asking later may
+succeed; and "invalid", where RadFact itself drops the study: a report could not be split, or
+evidence is not in the other report.
 """
 
 from __future__ import annotations
@@ -46,11 +47,14 @@ Asked = tuple[tuple[str, ...], str]  # premises (sorted, once each) and hypothes
 NOT_ENTAILED = Verdict({"status": "not_entailment", "evidence": []})
 
 
-class Radfact:
+class RadfactAnnotator:
     """Asks a judge for RadFact's phrases and entailments.
 
-    prompts          reportcard: our own wording; official: that of a checkout of microsoft/RadFact
-    official_root    the checkout; official_commit: the commit that is read
+    Args:
+        judge: who answers.
+        prompts: reportcard: our own words; official: those of a checkout of microsoft/RadFact.
+        official_root: the folder of the checkout.
+        official_commit: the commit of the checkout that is read.
     """
 
     scope: Literal["reports"] = "reports"
@@ -164,8 +168,11 @@ def _question(
 
 
 def questions_of(candidate: Phrases, reference: Phrases) -> Iterator[Asked]:
-    """What is asked of two reports in phrases, repeats included: each phrase given the other
-    report. Nothing where a report could not be split, or where there are no premises."""
+    """Yield the questions about two reports in phrases: each phrase given the other report.
+
+    Repeated questions are included. There are none where a report could not be split, or where
+    there are no premises.
+    """
     if candidate is None or reference is None:
         return
     for side, other in ((candidate, reference), (reference, candidate)):
@@ -175,7 +182,7 @@ def questions_of(candidate: Phrases, reference: Phrases) -> Iterator[Asked]:
 
 
 def _phrases_of(side: Side, split: dict[str, Verdict]) -> Phrases:
-    """The phrases of a report; None where it could not be split."""
+    """The phrases of a report, or None if it could not be split."""
     if not isinstance(side, str):
         return side
     if not side.strip():
@@ -190,7 +197,7 @@ def _note(
     unsplit: Sequence[Verdict],
     verdicts: dict[Asked, Verdict],
 ) -> Json:
-    """unsplit: verdicts of the reports of this pair that gave no phrases."""
+    """The note of a pair. unsplit: verdicts of its reports that could not be split."""
     if candidate is None or reference is None:
         return {"candidate": None, "reference": None, **_gaps(unsplit), "invalid": True}
     note: Json = {"candidate": [], "reference": []}

@@ -1,13 +1,13 @@
-"""RadGraph graphs of reports (entities and relations), through the `radgraph` package, batched.
+"""Runs the `radgraph` package in batches: entities and relations of reports.
 
-Tokenizer, encoder and heads are the package's own; the graphs equal those of radgraph.RadGraph,
-which reads one document at a time (tests/clinical/test_radgraph.py holds both side by side).
+Tokenizer, encoder and heads are the package's own. The graphs equal those of radgraph.RadGraph,
+which reads one document at a time (tests/clinical/test_radgraph.py compares them).
 
 A note is {"entities": [[tokens, label, start, end, [[relation, target], …]], …]}: word positions
-with both ends included; `target` is an index into entities. {"cut": n} is there when only the first
+with both ends included; `target` is an index into entities. {"cut": n} is added when only the first
 `max_words` of n words were read. A text without a word has no entity.
 
-The package predates transformers 5, which removed two tokenizer methods: `_Shim` gives them back.
+The package is older than transformers 5, which removed two tokenizer methods; `_Shim` adds them.
 """
 
 from __future__ import annotations
@@ -39,16 +39,19 @@ WORDS_REMEMBERED = 2**16
 
 
 class RadGraph:
-    """Annotator of texts.
+    """Makes the graphs of texts.
 
-    model_type       radgraph (the original), radgraph-xl or modern-radgraph-xl
-    weights          <model_type>.tar.gz, its unpacked folder, or a folder that holds one of them;
-                     by default the cache that `reportcard fetch weights radgraph` fills
-    encoder          folder with config.json and tokenizer of the encoder; by default the Hugging
-                     Face cache or hub, under the name that the archive's config gives
-    special_tokens   whether [CLS] and [SEP] reach the encoder. None: as the package has it on
-                     transformers 4, which is no for a tokenizer of the generic fast class
-    max_words        a longer text is read up to here, and its note says so
+    Args:
+        model_type: radgraph (the original), radgraph-xl or modern-radgraph-xl.
+        weights: <model_type>.tar.gz, its unpacked folder, or a folder with one of them; None: where
+            `reportcard fetch weights radgraph` puts it.
+        encoder: a folder with config.json and tokenizer of the encoder; None: the Hugging Face
+            cache or hub, under the name in the archive's config.
+        device: cpu, cuda or cuda:N; None: CUDA where there is one.
+        batch_size: reports per pass; None: by device.
+        special_tokens: whether [CLS] and [SEP] reach the encoder. None: as the package does on
+            transformers 4, where they do not for a tokenizer of the generic fast class.
+        max_words: a longer text is read up to here, and its note says so.
     """
 
     scope: Literal["text"] = "text"
@@ -95,7 +98,7 @@ class RadGraph:
 
     @cached_property
     def version(self) -> str:
-        """The tokenizer's class is part of it: the package decides on [CLS] and [SEP] by it."""
+        """Return a version with the tokenizer's class, which decides on [CLS] and [SEP]."""
         parts = [NOTE_VERSION, f"radgraph {_version('radgraph')}"]
         parts += [f"transformers {_version('transformers').split('.')[0]}", self._tokenizer_class()]
         if self._special_tokens is not None:
@@ -127,7 +130,7 @@ class RadGraph:
             torch.cuda.empty_cache()
 
     def _tokenizer_class(self) -> str:
-        """As the encoder's tokenizer_config.json names it, read without loading anything heavy."""
+        """The tokenizer's class as the encoder's tokenizer_config.json names it, read alone."""
         path = archive.locate(self._given, self.id)
         if path is None:
             return "no tokenizer"
@@ -158,15 +161,15 @@ class RadGraph:
 
             try:
                 with _Shim(self._special_tokens).installed():
-                    # On the CPU first, whatever the device: only there does the package itself
-                    # read the checkpoint with weights_only=True.
+                    # On the CPU first, whatever the device: only there the package reads the
+                    # checkpoint with weights_only=True.
                     package = Package(cuda=-1, model_type=self.id, model_cache_dir=folder)
             except pickle.UnpicklingError as error:
                 why = str(error).split("\n")[0]
                 raise ReportCardError(f"{path}: weights.th is no checkpoint: {why}") from None
             except (OSError, EOFError, ValueError) as error:
                 raise ReportCardError(f"{path} (encoder {encoder}): {_line(error)}") from None
-            except Exception as error:  # the package raises whatever comes; the path is what helps
+            except Exception as error:  # the package raises errors of any kind, without the path
                 raise ReportCardError(f"{path} does not fit {self.id}: {_line(error)}") from None
             device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
             return Reader(package, device, self._batch_size)
@@ -174,7 +177,7 @@ class RadGraph:
 
 @dataclass(frozen=True)
 class _Shim:
-    """Gives the package's tokenizers encode_plus and build_inputs_with_special_tokens."""
+    """Adds encode_plus and build_inputs_with_special_tokens to the package's tokenizers."""
 
     special_tokens: bool | None
 
@@ -183,7 +186,7 @@ class _Shim:
         from radgraph.allennlp.common import cached_transformers
 
         original, cache = cached_transformers.get_tokenizer, cached_transformers._tokenizer_cache
-        cache.clear()  # a tokenizer from before would carry other methods
+        cache.clear()  # a tokenizer loaded before may have other methods
         cached_transformers.get_tokenizer = lambda *args, **kwargs: self.apply(
             original(*args, **kwargs)
         )
@@ -198,7 +201,7 @@ class _Shim:
             return tokenizer
         encode = getattr(tokenizer, "encode_plus", tokenizer.__call__)
 
-        # The package asks for each word of each report by itself, and reports share their words.
+        # The package encodes each word of each report alone, and reports share most words.
         @functools.lru_cache(WORDS_REMEMBERED)
         def remembered(text: str, pair: str | None, options: tuple[tuple[str, Any], ...]) -> Any:
             return encode(text, pair, **dict(options))
@@ -211,8 +214,8 @@ class _Shim:
         if special is None:
             if hasattr(tokenizer, "build_inputs_with_special_tokens"):
                 return tokenizer
-            # On transformers 4 the generic fast class adds nothing while the package counts on a
-            # [CLS] in front: every word is read one piece off. Published scores were made so.
+            # On transformers 4 the generic fast class adds no [CLS], while the package assumes one,
+            # so each word is read one piece too late. Published scores were computed so.
             special = type(tokenizer).__name__ not in GENERIC_TOKENIZERS
         first = [tokenizer.cls_token_id] if special else []
         last = [tokenizer.sep_token_id] if special else []
@@ -222,7 +225,7 @@ class _Shim:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The package prints its device, and its import turns deprecation warnings on for everyone."""
+    """Silence the package, which prints its device and turns on deprecation warnings."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         yield
 

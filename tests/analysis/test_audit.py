@@ -272,7 +272,7 @@ class FakeJudge(NoJudge):
             if isinstance(found, str):
                 verdicts.append(Verdict(reason=found))
                 continue
-            # Half of the errors stand in either column: only their sum is graded.
+            # Errors are split between the two columns; only their sum is graded.
             odd = {k: v % 2 for k, v in found.items()}
             even = {k: v - odd[k] for k, v in found.items()}
             verdicts.append(Verdict({"significant": odd, "insignificant": even}))
@@ -280,7 +280,7 @@ class FakeJudge(NoJudge):
 
 
 def literal(question: Question) -> Json:
-    """RadFact's verdicts word for word: sentences are phrases, and entailed where they stand."""
+    """Verdicts of RadFact by exact match: a sentence is entailed if the other report has it."""
     texts = question.texts
     if question.kind == "radfact.phrases":
         return {"phrases": [s.strip() for s in sentences(str(texts["report"]))]}

@@ -196,7 +196,7 @@ class Peeker(Toy):
 
 
 class Declared(Toy):
-    """Is shown the references, and says so."""
+    """Is shown the references, and declares it."""
 
     def see_references(self, test: Sequence[Study]) -> None:
         self.reports = {study.study_id: study.reference.text() for study in test}

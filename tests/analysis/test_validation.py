@@ -331,7 +331,7 @@ def test_one_released_file_is_not_enough(tmp_path: Path) -> None:
 
 
 class Counter:
-    """A judge that is told the raters' mean, and reads nothing: a perfect one."""
+    """A perfect judge: it is given the raters' mean and reads nothing."""
 
     def __init__(self, total: Array, significant: Array) -> None:
         lower = Key("lower", 0, None, "errors per report")

@@ -248,7 +248,7 @@ def test_the_matrix_compares_by_keyboard_and_mouse(visit: Visit, model: Json) ->
     said = cells.last.get_attribute("aria-label")
     low, high = gap - 0.04, gap + 0.04
     assert said == (
-        f"{first['label']} less {last['label']}: +{gap:.3f}, 95 % interval"
+        f"{first['label']} minus {last['label']}: +{gap:.3f}, 95 % interval"
         f" [+{low:.4f}, +{high:.4f}], p below 0.001, Holm-adjusted 0.010:"
         f" {first['label']} is better"
     )
@@ -257,10 +257,10 @@ def test_the_matrix_compares_by_keyboard_and_mouse(visit: Visit, model: Json) ->
     assert line.inner_text() == f"{said}."
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert line.inner_text().startswith(f"{first['label']} less {second['label']}: ")
+    assert line.inner_text().startswith(f"{first['label']} minus {second['label']}: ")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowLeft")
-    assert line.inner_text().startswith(f"{second['label']} less {first['label']}: ")
+    assert line.inner_text().startswith(f"{second['label']} minus {first['label']}: ")
     assert page.locator(".board.open .matrix td[tabindex='0']").count() == 1
     assert "pairs=open" in page.evaluate("location.hash")
     assert barriers(page) == []

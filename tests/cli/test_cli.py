@@ -122,7 +122,7 @@ def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what]) == 0
     expected = {
-        "models": ("replay", "Floor: says nothing"),
+        "models": ("replay", "Floor: an empty report"),
         "datasets": ("openi_r2gen_test", "590"),
         "metrics": ("bleu_radcliq", "pycocoevalcap"),
         "protocols": ("r2gen", "reportcard"),

@@ -1,4 +1,4 @@
-"""`reportcard doctor`: where text goes and whose may go there; what a dataset holds; its sheet."""
+"""`reportcard doctor`: the judge and what may be sent to it, a cohort's description, its sheet."""
 
 from __future__ import annotations
 

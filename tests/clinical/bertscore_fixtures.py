@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reportcard.metrics.annotators.bertscore import Bertscore
+from reportcard.metrics.annotators.bertscore import BertscoreAnnotator
 
 torch = pytest.importorskip("torch", reason="needs the clinical extra: torch")
 transformers = pytest.importorskip("transformers", reason="needs the clinical extra: transformers")
@@ -96,12 +96,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def make(models, monkeypatch, tmp_path):
-    """Bertscore on the tiny weights; whatever it caches goes to a folder of the test."""
+    """BertscoreAnnotator on the tiny weights; whatever it caches goes to a folder of the test."""
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path / "cache"))
 
-    def build(model: str = "distilroberta-base", **options) -> Bertscore:
+    def build(model: str = "distilroberta-base", **options) -> BertscoreAnnotator:
         options = {"weights": str(models[model]), "device": "cpu", "store": None} | options
-        return Bertscore(model, **options)
+        return BertscoreAnnotator(model, **options)
 
     return build
 

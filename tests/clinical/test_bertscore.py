@@ -8,7 +8,7 @@ import pytest
 
 from reportcard.api import ReportCardError
 from reportcard.metrics.annotators._idf import IdfCorpus
-from reportcard.metrics.annotators.bertscore import Bertscore
+from reportcard.metrics.annotators.bertscore import BertscoreAnnotator
 from tests.clinical.bertscore_fixtures import (
     AWKWARD,
     SENTENCES,
@@ -173,5 +173,5 @@ def test_close_frees_the_model_and_it_loads_again(make):
 def test_the_plugin_is_found_by_its_name():
     from reportcard.core import registry
 
-    assert registry.annotators.get("bertscore") is Bertscore
-    assert Bertscore.scope == "pair"
+    assert registry.annotators.get("bertscore") is BertscoreAnnotator
+    assert BertscoreAnnotator.scope == "pair"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from reportcard.api import ReportCardError
-from reportcard.metrics.annotators.bertscore import Bertscore
+from reportcard.metrics.annotators.bertscore import BertscoreAnnotator
 from tests.clinical.bertscore_fixtures import (
     AWKWARD,
     SENTENCES,
@@ -77,7 +77,7 @@ def test_out_of_cuda_memory_halves_the_batch(make, monkeypatch):
 
 def test_missing_weights_name_the_command(monkeypatch, tmp_path, models):
     monkeypatch.setenv("REPORTCARD_CACHE", str(tmp_path))
-    annotator = Bertscore()
+    annotator = BertscoreAnnotator()
     assert annotator.missing().startswith(
         "weights missing, run: reportcard fetch weights bertscore"
     )
@@ -86,14 +86,14 @@ def test_missing_weights_name_the_command(monkeypatch, tmp_path, models):
         annotator.annotate([("a", "b")])
     # The other model's weights do not run under this model's name.
     other = str(models["distilbert-base-uncased"])
-    assert "no distilroberta-base in" in Bertscore(weights=other).missing()
+    assert "no distilroberta-base in" in BertscoreAnnotator(weights=other).missing()
     # One folder may hold both.
     both = str(models["distilbert-base-uncased"].parent)
-    assert Bertscore(weights=both).missing() is None
-    assert Bertscore("distilbert-base-uncased", weights=both).missing() is None
+    assert BertscoreAnnotator(weights=both).missing() is None
+    assert BertscoreAnnotator("distilbert-base-uncased", weights=both).missing() is None
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "bertscore").symlink_to(both)
-    assert Bertscore().missing() is None
+    assert BertscoreAnnotator().missing() is None
 
 
 class _Code:
@@ -131,7 +131,7 @@ def test_a_bad_checkpoint_is_refused_with_its_path(damage, models, tmp_path):
         (folder / "vocab.json").write_text(json.dumps(vocabulary))
     else:
         options["layer"] = 9
-    annotator = Bertscore(weights=str(folder), store=None, device="cpu", **options)
+    annotator = BertscoreAnnotator(weights=str(folder), store=None, device="cpu", **options)
     with pytest.raises(ReportCardError, match=str(folder)) as caught:
         annotator.annotate([("a", "b")])
     expected = {"missing": "layer.2.output", "vocabulary": "wrong vocabulary", "layers": "6 layers"}

@@ -16,7 +16,7 @@ NAMES = {
     *("current.json", "cohorts", "predictions", "scores", "checks", "cache", "leaderboard"),
     *("predictions.jsonl", "timing.jsonl", "card.json", "DONE", "shards", "studies"),
     *("scores.json", "rows.npz", "details.json", "check.json"),
-    *("leaderboard.json", "leaderboard.csv", "tracking.json"),
+    *("leaderboard.json", "leaderboard.csv", "tracking.json", "judge.sqlite", "annotations.sqlite"),
 }
 TAKES_PATHS = ("glob", "rglob", "joinpath", "with_name", "Path")
 
@@ -36,6 +36,16 @@ def spelled(tree: ast.AST) -> Iterator[tuple[int, str]]:
                     for segment in text.value.split("/"):
                         if segment in NAMES:
                             yield node.lineno, segment
+
+
+def test_only_core_layout_spells_a_path_below_results() -> None:
+    found = [
+        f"{path.relative_to(HARNESS)}:{line}: {name}"
+        for path in sorted(HARNESS.rglob("*.py"))
+        if path != HARNESS / "core" / "layout.py"
+        for line, name in spelled(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not found, "use reportcard.core.layout.Results:\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize(

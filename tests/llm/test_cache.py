@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.layout import CacheFolder
 from reportcard.llm.client.batch import QuestionOutcome
 from reportcard.llm.client.replies import Reply, ReplyRecord, Usage

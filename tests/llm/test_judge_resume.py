@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("openai")
 
 from reportcard.api import Custody, DatasetCard, Json, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.judge.cache import VerdictCache
 from reportcard.llm.judge.live import LiveJudge
@@ -171,7 +171,7 @@ LATE = """
 import sys
 from pathlib import Path
 from reportcard.api import Custody, DatasetCard
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.llm.judge.contract import Message, Question
 from reportcard.llm.judge.live import LiveJudge
 from reportcard.core.progress import quiet

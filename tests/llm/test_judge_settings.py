@@ -11,7 +11,7 @@ import pytest
 from reportcard.api import ReportCardError
 from reportcard.cli.main import main
 from reportcard.config import compose as config
-from reportcard.config.settings import ChatSettings, JudgeSettings
+from reportcard.config.endpoint_settings import ChatSettings, JudgeSettings
 from tests.scripted_judge import ScriptedJudge
 
 ZEROS = dict.fromkeys("ABCDEF", 0)

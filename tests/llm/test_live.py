@@ -23,7 +23,7 @@ import pytest
 pytest.importorskip("openai")
 
 from reportcard.api import Custody, DatasetCard, Json, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.client import backoff as patience
 from reportcard.llm.client.replies import retry_after

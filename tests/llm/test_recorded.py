@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from reportcard.api import Custody, DatasetCard, Json, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.progress import quiet
 from reportcard.llm.judge import open_judge
 from reportcard.llm.judge.contract import BadAnswerError, Message, Question, Verdict

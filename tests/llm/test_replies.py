@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.llm.client.replies import failure_of, safe_id
 
 TEXT = "CANARYLARK shows a small effusion."

@@ -18,7 +18,7 @@ from reportcard.api import Array, BoundedMetric, Custody, JudgedAnnotator, Pair,
 from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict
 from reportcard.metrics._rating import check_rating, parse_rating, rating_schema
 from reportcard.metrics.annotators._chexprompt_wording import OURS
-from reportcard.metrics.annotators.chexprompt import Chexprompt as Annotator
+from reportcard.metrics.annotators.chexprompt import ChexpromptAnnotator as Annotator
 from reportcard.metrics.chexprompt import Chexprompt
 from reportcard.score.evaluation import evaluate
 

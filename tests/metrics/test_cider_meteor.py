@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reportcard.api import Pair
-from reportcard.metrics.annotators.meteor_nltk import MeteorNltk as Annotator
+from reportcard.metrics.annotators.meteor_nltk import MeteorNltkAnnotator as Annotator
 from reportcard.metrics.cider import Cider
 from reportcard.metrics.meteor_nltk import MeteorNltk
 

@@ -12,12 +12,12 @@ from reportcard.api import Custody, DatasetCard, Json, ReportCardError
 from reportcard.core.progress import quiet
 from reportcard.llm.judge.contract import Verdict
 from reportcard.metrics.annotators._radfact_answers import check_entailment, check_phrases
-from reportcard.metrics.annotators.radfact import Radfact
+from reportcard.metrics.annotators.radfact import RadfactAnnotator
 from tests.metrics.radfact_fixtures import FakeJudge, split, yes
 
 
 def note(judge: FakeJudge, candidate: Any, reference: Any) -> Json:
-    (found,) = Radfact(judge).annotate([(candidate, reference)])  # type: ignore[arg-type]
+    (found,) = RadfactAnnotator(judge).annotate([(candidate, reference)])  # type: ignore[arg-type]
     assert found is not None
     return found
 
@@ -70,7 +70,7 @@ def test_nobody_is_asked_about_an_empty_report(empty: Any) -> None:
 
 def test_equal_questions_are_put_once_and_the_saving_is_said(tmp_path: Path) -> None:
     judge, said = FakeJudge({"One.": split("one"), "Two.": split("two")}), []
-    annotator = Radfact(judge)
+    annotator = RadfactAnnotator(judge)
     annotator.admit(Custody(DatasetCard("t", "open"), tmp_path, quiet, said.append))
     annotator.annotate([("One.", "Two."), ("Two.", "One."), ("One.", ("two", "two"))])
     texts = [json.dumps(dict(q.texts), sort_keys=True) for q in judge.asked]
@@ -84,7 +84,7 @@ def test_equal_questions_are_put_once_and_the_saving_is_said(tmp_path: Path) -> 
 def test_a_missing_verdict_is_named_and_costs_its_pair_only() -> None:
     down = Verdict(reason="the judge is down", again=True)
     judge = FakeJudge({(("c",), "b"): down})
-    (broken, whole) = Radfact(judge).annotate([(("a", "b"), ("c",)), (("a",), ("c",))])
+    (broken, whole) = RadfactAnnotator(judge).annotate([(("a", "b"), ("c",)), (("a",), ("c",))])
     assert broken["candidate"][1] == {
         "text": "b",
         "status": None,
@@ -153,12 +153,12 @@ def test_our_own_examples_are_verdicts() -> None:
 
 
 def test_version_tells_prompts_judge_and_sampling() -> None:
-    annotator = Radfact(FakeJudge())
+    annotator = RadfactAnnotator(FakeJudge())
     assert annotator.version.startswith("1|prompts:reportcard@")
     assert annotator.version.endswith("|judge:fake@1|temperature:0|top_p:1")
     assert annotator.caveat == "worthless"
     with pytest.raises(ReportCardError, match="no prompts 'mine'"):
-        Radfact(FakeJudge(), prompts="mine")
+        RadfactAnnotator(FakeJudge(), prompts="mine")
 
 
 def test_an_answer_is_bounded_by_what_it_is_about() -> None:

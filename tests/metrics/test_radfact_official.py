@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reportcard.metrics.annotators.radfact import Radfact
+from reportcard.metrics.annotators.radfact import RadfactAnnotator
 from tests.metrics.radfact_fixtures import FakeJudge
 
 PHRASES_DIR = "src/radfact/llm_utils/report_to_phrases/prompts"
@@ -96,7 +96,7 @@ def test_official_prompts_are_arranged_as_radfact_arranges_them(
         {"phrase": "Opacity!", "evidence": ["an opacity"], "status": "entailment"}
     )
     judge = FakeJudge({"Opaque.": answer, (("An opacity.",), "b"): f"```yaml\n{verdict}```"})
-    annotator = Radfact(judge, "official", root, commit)
+    annotator = RadfactAnnotator(judge, "official", root, commit)
     assert annotator.id == "radfact_official"
     assert annotator.missing() is None
     (found,) = annotator.annotate([(("b",), "Opaque.")])
@@ -126,7 +126,7 @@ def test_official_prompts_that_are_not_there_are_missing_not_a_crash(
     checkout: Callable[[dict[str, str]], tuple[str, str]], tmp_path: Path
 ) -> None:
     def missing(root: str | None, commit: str) -> str:
-        return str(Radfact(FakeJudge(), "official", root, commit).missing())
+        return str(RadfactAnnotator(FakeJudge(), "official", root, commit).missing())
 
     assert "git clone https://github.com/microsoft/RadFact" in missing(None, "0" * 40)
     assert "No checkout" in missing(str(tmp_path / "nowhere"), "0" * 40)

@@ -171,7 +171,7 @@ def test_auto_that_would_mean_two_devices_is_refused(
     engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reportcard.predict.engines.ray.GPU_DRIVER", tmp_path / "none")
-    with pytest.raises(ReportCardError, match=r"Say model\.device=cuda"):
+    with pytest.raises(ReportCardError, match=r"Give model\.device=cuda"):
         list(engine().generate(ModelJob(ToyStaged(device="auto"), requests(2)), 2))
 
 

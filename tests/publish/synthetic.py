@@ -111,7 +111,7 @@ def _row(rng: random.Random, i: int, columns: list[Json], of_row: Json) -> Json:
         "tier": "generated here" if i % 2 else "re-scored from predictions",
         "used": {"frontal": 500, "lateral": 10 * i},
         "speed": {"seconds_per_1000": 40.0 + i, "studies": 500},
-        "cost": {"usd_per_1000": 0.5 * i} if i % 4 == 3 else None,
+        "cost": {"usd_per_1000": 0.5 * i, "studies": 500} if i % 4 == 3 else None,
         "lengths": {
             "candidate": {"p5": 8, "p25": 20, "p50": 30 + i, "p75": 95, "p95": 120},
             "reference": {"p5": 9, "p25": 21, "p50": 33, "p75": 58, "p95": 90},

@@ -26,7 +26,7 @@ from reportcard.api import (
 from reportcard.config import compose as config
 from reportcard.data.cohort import Cohort
 from reportcard.data.subgroups import groups_of
-from reportcard.predict.predictions_file import RunCard
+from reportcard.predict.predictions_file import CardFile
 from reportcard.publish.board.build import collect
 from reportcard.score.details import breakdown
 from reportcard.score.details import report_texts as reports
@@ -212,8 +212,8 @@ def test_texts_tell_length_variety_and_collapse() -> None:
     }
 
 
-def card_of(plugin: str, *inputs: str) -> RunCard:
-    return RunCard(
+def card_of(plugin: str, *inputs: str) -> CardFile:
+    return CardFile(
         model=plugin,
         model_fingerprint="f",
         plugin=plugin,

@@ -96,8 +96,11 @@ def _cell(what: str, rates: EditRates) -> str:
 
 
 def judge_tables(result: JudgeAudit) -> tuple[list[TextTable], list[str]]:
-    """Return up to three tables per judged metric (error types, kinds of edit, summary), and notes
-    with its judge, its caveat and its unscored pairs."""
+    """Return up to three tables per judged metric, and notes.
+
+    The tables show error types, kinds of edit and a summary; the notes name the judge, its caveat
+    and the unscored pairs.
+    """
     tables, notes = [], [f"{result.pairs}, asked {result.repeats} times"]
     for name, found in result.metrics.items():
         if found.grades.counted:

@@ -67,10 +67,12 @@ class EditedPair:
 
     @property
     def total(self) -> int:
+        """The number of errors of all types."""
         return sum(self.truth.values())
 
     @property
     def pair(self) -> Pair:
+        """The pair as a metric takes it."""
         return Pair(self.id, self.candidate, self.reference)
 
 

@@ -208,7 +208,14 @@ def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[
 def _count_grades(
     pairs: Sequence[EditedPair], counts: Array, scored: Mask, sample: Sample
 ) -> CountGrades:
-    """Grade the counts (n, 12) of the first repeat: significant A…F, then insignificant A…F."""
+    """Grade the counts of the first repeat.
+
+    Args:
+        pairs: the n pairs with their true counts.
+        counts: (n, 12) counted errors: significant A…F, then insignificant A…F.
+        scored: the pairs that were scored.
+        sample: the statistics over the pairs.
+    """
     truth = np.array([[pair.truth[letter] for letter in TYPES] for pair in pairs], np.float64)
     judged = np.nan_to_num(counts[:, :6] + counts[:, 6:])
     errors, total = truth.sum(axis=1), judged.sum(axis=1)

@@ -47,8 +47,11 @@ class ImageUse:
 
     @property
     def ignores_pixels(self) -> bool:
-        """Return whether the card declares images, but neither a blank image nor another patient's
-        changes the text more than asking again does."""
+        """Return whether the card declares images that do not change the text.
+
+        That is so when neither a blank image nor another patient's image changes the text more than
+        asking again does.
+        """
         moved = max(self.blank.words, self.other.words)
         return self.claims_pixels and moved < max(IGNORES, 2 * self.again.words)
 

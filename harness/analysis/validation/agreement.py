@@ -17,7 +17,14 @@ from reportcard.score.stats.resampling import Clusters, Estimate, Resampler
 
 
 def draw_weights(n: int, resamples: int, seed: int, clusters: Clusters | None) -> Array:
-    """Return ones, then how often each pair is in each resample: (1 + resamples, n)."""
+    """Return the weights of the data (ones) and of each resample: (1 + resamples, n).
+
+    Args:
+        n: the number of pairs.
+        resamples: how many resamples are drawn.
+        seed: of the draw.
+        clusters: the study of each pair; None: each pair is a study of its own.
+    """
     drawn = Resampler(n, resamples, seed, clusters).weights
     return np.vstack([np.ones(n), drawn])
 
@@ -131,8 +138,10 @@ def leave_one_out(
 
 
 def paired_t(a: Array, b: Array) -> float | None:
-    """Return the two-sided p of the paired t-test; None for fewer than two pairs or where all
-    differences are equal."""
+    """Return the two-sided p of the paired t-test.
+
+    It is None for fewer than two pairs, and where all differences are equal.
+    """
     from scipy.stats import ttest_rel
 
     if len(a) < 2 or np.ptp(a - b) == 0:

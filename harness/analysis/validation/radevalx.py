@@ -1,6 +1,6 @@
 """Reads RadEvalX (doi 10.13026/tp88-q278): 100 IU X-ray studies, one candidate each, 8 categories.
 
-Two layouts are read; they are told apart by their columns, and by "insignificant" in a file name:
+Two layouts are read; their columns, and "insignificant" in a file name, show which it is:
 
     as released  two files, significant and insignificant errors:
                  report_id, ground_truth, M2Tr-Generation, 1 … 8
@@ -66,6 +66,14 @@ class _Folder:
     def counts_of(
         self, record: Record, columns: tuple[str, ...], rater: str, significant: bool
     ) -> None:
+        """Add the counts of one line.
+
+        Args:
+            record: the line.
+            columns: the columns of the eight categories, in the order of WORDS.
+            rater: who counted.
+            significant: whether these are significant errors.
+        """
         for category, column in zip(WORDS, columns, strict=True):
             self.cells += 1
             self.blanks += not record.text(column).strip()

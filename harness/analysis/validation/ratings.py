@@ -64,6 +64,16 @@ class Tally:
     def add(
         self, where: str, pair: str, rater: str, category: str, significant: bool, count: int
     ) -> None:
+        """Add one count. Raises ReportCardError where the same cell was already counted.
+
+        Args:
+            where: file and line, for the error.
+            pair: id of the pair.
+            rater: who counted.
+            category: of the error.
+            significant: whether these are clinically significant errors.
+            count: how many.
+        """
         cell = (pair, rater, category, significant)
         if cell in self.counts:
             raise ReportCardError(

@@ -103,8 +103,11 @@ def _compare_all(
 
 
 def _key_of_board(board: Board, wanted: str | None) -> str | None:
-    """Return the score that --metric means on a board: its own name, or the main score of the
-    metric that it names; without --metric, the board's primary score."""
+    """Return the score of a board that --metric chooses.
+
+    --metric names a score, or a metric, which means its main score. Without it, the board's primary
+    score is chosen.
+    """
     if wanted is None:
         return board.primary
     for column in board.columns:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reportcard.config.settings import EndpointSettings
+from reportcard.config.endpoint_settings import EndpointSettings
 from reportcard.llm.client.backoff import Backoff
 from reportcard.llm.client.budget import Ledger
 from reportcard.llm.client.endpoint import Endpoint, Mode, StructuredOutputModes, connect

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, field
 
 from reportcard.api import ReportCardError
-from reportcard.config.settings import EndpointSettings
+from reportcard.config.endpoint_settings import EndpointSettings
 from reportcard.llm.client.replies import FatalError, Usage
 from reportcard.llm.judge.contract import Question
 

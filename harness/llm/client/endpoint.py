@@ -21,7 +21,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from reportcard.api import ImageError, Json, ReportCardError
-from reportcard.config.settings import EndpointSettings
+from reportcard.config.endpoint_settings import EndpointSettings
 from reportcard.llm.client.budget import Ledger
 from reportcard.llm.client.replies import (
     FatalError,

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from reportcard.api import Json
-from reportcard.config.settings import EndpointSettings
+from reportcard.config.endpoint_settings import EndpointSettings
 from reportcard.llm.judge.contract import MAX_ANSWER
 
 # Reasons for a reply without an answer (`Reply.bad`) or for a failure.

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reportcard.api import Custody, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.llm.judge.contract import Judge, Question, Verdict
 
 

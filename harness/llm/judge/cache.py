@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reportcard.api import Json, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.files import canonical
 from reportcard.core.layout import CacheFolder
 from reportcard.llm.client.batch import QuestionOutcome

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reportcard.api import Custody, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.layout import CacheFolder
 from reportcard.llm.client.backoff import UNREACHABLE
 from reportcard.llm.client.batch import (

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reportcard.api import Custody, Json, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.files import canonical, file_digest, read_jsonl
 from reportcard.llm.client.replies import safe_id
 from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict

@@ -1,1 +1,14 @@
-"""."""
+"""The leaderboard as dataclasses: boards, columns, entries and cells, built from score files.
+
+boards           the dataclasses, and how leaderboard.json is read and written
+build            builds the boards from the score files
+result_files     finds the runs of a results folder and reads their score files
+disclosures      the facts next to a run's scores: provenance, inputs, speed, cost, lengths
+vision           what `reportcard check` found about a model's use of images
+metric_group     the group of a metric: lexical, clinical, judged, grounding
+comparison       prepares the comparison of entries: rows, metric, resamples
+ties             entries that do not differ significantly from the best of a column
+ranks            bootstrap intervals of the rank
+pairwise_matrix  tests of every pair of entries
+published        figures that other people printed
+"""

@@ -47,7 +47,8 @@ def _listed(path: Path) -> Iterator[RunId]:
 
 def score_files(results_dir: Path, run: RunId) -> dict[str, ScoreFile]:
     """Read every score file of a run: metric → scores, in the order of the metrics' names."""
+    results = Results(results_dir)
     return {
-        path.parent.name: ScoreFile.read_of(path, run.cohort, run.system)
-        for path in sorted(Results(results_dir).scores(run).glob("*/scores.json"))
+        metric: ScoreFile.read_of(results.metric(run, metric).scores, run.cohort, run.system)
+        for metric in results.metrics(run)
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reportcard.api import Json, ReportCardError
 from reportcard.core.files import read_json
-from reportcard.core.layout import VersionedName
+from reportcard.core.layout import Results, VersionedName
 from reportcard.core.records import OMITTED, from_json
 from reportcard.data.sources import phantom
 
@@ -58,8 +58,8 @@ def vision_of(results_dir: Path, model: str) -> VisionUse | None:
     """
     fp8 = VersionedName.parse(model).fingerprint
     found: VisionUse | None = None
-    for path in sorted((results_dir / "checks").glob("*/check.json")):
-        if VersionedName.parse(path.parent.name).fingerprint != fp8:
+    for system, path in Results(results_dir).checked():
+        if system.fingerprint != fp8:
             continue
         saved = read_json(path)
         if saved.get("version") == VERSION and saved.get("phantom") == phantom.VERSION:

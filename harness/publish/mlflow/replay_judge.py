@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reportcard.api import Custody, Json, ReportCardError
-from reportcard.config.settings import JudgeSettings
+from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.layout import CacheFolder
 from reportcard.llm.judge.cache import (
     NOBODY,

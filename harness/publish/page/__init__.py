@@ -1,1 +1,14 @@
-"""."""
+"""The leaderboard as people read it: one HTML page, the study viewer, a terminal table, files.
+
+write           writes index.html, leaderboard.json and leaderboard.csv
+page            renders the page (page.html.j2, page.css and the scripts)
+columns         the columns of a board, in the order of the page
+score_columns   the columns of scores: from a score to what its cell shows
+cells           a cell of the page, and how numbers are written in it
+row_view        what is known of a system besides its scores
+matrix          the pairwise section
+viewer          the study viewer: reports beside their references
+per_report      what each report scores for itself, for the viewer
+terminal_board  the boards as tables in the terminal
+http_server     `reportcard serve`
+"""

@@ -1,7 +1,7 @@
-// A row's details in a dialog: what the system is, its findings, its subgroups, every key to cite.
+// Shows the details of a row in a dialog: the system, its findings, subgroups, and every key to cite.
 "use strict";
 
-/** A heading and what is under it; null where there is nothing. */
+/** A heading with its content; null where there is none. */
 const part = (title, ...content) => {
   const found = content.flat().filter(Boolean);
   return found.length ? make("section", {}, make("h3", {}, title), found) : null;
@@ -67,7 +67,7 @@ const citation = (columns, row) => {
   return make("p", { class: "cite" }, make("code", { class: "signature" }, line), copyButton(() => line));
 };
 
-/** The dialog of a page: open(board, row) shows a row, closed() is told when it is gone. */
+/** The dialog of a page: open(board, row) shows a row; closed() is called when it closes. */
 const detailsDialog = (closed) => {
   const body = make("div", {});
   const title = make("h2", { id: "details-title", tabindex: "-1" });
@@ -83,7 +83,7 @@ const detailsDialog = (closed) => {
       make("p", { dir: "auto" }, row.about || "No run card: what this system is was not recorded."),
       citation(board.columns, row),
       board.viewer && make("p", {}, make("a", { href: `${board.viewer}#${new URLSearchParams({ system: `${row.label}@${row.fingerprint}` })}` },
-        "Read its reports beside the references")),
+        "Read its reports next to the references")),
       facts(row.facts),
       part("Findings", findings(more.findings, more.findings_from)),
       part("Errors", errors(more.errors)),

@@ -14,7 +14,7 @@ const make = (tag, properties = {}, ...children) => {
   return element;
 };
 
-/** Text of unknown direction: it cannot turn its neighbours round. */
+/** Text of unknown direction, which cannot change the direction of its neighbours. */
 const bdi = (text) => make("bdi", {}, String(text));
 
 const button = (text, act, properties = {}) =>
@@ -49,7 +49,7 @@ const copyButton = (text, says = "Copy") => {
   return copy;
 };
 
-/** Light, dark, or as the system is; remembered where the browser allows it. */
+/** Light, dark, or as the system is set; remembered if the browser allows it. */
 const themeButton = () => {
   const names = ["auto", "light", "dark"];
   const memory = (value) => {

@@ -12,7 +12,7 @@
   const { dialog, open } = detailsDialog(() => { shownRow = null; remember(); });
   const show = (board, row) => { shownRow = row.id; open(board, row); remember(); };
 
-  /** A board's table comes to life when its tab is first opened. */
+  /** The scripts of a board's table start when its tab is first opened. */
   const boardOf = (i) => {
     if (!boards.has(i)) {
       const live = sections[i].querySelector("script.data");
@@ -50,7 +50,7 @@
     const row = board?.data.find((data) => data.id === wanted);
     if (row) show(board, row);
     else if (dialog.open) dialog.close();
-    // A board is a tab here: its title and the tabs above it are what one came for.
+    // A board is a tab here, so the page scrolls to the tabs above it.
     if (i >= 0 && target === sections[i]) requestAnimationFrame(() => scrollTo(0, 0));
   };
 

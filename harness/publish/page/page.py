@@ -65,6 +65,7 @@ class PageBoard:
     groups: list[Span]
     metrics: list[Span]
     primary: str | None
+    ranked: bool
     confidence: str
     unknown_ties: list[str]
     caveats: list[str]
@@ -167,6 +168,7 @@ def _board(
         groups=groups,
         metrics=metrics,
         primary=board.primary,
+        ranked=any(entry.rank for entry in board.entries),
         confidence=_confidence(board),
         unknown_ties=sorted(
             {f"{c.metric}: {c.ties_unknown}" for c in board.columns if c.ties_unknown}

@@ -1,4 +1,4 @@
-// One board's table: sort, search, filters, and which columns are shown.
+// One board's table: sorting, searching, filtering, and choosing columns.
 "use strict";
 
 /** A cell of data as a td: the same markup as the macro of page.html.j2. */
@@ -26,7 +26,7 @@ const cellOf = (cell) => {
 const VISIBLE = 500;
 
 class Board {
-  /** section: as the template wrote it. changed(): called when its state is another. */
+  /** section: as the template wrote it. changed(): called when its state has changed. */
   constructor(section, changed, open) {
     this.section = section;
     this.changed = changed;
@@ -63,7 +63,7 @@ class Board {
     this.#mark();
   }
 
-  /** What a permalink holds of this board; {} is the first view. */
+  /** The state of this board that a permalink holds; {} is the first view. */
   get state() {
     const found = {};
     if (this.sort) found.sort = `${this.sort[0] === null ? "" : this.columns[this.sort[0]].id}:${this.sort[1] === "ascending" ? "up" : "down"}`;
@@ -152,7 +152,7 @@ class Board {
     this.changed();
   }
 
-  /** Ceilings stay on top, rows without a value at the end. cells: that many are moved a frame. */
+  /** Ceilings stay on top, rows without a value at the end. cells: how many move per frame. */
   #order(cells = Infinity) {
     let rows = this.rows;
     if (this.sort) {
@@ -171,7 +171,7 @@ class Board {
     this.#mark();
   }
 
-  /** The rows in view move at once, those below in the next frames: a click is answered in one. */
+  /** Rows in view move at once and those below in the next frames, so that a click feels instant. */
   #place(rows, most, before = this.body.firstElementChild) {
     cancelAnimationFrame(this.placing);
     const now = rows.slice(0, most);

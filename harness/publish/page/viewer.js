@@ -1,9 +1,9 @@
-// One study at a time: its images with boxes, its reference, and every system's report beside it.
+// Shows one study at a time: its images with boxes, its reference, and the report of every system.
 "use strict";
 
 const WORDS = 600; // above this a difference is not drawn: the table of an LCS grows as its square
 
-/** Words and the blanks before them. */
+/** Words, each with the spaces before it. */
 const wordsOf = (text) => text.match(/\s*\S+/g) ?? [];
 const plain = (word) => word.trim().toLowerCase().replace(/[.,;:]+$/, "");
 
@@ -31,7 +31,7 @@ const difference = (reference, candidate) => {
   return found;
 };
 
-/** Runs of one kind as one element. */
+/** Join neighbouring words of one kind into one element. */
 const marked = (parts) => {
   const runs = [];
   for (const [kind, given] of parts) {
@@ -64,7 +64,7 @@ const marked = (parts) => {
   let order = studies.map((_, i) => i);
   let at = 0;
 
-  /** What a study scores: of the chosen system, or the mean over those that are no ceiling. */
+  /** The score of a study: that of the chosen system, or the mean over all but ceilings. */
   const valueOf = (study, k) => {
     const of = study.answers.filter((_, i) => (system.value === "" ? systems[i].kind !== "ceiling" : i === Number(system.value)))
       .map((answer) => answer.values[k]).filter((value) => typeof value === "number");
@@ -125,7 +125,7 @@ const marked = (parts) => {
     body.replaceChildren(make("div", { class: "study" },
       make("div", { class: "given" }, make("h2", {}, bdi(study.id)),
         study.images.map((image, j) => overlay(image, j ? [] : [["reference", study.phrases ?? []], ["predicted", predicted]])),
-        study.images.length && (study.phrases || predicted.length) ? make("p", { class: "soft" }, "Boxes: orange the reference’s, blue and dashed the chosen system’s.") : null,
+        study.images.length && (study.phrases || predicted.length) ? make("p", { class: "soft" }, "Boxes: orange for the reference, dashed blue for the chosen system.") : null,
         make("dl", { class: "facts" }, study.given.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, bdi(value)))),
           make("div", {}, make("dt", {}, "prior"), make("dd", {}, study.prior ? "given" : "none"))),
         make("h3", {}, "Reference"), make("p", { class: "report", dir: "auto" }, study.reference || "empty"), phrases(study.phrases)),

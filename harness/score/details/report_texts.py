@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportcard.api import Array, Json, Pair
-from reportcard.predict.predictions_file import RunCard
+from reportcard.predict.predictions_file import CardFile
 from reportcard.score.details.prior_comparisons import comparison_in
 from reportcard.score.stats.resampling import Resampler, estimate
 
@@ -119,7 +119,7 @@ def prior_comparisons(
     }
 
 
-def tells_what_it_used(card: RunCard, lines: Sequence[Json]) -> bool:
+def tells_what_it_used(card: CardFile, lines: Sequence[Json]) -> bool:
     """Whether answers report which inputs reached the model.
 
     A file of predictions does not; nor does a model that can take a prior and never names an input.

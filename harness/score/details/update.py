@@ -17,7 +17,7 @@ from reportcard.api import Json, ReportCardError
 from reportcard.core.files import digest, read_json, read_jsonl, write_json
 from reportcard.core.layout import PredictionFolder, Results, RunId, ScoreFolder
 from reportcard.data.cohort import Cohort
-from reportcard.predict.predictions_file import DoneFile, RunCard
+from reportcard.predict.predictions_file import CardFile, DoneFile
 from reportcard.score.details import breakdown
 from reportcard.score.details import prior_comparisons as priors
 from reportcard.score.details import report_texts as reports
@@ -121,7 +121,7 @@ def _reports(
     ]
     draws = [pairs for _, _, pairs in RunPairs(source.path, references).slices(whole=True)]
     given = {study.study_id: study.request.prior is not None for study in cohort.test}
-    tells = reports.tells_what_it_used(RunCard.read(source.card), lines)
+    tells = reports.tells_what_it_used(CardFile.read(source.card), lines)
     patients = clusters_of(references.patients)
     resampler = Resampler(len(references.ids), stats.resamples, stats.seed or 0, patients)
     return {

@@ -1,8 +1,8 @@
-"""CheXagent-2: images enter through the tokenizer, as paths in the text.
+"""Runs CheXagent-2, whose tokenizer reads the images from paths in the text.
 
-A prompt that does not pass `from_list_format` gives a fluent report of no image, so a checkpoint
-whose tokenizer lacks it is refused. Upstream drops the last token of every answer, finished or not;
-here it is dropped only when it is the end token.
+Without the tokenizer's `from_list_format` the model would write a fluent report of no image, so a
+checkpoint without it is refused. Upstream drops the last token of every answer; here it is dropped
+only if it is the end token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The CXRMate family: encoder-decoders with code of their own, one study at a time.
+"""Runs the CXRMate family with the checkpoints' own code, one study at a time.
 
 style   rrg24           generate(pixel_values), sections split by the model
         tf              single_tf and multi_tf: the separator token is given by hand

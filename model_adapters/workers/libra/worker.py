@@ -1,7 +1,7 @@
-"""Libra through its own package: a current and a prior frontal image, always two.
+"""Runs Libra with its own package: a current and a prior frontal image, always two.
 
-Without a prior the current image stands in both places, as upstream does. Decoding is said here in
-full, because upstream's single and batched scripts have not always agreed on no_repeat_ngram_size.
+Without a prior, the current image is shown twice, as upstream does. All decoding options are given
+here, because upstream's single and batched scripts have not always agreed on no_repeat_ngram_size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""LLaVA-Med v1.5 through its own `llava` package, one study at a time as upstream does.
+"""Runs LLaVA-Med v1.5 with its own `llava` package, one study at a time as upstream does.
 
-Its vision encoder is known to stay unloaded in silence (MedEvalKit issue 13), so it is looked at
-before anything is asked.
+Its vision encoder may stay unloaded without an error (MedEvalKit issue 13), so it is checked before
+the first answer.
 """
 
 from __future__ import annotations

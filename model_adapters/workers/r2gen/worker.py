@@ -1,7 +1,7 @@
-"""R2Gen through its own code: the vocabulary is rebuilt from the annotation file it was trained on.
+"""Runs R2Gen with its own code; the vocabulary is rebuilt from its training's annotation file.
 
-Arguments are the defaults of main_test.py with those of test_<dataset>.sh. A vocabulary of another
-size than the checkpoint's is refused, since every word would come out as another.
+The arguments are the defaults of main_test.py with those of test_<dataset>.sh. A vocabulary of
+another size than the checkpoint's is refused, because every word would be a wrong one.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ SHARED = {
     "decoding_constraint": 0,
     "block_trigrams": 1,
 }
-LOOK = transforms.Compose(
+TRANSFORM = transforms.Compose(
     [
-        transforms.Resize((224, 224)),  # squashed: the sides' ratio is lost, as upstream does
+        transforms.Resize((224, 224)),  # without keeping the aspect ratio, as upstream
         transforms.ToTensor(),
         transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ]
@@ -80,8 +80,10 @@ def answer(state: tuple[Any, ...], tasks: list[dict[str, Any]]) -> list[dict[str
     model, tokenizer, settings = state
     found = []
     for task in tasks:
-        looks = [LOOK(Image.open(path).convert("RGB")) for path in task["images"]]
-        pixels = torch.stack(looks)[None] if settings["trained_on"] == "iu_xray" else looks[0][None]
+        tensors = [TRANSFORM(Image.open(path).convert("RGB")) for path in task["images"]]
+        pixels = (
+            torch.stack(tensors)[None] if settings["trained_on"] == "iu_xray" else tensors[0][None]
+        )
         with torch.no_grad():
             ids = model(pixels.to(settings["device"]), mode="sample").cpu().numpy()
         length = int((ids[0] > 0).sum())

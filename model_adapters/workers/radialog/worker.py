@@ -1,7 +1,7 @@
-"""RaDialog v2 through its LLaVA fork, one study at a time.
+"""Runs RaDialog v2 with its LLaVA fork, one study at a time.
 
-BioViL-T's own pre-processing: grey values stretched to 0..255, 512 on the short side, the middle
-448. The classifier's findings are in the prompt already.
+The pre-processing is BioViL-T's: grey values are stretched to 0..255, the short side is scaled to
+512, and the centre of 448 is cropped. The prompt already contains the classifier's findings.
 """
 
 from __future__ import annotations

@@ -341,7 +341,7 @@ SPOILT = [
     (BIN, drop(f"{MLP}.2.bias"), "missing 2.bias"),
     (BIN, put(f"{MLP}.4.weight", 64, 64), "unexpected 4.weight"),
     (BIN, put(f"{MLP}.0.weight", 64, 9), "0.weight is .64, 9. and not"),
-    (BIN, put("base_model.model.model.embed_tokens.weight", 2), "not of the projector"),
+    (BIN, put("base_model.model.model.embed_tokens.weight", 2), "not a tensor of the projector"),
     (LOW, drop(f"{LORA}.lora_B.weight"), "lora_B of model.layers.1.mlp.up_proj is missing"),
     (LOW, put(f"{LORA}.bias", 2), "is no LoRA tensor"),
     (LOW, put(f"{LORA}.lora_A.weight", 8, 65), "another model|model.base"),
