@@ -34,12 +34,14 @@ class RecordedFacts:
 
     facts        dotted names → what is recorded; a name that is absent was not recorded
     values       key → score
+    units        key → the unit of the score; a printed figure has none
     predictions  sha256 of the predictions that were scored
     """
 
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
     values: dict[str, float | None] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     predictions: str | None = None
 
 
@@ -177,6 +179,7 @@ def _signatures(found: RecordedFacts, keys: Mapping[str, KeyScore]) -> None:
     """Take values and the parts of the signatures out of the scores of one metric."""
     for key, score in keys.items():
         found.values[key] = score.value
+        found.units[key] = score.unit
         signature = Signature.parse(score.signature or "")
         metric = key.partition(".")[0]
         facts = {
@@ -245,7 +248,7 @@ def _published(wanted: str) -> RecordedFacts:
     found = [
         one
         for one in cohorts
-        if one.name.startswith(cohort) and any(figure.system == system for figure in one.figures)
+        if one.goes_by(cohort) and any(figure.system == system for figure in one.figures)
     ]
     if len(found) != 1:
         names = "; ".join(one.name.removesuffix(" — as published") for one in found or cohorts)

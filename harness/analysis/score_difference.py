@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reportcard.analysis.printed_names import in_unit_of, same_score
 from reportcard.analysis.recorded_facts import RecordedFacts, recorded_facts
+from reportcard.data.dataset_names import same_dataset
+from reportcard.score.signature import AS_GIVEN
 
 CHANGES, MAY = "changes the number", "may change it"
 NOT, ONE_SIDE = "does not change it", "recorded on one side only"
@@ -103,7 +106,8 @@ def explain_rows(
         elif _agree(name, ours, theirs):
             same += 1
         else:
-            groups[_effect(name)].append(FactDifference(name, ours, theirs))
+            effect = MAY if AS_GIVEN in (ours, theirs) else _effect(name)
+            groups[effect].append(FactDifference(name, ours, theirs))
     groups[MAY] += _unseen_code(left, right)
     groups[ONE_SIDE] = [
         FactDifference(area, ", ".join(ours) or None, ", ".join(theirs) or None)
@@ -132,8 +136,8 @@ def _of_metrics(found: RecordedFacts, metrics: set[str]) -> dict[str, Any]:
 
 
 def _agree(name: str, a: Any, b: Any) -> bool:
-    if name == "cohort.dataset":  # a source may say less: "Open-I"
-        return str(a) in str(b) or str(b) in str(a)
+    if name == "cohort.dataset":  # sources that disagree on a name are joined by " / "
+        return any(same_dataset(x, y) for x in str(a).split(" / ") for y in str(b).split(" / "))
     return bool(a == b)
 
 
@@ -161,10 +165,29 @@ def _unseen_code(a: dict[str, Any], b: dict[str, Any]) -> list[FactDifference]:
 
 
 def _values(a: RecordedFacts, b: RecordedFacts, only: str | None) -> tuple[Values, ...]:
-    """Return keys with both values; where no key is shared, the keys of both."""
-    keys = [key for key in a.values if key in b.values] or [*a.values, *b.values]
-    chosen = [k for k in keys if only in (None, k, k.split(".")[0])]
-    return tuple((k, a.values.get(k), b.values.get(k)) for k in chosen if k.count(".") < 2)
+    """Return keys with both values; where no key is shared, the keys of both.
+
+    A printed figure stands beside our key of the same score, in that key's unit.
+    """
+    found = [(key, key, a.values[key], b.values[key]) for key in a.values if key in b.values]
+    found += _printed(a, b) + [(k, name, y, x) for k, name, x, y in _printed(b, a)]
+    if not found:
+        found = [(k, k, a.values.get(k), b.values.get(k)) for k in [*a.values, *b.values]]
+    chosen = [row for row in found if only in (None, row[0], row[0].split(".")[0])]
+    return tuple((name, x, y) for key, name, x, y in chosen if key.count(".") < 2)
+
+
+def _printed(
+    ours: RecordedFacts, theirs: RecordedFacts
+) -> list[tuple[str, str, float | None, float | None]]:
+    """Return (our key, the name that is shown, our value, theirs) where theirs is printed."""
+    return [
+        (key, f"{key} ({name})", value, None if x is None else in_unit_of(x, ours.units[key]))
+        for key, value in ours.values.items()
+        if key in ours.units
+        for name, x in theirs.values.items()
+        if name not in theirs.units and same_score(name, key)
+    ]
 
 
 def _verdict(a: RecordedFacts, b: RecordedFacts, groups: Differences, same: int) -> str:

@@ -48,7 +48,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
     for path in node["plugins"]:
         registry.offer(path)
     suite = node["suite"]
-    protocol = Protocol.from_options(_last_choice(rest, "protocol", "reportcard"), node["protocol"])
+    protocol = _protocol(_last_choice(rest, "protocol", "reportcard"), node["protocol"])
     wanted = {
         group: chosen.get(group) or list(suite[f"{group.removesuffix('s')}s"])
         for group in ("model", "dataset", "metrics")
@@ -80,7 +80,7 @@ def load(overrides: Sequence[str] = ()) -> RunConfig:
 
 def load_protocol(name: str) -> Protocol:
     """Compose a protocol of conf/protocol."""
-    return Protocol.from_options(name, _compose([f"protocol={name}"])["protocol"])
+    return _protocol(name, _compose([f"protocol={name}"])["protocol"])
 
 
 def load_metrics(wanted: Sequence[str], protocol: Protocol) -> tuple[Plugin, ...]:
@@ -157,6 +157,15 @@ def _with_protocol(metrics: Sequence[Plugin], protocol: Protocol) -> tuple[Plugi
     return tuple(
         replace(m, options={**m.options, **protocol.metrics.get(m.label, {})}) for m in metrics
     )
+
+
+def _protocol(name: str, node: Json) -> Protocol:
+    """Build a protocol; the metrics that its intervals name become plugins with their options."""
+    made = Protocol.from_options(name, node)
+    of = [metric for metric in made.intervals if metric != "default"]
+    metrics = dict(zip(of, load_metrics(of, made), strict=True)) if of else {}
+    intervals = {k: replace(v, of=metrics.get(k)) for k, v in made.intervals.items()}
+    return replace(made, intervals=intervals)
 
 
 def _plugins(

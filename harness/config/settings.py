@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from reportcard.api import ReportCardError
+from reportcard.core import registry
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Interval:
     """How a protocol draws resamples and what it prints as the value (score/stats/resampling.py).
 
     seed  that of the paper's tool; stats.seed overrides it
+    of    the metric that it is for, by plugin and options; None: for all others
     """
 
     recipe: Literal["scipy", "bca", "sacrebleu"] = "scipy"
     centre: Literal["point", "median"] = "point"
     seed: int | None = None
+    of: Plugin | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Protocol:
     sections   the sections of a report that are scored
     labels     section → the label before it in the text ("Findings:"); none: texts are joined
     metrics    metric → the options that the protocol fixes
-    intervals  metric, or "default" → how its interval is drawn
+    intervals  a metric of conf/metrics, or "default" → how the interval is drawn; it holds for
+               every metric of that plugin with those options, under whatever label
     primary    keys in order of preference, by which a board is ranked
     columns    the paper's column name → our key, or "1/key" for a displayed inverse
     left_out   columns of the paper whose recipe is unknown or not offered, and why
@@ -73,9 +77,19 @@ class Protocol:
             left_out=options.get("left_out", {}),
         )
 
-    def interval_of(self, metric: str) -> Interval:
-        """Return the interval recipe of one metric, else the protocol's default."""
-        return self.intervals.get(metric) or self.intervals.get("default") or Interval()
+    def interval_of(self, metric: Plugin) -> Interval:
+        """The recipe of one metric, else the protocol's default.
+
+        It goes by plugin and options, with the plugin's own defaults: equal metrics have equal
+        recipes, whatever their labels.
+        """
+        wanted = None
+        for interval in self.intervals.values():
+            if interval.of is not None and interval.of.plugin == metric.plugin:
+                wanted = wanted or registry.metrics.effective(metric.plugin, metric.options)
+                if registry.metrics.effective(metric.plugin, interval.of.options) == wanted:
+                    return interval
+        return self.intervals.get("default") or Interval()
 
     def metrics_of_columns(self) -> list[str]:
         """Return the metrics that the paper's columns need, in order."""

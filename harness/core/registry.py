@@ -133,6 +133,12 @@ class Registry:
             raise ReportCardError(f"{self.kind} {label}: {error}") from None
         return cls(**options)
 
+    def effective(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a plugin works with: those given, else its own defaults."""
+        parameters = inspect.signature(self.get(name)).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        return {**defaults, **options}
+
     def _target(self, name: str) -> Target:
         target = self._built_in().get(name) or _entry_points(self.kind).get(name)
         if target is None:

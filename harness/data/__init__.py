@@ -6,5 +6,6 @@ subgroups       the subgroups of a study: view, sex, age, prior, length of the r
 masks           set-of-mark images: a user's segmentation masks drawn on the images
 requests_file   a user's own requests, for `reportcard generate`
 grounded        grounded reports as users write them
+dataset_names   the names that one dataset goes by, and whether two are of one
 contact_sheet   ten studies of a cohort on one picture
 """

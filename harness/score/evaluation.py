@@ -108,7 +108,10 @@ def evaluate(
     scorers = open_metrics(config.load_metrics(wanted, named), annotators)
     records = by_id(_numbered(_records(pairs)))
     context = ScoringContext(
-        named, normaliser(named, _train_texts(train)), Stats(resamples, seed, confidence)
+        named,
+        normaliser(named, _train_texts(train)),
+        Stats(resamples, seed, confidence),
+        as_given=True,
     )
     pairs_ = [_pair(key, record, context) for key, record in records.items()]
     kept = [pair for pair in pairs_ if pair.reference.strip()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -31,7 +31,7 @@ from reportcard.core.files import digest
 from reportcard.llm.judge import open_judge
 from reportcard.llm.judge.contract import Judge
 from reportcard.score.normalise import Normaliser
-from reportcard.score.signature import Signature
+from reportcard.score.signature import AS_GIVEN, Signature
 from reportcard.score.stats.resampling import (
     Centre,
     Recipe,
@@ -47,12 +47,16 @@ FEWEST_STUDIES = 30  # below, no interval of ours held what it promises (benchma
 
 @dataclass(frozen=True)
 class Scorer:
-    """A constructed metric under the name it is reported as, with its annotators."""
+    """A constructed metric under the name it is reported as, with its annotators.
+
+    plugin  what it was constructed from, by which its protocol finds the recipe of its intervals
+    """
 
     label: str
     metric: Metric
     fingerprint: str
     annotators: tuple[Annotator, ...] = ()
+    plugin: Plugin = field(default_factory=lambda: Plugin("", ""))
 
     @cached_property
     def not_run(self) -> str | None:
@@ -106,6 +110,7 @@ def open_metrics(
             metric,
             _metric_fingerprint(plugin, metric),
             tuple(opened[name] for name in metric.spec.annotators),
+            plugin,
         )
         for plugin, metric in metrics
     ]
@@ -141,7 +146,8 @@ def _metric_fingerprint(plugin: Plugin, metric: Metric) -> str:
 class ScoringContext:
     """Everything but the metric that decides a score; it is part of every signature.
 
-    caveat  of the dataset, shown beside every score
+    caveat    of the dataset, shown beside every score
+    as_given  the texts came from the user: nobody took sections out of them
     """
 
     protocol: Protocol
@@ -149,6 +155,7 @@ class ScoringContext:
     stats: Stats
     cohort: str | None = None
     caveat: str | None = None
+    as_given: bool = False
 
     def pair(self, study_id: str, candidate: str, reference: str) -> Pair:
         """Make a pair of normalised texts."""
@@ -156,7 +163,7 @@ class ScoringContext:
 
     def resampler(self, scorer: Scorer, patients: Sequence[str]) -> Resampler:
         """Return the bootstrap weights of a metric; metrics of one recipe and seed share theirs."""
-        interval, stats = self.protocol.interval_of(scorer.label), self.stats
+        interval, stats = self.protocol.interval_of(scorer.plugin), self.stats
         seeds = (stats.seed, interval.seed, 0)
         seed = next(seed for seed in seeds if seed is not None)
         return _resampler(tuple(patients), stats.resamples, seed, interval.recipe)
@@ -164,13 +171,13 @@ class ScoringContext:
     def signature(self, scorer: Scorer, key: str, n: int, resampler: Resampler) -> Signature:
         """Return the signature of one key, scored on n studies."""
         stats = self.stats
-        centre = self.protocol.interval_of(scorer.label).centre
+        centre = self.protocol.interval_of(scorer.plugin).centre
         method = "percentile" if resampler.recipe == "scipy" else resampler.recipe
         return replace(
             scorer.signature(key),
             protocol=self.protocol.name,
             text=self.text.name,
-            sections="+".join(self.protocol.sections),
+            sections=AS_GIVEN if self.as_given else "+".join(self.protocol.sections),
             ci=f"{method}{100 * stats.confidence:g}%,B={stats.resamples},seed={resampler.seed},"
             f"by={resampler.unit}" + (f",centre={centre}" if centre != "point" else ""),
             n=str(n),
@@ -216,7 +223,7 @@ def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
 def score(scorer: Scorer, rows: Array, patients: Sequence[str], context: ScoringContext) -> Json:
     """Compute one entry of scores.json per key (`<metric>.<key>`) from rows (draws, n, k)."""
     resampler = context.resampler(scorer, patients)
-    centre = context.protocol.interval_of(scorer.label).centre
+    centre = context.protocol.interval_of(scorer.plugin).centre
     found = numbers(scorer.metric, rows, resampler, context.stats.confidence, centre)
     missing = int(np.isnan(rows).any(axis=(0, 2)).sum())
     entries = _entries(scorer, rows.shape[1] - missing, missing, context, resampler)

@@ -204,7 +204,7 @@ class Scoring:
     def _stats(self, scorer: Scorer) -> Json:
         """Return the interval recipe of a metric, as numbers that repeat it."""
         resampler = self.context.resampler(scorer, self.patients)
-        recipe = self.protocol.interval_of(scorer.label)
+        recipe = self.protocol.interval_of(scorer.plugin)
         return asdict(self.stats) | {
             "seed": resampler.seed,
             "unit": resampler.unit,

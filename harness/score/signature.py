@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+AS_GIVEN = "as-given"  # sections, where the texts came from the user
 LABELS = ("protocol", "text", "sections", "ci", "n", "cohort")  # of the last parts, in this order
 
 
@@ -20,7 +21,8 @@ class Signature:
     key       metric and key, "bleu.bleu_4"
     version   of the metric, "v1"
     variant   the metric's own words for its variant, then each annotator with its version
-    protocol  how the text was prepared: the protocol, its normalisation (text) and sections
+    protocol  how the text was prepared: the protocol, its normalisation (text) and sections;
+              as-given: `evaluate` scored the texts that it got, and took no sections out of them
     ci        how the interval was drawn
     n         studies scored
     cohort    the cohort with its fingerprint

@@ -133,10 +133,38 @@ def test_a_figure_as_published(chosen: list[str], capsys: pytest.CaptureFixture[
     assert changes["cohort.dataset"][1] == "MIMIC-CXR"
     assert changes["cohort.n"] == (5, 3858)
     assert "model" in fields(found, "recorded on one side only")
-    assert any(key == "BLEU-4" and a is None for key, a, b in found["values"])
+    values = {key: (a, b) for key, a, b in found["values"]}
+    ours, theirs = values["bleu.bleu_4 (BLEU-4)"]  # one score under two names, in one unit
+    assert ours is not None
+    assert theirs == pytest.approx(10.3)
+    assert values["rouge.rouge_l (ROUGE-L)"][1] == pytest.approx(0.277)
+    assert not any(key.startswith("BLEU") for key in values)
     assert main(["explain", "fixed_normal_report", "published:R2Gen", *chosen]) == 2
     assert "n 3,858" in capsys.readouterr().err
     assert main(["explain", "fixed_normal_report", "published:R2Gem", *chosen]) == 2
     assert "No figure of 'R2Gem'" in capsys.readouterr().err
     assert main(["explain", "fixed_normal_report", *chosen]) == 2
     assert main(["explain", "fixed_normal_report", "nobody", *chosen]) == 2
+
+
+@pytest.mark.parametrize("name", ["IU X-Ray", "IU X-Ray findings", "Open-I findings", "open-i"])
+def test_two_names_of_one_collection_are_no_difference(
+    chosen: list[str], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert main(["run", *chosen, "model=fixed_normal_report"]) == 0
+    found = explained(capsys, "fixed_normal_report", f"published:R2Gen@{name}", *chosen)
+    assert "IU X-Ray" in found["b"]["name"] if isinstance(found["b"], dict) else found["b"]
+    assert not any("cohort.dataset" in fields(found, group) for group in found["differences"])
+
+
+def test_sections_that_nobody_took_may_differ_and_need_not(
+    chosen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *chosen, "model=fixed_normal_report"]) == 0
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("study_id,candidate,reference\n1,No effusion.,Clear lungs.\n", "utf-8")
+    scored = tmp_path / "scored.json"
+    assert main(["evaluate", str(pairs), "--metrics", "rouge", "--json", str(scored)]) == 0
+    found = explained(capsys, "fixed_normal_report", str(scored), *chosen)
+    assert fields(found, "may change it")["scoring.sections"] == ("findings", "as-given")
+    assert "scoring.sections" not in fields(found, "changes the number")

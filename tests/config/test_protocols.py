@@ -9,6 +9,7 @@ from reportcard import evaluate
 from reportcard.api import Pair, Report
 from reportcard.config import compose as config
 from reportcard.config import paths
+from reportcard.config.settings import Plugin
 from reportcard.metrics.bleu import Bleu
 from reportcard.metrics.rouge import Rouge
 from reportcard.score.evaluation import inverse
@@ -113,3 +114,45 @@ def test_the_inverse_is_shown_only_where_its_interval_allows(
         assert "pole" in found["not_run"]
     else:
         assert (found["value"], found["ci_low"], found["ci_high"]) == shown
+
+
+@pytest.mark.parametrize("options", [{}, {"variant": "sacre"}])
+@pytest.mark.parametrize("label", ["bleu", "anything"])
+def test_equal_metrics_have_one_recipe_under_any_label(options: dict[str, str], label: str) -> None:
+    protocol = config.load_protocol("llava_rad")
+    found = protocol.interval_of(Plugin("bleu", label, options))
+    assert (found.recipe, found.centre, found.seed) == ("sacrebleu", "point", 12345)
+
+
+def test_a_metric_with_other_options_has_the_default_recipe() -> None:
+    protocol = config.load_protocol("llava_rad")
+    other = (Plugin("bleu", "bleu_sacre", {"variant": "coco"}), Plugin("rouge", "rouge"))
+    assert [protocol.interval_of(metric).seed for metric in other] == [3, 3]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_metrics_of_one_fingerprint_have_one_interval_under_every_protocol(
+    name: str, rows: list[dict[str, str]]
+) -> None:
+    """Every pair of presets that is one metric under two names gives one number."""
+    from reportcard.score.scorer import open_metrics
+
+    protocol = config.load_protocol(name)
+    presets = [m for m in paths.names("metrics") if m.split("_")[0] in ("bleu", "rouge", "cider")]
+    scorers = open_metrics(config.load_metrics(presets, protocol))
+    train = [row["reference"] for row in rows] if protocol.normalise == "r2gen" else None
+    found = evaluate(rows[:30], presets, name, resamples=20, train=train)["metrics"]
+    first: dict[str, str] = {}
+    for scorer in scorers:
+        twin = first.setdefault(scorer.fingerprint, scorer.label)
+        for key in scorer.metric.spec.keys:
+            ours, theirs = (found[f"{label}.{key}"] for label in (scorer.label, twin))
+            for part in ("value", "ci_low", "ci_high"):
+                assert ours[part] == theirs[part]
+    assert len(first) < len(scorers)
+
+
+def test_evaluate_claims_no_sections_that_it_did_not_take(rows: list[dict[str, str]]) -> None:
+    for name in ("reportcard", "rexrank"):
+        entry = evaluate(rows[:5], ["rouge"], name, resamples=5)["metrics"]["rouge.rouge_l"]
+        assert "|sections:as-given|" in entry["signature"]

@@ -33,6 +33,7 @@ from typing import Any
 import yaml
 
 from reportcard.api import ReportCardError
+from reportcard.data.dataset_names import collection_of, names_of
 
 NUMBER = r"-?\d{1,9}(?:\.\d{1,9})?"
 FIGURE = re.compile(rf"({NUMBER})(?: \[({NUMBER}), ({NUMBER})\])?")
@@ -73,8 +74,17 @@ class Figure:
     @property
     def cohort(self) -> str:
         """Return 'MIMIC-CXR findings, n 2,461'."""
+        return self.cohort_of(self.dataset)
+
+    @property
+    def same_cohort(self) -> str:
+        """Return the same name for sources that call one collection by different names."""
+        return self.cohort_of(collection_of(self.dataset))
+
+    def cohort_of(self, dataset: str) -> str:
+        """Return the cohort's name with another name of its dataset."""
         n = f"n {self.n:,}" if self.n is not None else "n not stated"
-        return f"{self.dataset} {self.section}, {n}"
+        return f"{dataset} {self.section}, {n}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +109,24 @@ class PublishedFigure:
 
 @dataclass(frozen=True, slots=True)
 class PublishedCohort:
-    """The figures that were printed for one cohort, sorted by system and metric."""
+    """The figures that were printed for one cohort, sorted by system and metric.
+
+    `dataset` is the name that the sources use; where they use several, all of them ("Open-I / IU
+    X-Ray").
+    """
 
     name: str
     dataset: str
     section: str
     n: int | None
     figures: tuple[PublishedFigure, ...]
+
+    def goes_by(self, start: str) -> bool:
+        """Whether a name of the cohort starts so, with any name of its dataset."""
+        first = self.dataset.split(" / ")[0]
+        rest = self.name.removeprefix(self.dataset)
+        names = (self.dataset, *self.dataset.split(" / "), *names_of(first))
+        return any(f"{name}{rest}".lower().startswith(start.lower()) for name in names)
 
 
 def published_dir() -> Path:
@@ -121,8 +142,9 @@ def published(folder: Path | None = None) -> tuple[PublishedCohort, ...]:
     cohorts: dict[str, list[Figure]] = defaultdict(list)
     for path in sorted((folder or published_dir()).glob("*.yaml")):
         for figure in read_figures(path):
-            cohorts[figure.cohort].append(figure)
-    return tuple(_cohort(name, cohorts[name]) for name in sorted(cohorts))
+            cohorts[figure.same_cohort].append(figure)
+    found = [_cohort(figures) for figures in cohorts.values()]
+    return tuple(sorted(found, key=lambda cohort: cohort.name))
 
 
 def read_figures(path: Path) -> list[Figure]:
@@ -190,7 +212,7 @@ def _origin(
     return f"{title}, {source}", hand == "true", "; ".join(notes) or None
 
 
-def _cohort(name: str, figures: list[Figure]) -> PublishedCohort:
+def _cohort(figures: list[Figure]) -> PublishedCohort:
     values: dict[tuple[str, str | None], set[float]] = defaultdict(set)
     for figure in figures:
         if figure.printed is not None:
@@ -214,9 +236,9 @@ def _cohort(name: str, figures: list[Figure]) -> PublishedCohort:
     # Sorted by name and never by value: these figures are no ranking.
     shown.sort(key=lambda figure: (figure.system.lower(), figure.metric or "", figure.source))
     first = figures[0]
-    return PublishedCohort(
-        f"{name} — as published", first.dataset, first.section, first.n, tuple(shown)
-    )
+    dataset = " / ".join(dict.fromkeys(figure.dataset for figure in figures))
+    name = f"{first.cohort_of(dataset)} — as published"
+    return PublishedCohort(name, dataset, first.section, first.n, tuple(shown))
 
 
 def _percent(value: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import quote
 from reportcard.api import Json
 from reportcard.core.layout import Results
 from reportcard.core.records import named
+from reportcard.data.dataset_names import names_dataset
 from reportcard.publish.board.boards import Board, BoardCohort, Entry
 from reportcard.publish.board.vision import vision_sentence
 from reportcard.publish.page.cells import PageCell, count
@@ -21,8 +21,6 @@ KINDS = {
     "floor": "floor: a reference point that a system must clear to have learnt anything",
 }
 GENERATED = "generated here"
-# Names that a data set goes by in cards, beside its own.
-ALIASES = {"openi": ("iuxray", "iuxrays", "indianauniversity", "openi")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +77,11 @@ def row_view(entry: Entry, board: Board, anchor: str, cells: tuple[PageCell, ...
 
 def trained_on_this(entry: Entry, cohort: BoardCohort) -> bool:
     """Return whether the card's `trained_on` names the cohort's data set."""
-    here = _letters(cohort.dataset or "") + " " + _letters(cohort.name)
-    names = [_letters(name) for name in entry.trained_on or ()]
-    for stem, also in ALIASES.items():
-        if stem in here:
-            return any(alias in name for name in names for alias in also)
-    # 'PadChest-GR' is drawn from PadChest: a name that starts the data set's own counts.
-    return any(name and (name in here or _first(cohort) in name) for name in names)
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
-
-
-def _first(cohort: BoardCohort) -> str:
-    """Return the data set's name without what stands in brackets behind it."""
-    return _letters((cohort.dataset or cohort.name).split("(")[0])
+    here = cohort.dataset or cohort.name
+    # A card may also say less than the data set's own name does.
+    return any(
+        names_dataset(name, here) or names_dataset(here, name) for name in entry.trained_on or ()
+    )
 
 
 def _tags(entry: Entry, board: Board) -> tuple[Tag, ...]:

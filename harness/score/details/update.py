@@ -159,7 +159,7 @@ def _metric(
     _, rows, _ = load_rows(folder.path)
     resampler = context.resampler(scorer, references.patients)
     confidence = context.stats.confidence
-    centre = context.protocol.interval_of(scorer.label).centre
+    centre = context.protocol.interval_of(scorer.plugin).centre
     part: Json = {
         "subgroups": breakdown.subgroups(rows, scorer, groups, resampler, confidence, centre)
     }
