@@ -15,32 +15,43 @@ from reportcard.api import Direction, Json, ReportCardError
 from reportcard.core.files import read_json
 from reportcard.core.layout import Results, RunId, ScoreFolder, VersionedName
 from reportcard.core.registry import did_you_mean
+from reportcard.publish.board.boards import Board
+from reportcard.publish.board.comparison import NotComparableError, Samplers
+from reportcard.publish.board.verdicts import systems_to_test
 from reportcard.score.rows_file import load_rows
 from reportcard.score.score_file import IntervalStats, ScoreFile
 from reportcard.score.scorer import Scorer
-from reportcard.score.stats.effect_size import ALPHA, Effect, effects, studies_needed
-from reportcard.score.stats.resampling import Difference, Resampler, compare, holm, in_common
+from reportcard.score.stats.effect_size import Effect, effects, studies_needed
+from reportcard.score.stats.pairwise import TRIALS, PairTest
+from reportcard.score.stats.resampling import Difference, Resampler, compare, in_common
 
 
 @dataclass(frozen=True, slots=True)
 class KeyComparison:
     """The paired comparison of two systems on one key, over the studies that both have scored.
 
-    `unscored` counts the studies that one or both have no score for; `p_holm` is p after Holm's
-    correction over the keys that were compared.
+    `unscored` counts the studies that one or both have no score for. `verdict` is the test of the
+    two in their board's family of comparisons (score/stats/family.py), which every other view
+    shows; None for two that no board compares, such as a ceiling.
     """
 
     key: str
     direction: Direction
     difference: Difference
     effect: Effect
-    p_holm: float
+    verdict: PairTest | None = None
     unscored: int = 0
     caveat: str | None = None
 
     @property
-    def significant(self) -> bool:
-        return self.p_holm < ALPHA
+    def p_holm(self) -> float | None:
+        """p after Holm's correction over the family; None without a verdict."""
+        return self.verdict.p_holm if self.verdict else None
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether the two are told apart; None without a verdict."""
+        return self.verdict.told_apart if self.verdict else None
 
     @property
     def studies_needed(self) -> int | None:
@@ -56,6 +67,7 @@ class KeyComparison:
             "p_holm": self.p_holm,
             "effect": self.effect.size,
             "effect_of": self.effect.kind,
+            "family": self.verdict.family if self.verdict else None,
             "told_apart": self.significant,
             "studies_needed": self.studies_needed,
             "unscored": self.unscored,
@@ -126,19 +138,23 @@ def runs_of(
 
 
 def compare_runs(
-    pair: tuple[Path, Path], scorers: Sequence[Scorer], only: str | None, trials: int = 10_000
+    pair: tuple[Path, Path],
+    scorers: Sequence[Scorer],
+    only: str | None,
+    trials: int = TRIALS,
+    board: Board | None = None,
 ) -> PairedComparison:
     """Compare two runs: a paired bootstrap interval and an approximate randomisation test per key.
 
-    Holm's correction goes over the keys shown. A key that cannot be compared is left out with its
-    reason; with `only` that is an error.
+    A key that cannot be compared is left out with its reason; with `only` that is an error.
 
     Args:
         pair: the score folders of the two runs.
         scorers: the metrics.
-        only: restrict the family to one key (`bleu.bleu_4`) or one metric (`bleu`); None: the
-            headline keys.
+        only: one key (`bleu.bleu_4`) or one metric (`bleu`); None: the headline keys.
         trials: the number of randomisations.
+        board: the board with both, whose family of comparisons gives p and the verdicts; None: p
+            is of the two alone, and there is no verdict.
 
     Raises ReportCardError also when no key has that name, when a score is missing or was made by
     another version of the metric, or when the two hold different studies.
@@ -156,24 +172,49 @@ def compare_runs(
         if reason := _incomparable(pair, (first, second)):
             left_out[scorer.label] = reason
             continue
-        tests, sizes, studies = _test(pair, scorer, first.recipe, trials)
+        verdicts = _verdicts(pair, board, scorer, list(names), trials) if board else {}
+        alone = 1 if set(verdicts) == set(names) else trials  # p comes from the verdicts
+        tests, sizes, studies = _test(pair, scorer, first.recipe, alone)
         for name, key in names.items():
             test, direction = tests[key], spec.keys[key].direction
+            verdict = verdicts.get(name)
+            test = replace(test, p=verdict.p) if verdict else test
             if math.isnan(test.value):
                 left_out[name] = _undefined(pair, test)
                 continue
             unscored = studies - test.n
             found.append(
-                KeyComparison(name, direction, test, sizes[key], 1.0, unscored, scorer.caveat)
+                KeyComparison(name, direction, test, sizes[key], verdict, unscored, scorer.caveat)
             )
     if not found and left_out:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ReportCardError(f"Nothing to compare. {reasons}.")
     if not found:
         raise ReportCardError("No metric was run on both.")
-    adjusted = holm([one.difference.p for one in found])
-    keys = (replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True))
-    return PairedComparison(tuple(keys), left_out)
+    return PairedComparison(tuple(found), left_out)
+
+
+def _verdicts(
+    pair: tuple[Path, Path], board: Board, scorer: Scorer, keys: Sequence[str], trials: int
+) -> dict[str, PairTest]:
+    """Return the board's tests of two systems per key; a key that it does not test is left out."""
+    systems = [folder.parent.name for folder in pair]
+    columns = [column for column in board.columns if column.key in keys]
+    if not columns:
+        return {}
+    try:
+        tested = systems_to_test(pair[0].parents[3], board, columns, trials)
+        if not set(systems) <= {entry.model for entry in tested.entries}:
+            return {}
+        tests = tested.run([scorer], Samplers()).tests
+    except NotComparableError:
+        return {}
+    found = {}
+    for key, each in tests.items():
+        for test in each:
+            if {test.a, test.b} == set(systems):
+                found[key] = test if test.a == systems[0] else test.turned(*systems)
+    return found
 
 
 def keys_of(scorers: Sequence[Scorer], only: str | None) -> list[tuple[Scorer, dict[str, str]]]:

@@ -12,7 +12,7 @@ from reportcard.analysis.sample_size import Plan
 from reportcard.analysis.score_difference import Explanation
 from reportcard.core.console import ARROW, console, number
 from reportcard.publish.board.pairwise_matrix import Pairs
-from reportcard.score.stats.effect_size import ALPHA
+from reportcard.score.stats.family import FAMILY
 
 
 def comparison_table(cohort: str, names: tuple[str, str], found: PairedComparison) -> None:
@@ -32,7 +32,7 @@ def comparison_table(cohort: str, names: tuple[str, str], found: PairedCompariso
             number(d.value),
             f"{number(d.low)} … {number(d.high)}",
             f"{d.p:.4f}",
-            f"{one.p_holm:.4f}",
+            "–" if one.p_holm is None else f"{one.p_holm:.4f}",
             "–" if one.effect.size is None else f"{one.effect.size:+.2f}",
             f"{d.n:,}",
             _needed(one),
@@ -40,7 +40,7 @@ def comparison_table(cohort: str, names: tuple[str, str], found: PairedCompariso
     out = console()
     out.print(table)
     out.print(
-        "p: without multiple-testing correction; p (Holm): corrected over the keys shown. effect:"
+        f"p: without multiple-testing correction; p (Holm): the board's verdict. {FAMILY} effect:"
         " A − B in standard deviations of one study's difference. studies needed: for 80 % power at"
         " 5 %, one key alone; enough: the difference is significant already (docs/statistics.md)"
     )
@@ -100,7 +100,7 @@ def pairs_table(title: str, found: Pairs, labels: Mapping[str, str]) -> None:
     names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.a, pair.b)))
     cells: dict[tuple[str, str], str] = {}
     for pair in found.pairs:
-        mark = "*" if pair.p_holm < ALPHA else ""
+        mark = "*" if pair.told_apart else ""
         cells[pair.a, pair.b] = f"{pair.difference + 0.0:+.3g}{mark}"
         cells[pair.b, pair.a] = f"{-pair.difference + 0.0:+.3g}{mark}"
     table = Table(title=Text(title), title_justify="left")
@@ -111,11 +111,10 @@ def pairs_table(title: str, found: Pairs, labels: Mapping[str, str]) -> None:
         row = (cells.get((a, b), "" if a == b else "–") for b in names)
         table.add_row(Text(f"{i + 1} {labels.get(a, a)}"), *row)
     out.print(table)
-    significant = sum(pair.p_holm < ALPHA for pair in found.pairs)
+    significant = sum(pair.told_apart for pair in found.pairs)
     out.print(
-        f"* significant difference: {significant} of {len(found.pairs)} pairs, p below {ALPHA:g}"
-        f" after Holm's correction over all ({about.trials:,} randomisations; a smaller p is their"
-        " normal tail)"
+        f"* significant difference: {significant} of {len(found.pairs)} pairs. {FAMILY}"
+        f" ({about.trials:,} randomisations; a smaller p is their normal tail)"
     )
     if about.left_out:
         out.print(Text(f"left out, beyond the first {len(names)}: {', '.join(about.left_out)}"))

@@ -189,7 +189,7 @@ def test_rank_interval_disclosures_and_flags_are_in_the_table(visit: Visit, mode
     page = visit(model)
     first = page.locator(".board.open .scores tbody tr", has=page.get_by_role("rowheader")).nth(1)
     assert "1–3" in first.inner_text()
-    assert "P(first) 60.0 %" in first.inner_text()
+    assert "first in 60.0 % of resamples" in first.inner_text()
     text = page.locator(".board.open table.scores").inner_text()
     assert "read frontal 500, lateral 30" in text
     assert "re-scored from predictions" in text
@@ -278,7 +278,7 @@ def test_lower_is_better_in_the_matrix_too(visit: Visit) -> None:
     model = leaderboard(models=4, cohorts=1)
     model["boards"][0]["pairs_about"]["direction"] = "lower"
     pair = model["boards"][0]["pairs"][0]
-    pair |= {"difference": -0.2, "low": -0.3, "high": -0.1, "p_holm": 0.01}
+    pair |= {"difference": -0.2, "low": -0.3, "high": -0.1, "p_holm": 0.01, "told_apart": True}
     page = visit(model)
     page.locator(".pairs summary").click()
     assert page.locator(".matrix tbody tr").nth(0).locator("td").nth(1).inner_text() == "▲ −0.200"

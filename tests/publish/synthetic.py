@@ -42,7 +42,12 @@ def _board(rng: random.Random, name: str, models: int, of_row: Json) -> Json:
     ranked = [row for row in rows if row["kind"] == "model"]
     for place, row in enumerate(ranked, 1):
         low, high = max(1, place - 2), min(len(ranked), place + 2)
-        row["rank"] = {"key": primary, "low": low, "high": high, "p_top": round(0.6**place, 3)}
+        row["rank"] = {
+            "key": primary,
+            "low": low,
+            "high": high,
+            "share_first": round(0.6**place, 3),
+        }
     for column in columns:
         best = max(ranked, key=lambda row: row["cells"][column["key"]]["value"])
         best["cells"][column["key"]] |= {"best": True, "tied_with_best": True}
@@ -76,6 +81,7 @@ def _pairs(key: str, rows: list[Json]) -> Json:
             {
                 **{"a": a["model"], "b": b["model"], "difference": gap, "low": gap - 0.04},
                 **{"high": gap + 0.04, "p": p, "p_holm": min(1.0, 20 * p), "tail": False},
+                "told_apart": 20 * p < 0.05,
             }
         )
     about: Json = {"key": key, "direction": "higher", "trials": 2_000, "confidence": 0.95}

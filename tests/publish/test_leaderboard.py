@@ -33,7 +33,7 @@ from reportcard.core.files import digest, file_digest
 from reportcard.data.cohort import Cohort
 from reportcard.predict.prediction_stage import predict
 from reportcard.predict.system import System
-from reportcard.publish.board import ties
+from reportcard.publish.board import verdicts
 from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
 from reportcard.publish.board.metric_group import groups_of
@@ -43,6 +43,7 @@ from reportcard.publish.page.write import write
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import open_metrics
 from reportcard.score.scoring_stage import Scoring
+from reportcard.score.stats.family import family_tests
 from reportcard.score.stats.resampling import Resampler, compare
 
 WORDS = "heart lungs clear effusion none small left right normal size pleural no acute"
@@ -235,7 +236,7 @@ def test_lower_is_better_turns_order_best_and_arrow(bench: Bench) -> None:
     assert page.count("↑</span>") == 3
 
 
-def test_ties_are_those_of_the_paired_bootstrap(bench: Bench) -> None:
+def test_ties_are_those_of_the_family_and_intervals_of_the_paired_bootstrap(bench: Bench) -> None:
     systems = {
         "best": bench.add("best", 0.2, seed=1),
         "twin": bench.add("twin", 0.21, seed=2),
@@ -249,19 +250,22 @@ def test_ties_are_those_of_the_paired_bootstrap(bench: Bench) -> None:
     assert not rows["worse"]["bleu.bleu_1"]["tied_with_best"]
     resampler = Resampler(60, 200, 0)
     for scorer in bench.scorers:
-        for key in scorer.metric.spec.keys:
+        matrices = {
+            x: load_rows(bench.scores(s, scorer.label).parent)[1] for x, s in systems.items()
+        }
+        keys = list(scorer.metric.spec.keys)
+        tests = family_tests(matrices, (), scorer.metric.scores, keys, resampler)
+        for key in keys:
             name = f"{scorer.label}.{key}"
+            apart = [{t.a, t.b} for t in tests[key] if t.p_holm < 0.05]
             top = next(label for label in systems if rows[label][name]["best"])
             assert rows[top][name]["tied_with_best"]
             for label in set(systems) - {top}:
-                matrices = [
-                    load_rows(bench.scores(systems[x], scorer.label).parent)[1]
-                    for x in (label, top)
-                ]
-                expected = compare(*matrices, scorer.metric.scores, resampler, trials=1)[key]
+                both = (matrices[label], matrices[top])
+                expected = compare(*both, scorer.metric.scores, resampler, trials=1)[key]
                 cell = rows[label][name]
                 assert cell["difference"] == pytest.approx([expected.low, expected.high])
-                assert cell["tied_with_best"] == (expected.low <= 0 <= expected.high)
+                assert cell["tied_with_best"] == ({label, top} not in apart)
     assert rows["twin"]["bleu.bleu_1"]["tied_with_best"]
 
 
@@ -276,7 +280,7 @@ def test_an_unchanged_second_build_resamples_nothing_and_gives_the_same_bytes(
         raise AssertionError("resampled")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ties, "replicate_scores", fail)
+        patch.setattr(verdicts, "family_tests", fail)
         assert [path.read_bytes() for path in write(bench.results_dir)] == first
         edit(bench.scores(changed), lambda saved: saved["stats"].update(resamples=300))
         with pytest.raises(AssertionError, match="resampled"):

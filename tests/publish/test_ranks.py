@@ -1,4 +1,4 @@
-"""Rank intervals: equal to a bootstrap written out by hand, and honest about what ties."""
+"""Ranks: what the verdicts on all pairs leave open, with shares of a bootstrap by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from reportcard.api import Array
 from reportcard.publish.board import ranks
 from reportcard.publish.board.build import collect
-from reportcard.publish.board.ranks import joint_scores, rank_intervals
+from reportcard.publish.board.ranks import joint_scores, rank_intervals, shares_first
 from reportcard.publish.page.write import write
+from reportcard.score.stats.pairwise import PairTest
 from reportcard.score.stats.resampling import Clusters, Resampler
 from tests.publish.test_leaderboard import Bench, edit
 
@@ -32,8 +33,8 @@ def system(rng: np.random.Generator, level: float, draws: int = 1) -> Array:
     return np.stack([values, np.ones_like(values)], axis=-1)
 
 
-def by_hand(systems: list[Array], clusters: Clusters | None) -> list[tuple[int, int, float]]:
-    """Low, high and P(top) by drawing studies one resample at a time and counting."""
+def by_hand(systems: list[Array], clusters: Clusters | None) -> list[float]:
+    """How often each comes first, by drawing studies one resample at a time and counting."""
     keep = ~np.any([np.isnan(s).any(axis=(0, 2)) for s in systems], axis=0)
     groups = np.arange(N) if clusters is None else clusters
     units = int(groups.max()) + 1
@@ -44,17 +45,11 @@ def by_hand(systems: list[Array], clusters: Clusters | None) -> list[tuple[int, 
         values = [float(np.mean([draw[studies, 0].mean() for draw in s])) for s in systems]
         for place, value in zip(found, values, strict=True):
             place.append(1 + sum(other > value + 1e-9 for other in values))
-    ends = []
-    for place in found:
-        ordered = sorted(place)
-        low = ordered[int(np.floor(0.025 * (RESAMPLES - 1)))]
-        high = ordered[int(np.ceil(0.975 * (RESAMPLES - 1)))]
-        ends.append((low, high, place.count(1) / RESAMPLES))
-    return ends
+    return [place.count(1) / RESAMPLES for place in found]
 
 
 @pytest.mark.parametrize("of_patients", [False, True])
-def test_ranks_are_those_of_a_bootstrap_by_hand(of_patients: bool) -> None:
+def test_shares_are_those_of_a_bootstrap_by_hand(of_patients: bool) -> None:
     rng = np.random.default_rng(0)
     systems = [
         system(rng, 0.0), system(rng, 0.1), system(rng, 0.2, draws=3), system(rng, 0.6),
@@ -65,21 +60,29 @@ def test_ranks_are_those_of_a_bootstrap_by_hand(of_patients: bool) -> None:
         clusters = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
     rows = {f"s{i}": matrix for i, matrix in enumerate(systems)}
     scores, n = joint_scores(rows, mean, "mean", Resampler(N, RESAMPLES, SEED, clusters))
-    found = rank_intervals(scores, 0.95)
     assert n == N - 2
-    assert [(f.low, f.high, f.p_top) for f in found] == [
-        (low, high, pytest.approx(p, abs=1e-6)) for low, high, p in by_hand(systems, clusters)
-    ]
-    assert len({(f.low, f.high) for f in found}) > 1
+    found = shares_first(scores)
+    assert found == pytest.approx(by_hand(systems, clusters), abs=1e-6)
+    assert len(set(found)) > 1
 
 
-def test_equals_share_the_better_rank_and_a_score_that_is_nowhere_is_last() -> None:
+def test_equals_share_the_first_place_and_a_score_that_is_nowhere_is_last() -> None:
     scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.3], [np.nan, np.nan]])
-    assert ranks.ranks_of(scores).tolist() == [[1, 2], [1, 2], [3, 1], [4, 4]]
-    twins = rank_intervals(np.tile([[0.7], [0.7], [0.2]], 50), 0.95)
-    assert [(t.low, t.high, t.p_top) for t in twins] == [
-        (1, 1, 1.0), (1, 1, 1.0), (3, 3, 0.0),
-    ]  # fmt: skip
+    assert shares_first(scores) == [0.5, 0.5, 0.5, 0.0]
+
+
+def pair(a: str, b: str, difference: float, told_apart: bool) -> PairTest:
+    return PairTest(a, b, difference, None, None, 0.5, False, told_apart=told_apart)
+
+
+def test_a_rank_is_what_the_verdicts_leave_open() -> None:
+    tests = [pair("a", "b", 0.1, False), pair("a", "c", 0.3, True), pair("c", "b", -0.2, False)]
+    found = rank_intervals(["a", "b", "c"], tests)
+    assert {name: (r.low, r.high) for name, r in found.items()} == {
+        **{"a": (1, 2), "b": (1, 3), "c": (2, 3)}
+    }
+    turned = rank_intervals(["a", "b", "c"], tests, sign=-1)
+    assert (turned["a"].low, turned["a"].high, turned["c"].high) == (2, 3, 2)
 
 
 def test_the_clearly_best_is_first_and_twins_share_a_rank(bench: Bench) -> None:
@@ -92,11 +95,12 @@ def test_the_clearly_best_is_first_and_twins_share_a_rank(bench: Bench) -> None:
     rank = {row["label"]: row["rank"] for row in board["rows"]}
     assert rank["oracle"] is None
     assert rank["best"] == {
-        **{"key": board["primary"], "low": 1, "high": 1, "p_top": 1.0, "floor": False}
+        **{"key": board["primary"], "low": 1, "high": 1, "share_first": 1.0, "floor": False}
     }
     # The toys of one seed differ by label alone, so their answers are the same.
     assert rank["twin_a"] == rank["twin_b"]
-    assert (rank["twin_a"]["low"], rank["twin_a"]["high"], rank["twin_a"]["p_top"]) == (2, 2, 0.0)
+    twin = rank["twin_a"]
+    assert (twin["low"], twin["high"], twin["share_first"]) == (2, 2, 0.0)
     assert rank["noise"]["low"] == 4
     assert rank["noise"]["floor"]
     assert board["ranking"]["n"] == 40

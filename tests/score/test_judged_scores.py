@@ -36,7 +36,6 @@ from reportcard.data.grounded import phrases_of
 from reportcard.predict.prediction_stage import predict
 from reportcard.predict.system import open_model
 from reportcard.publish.board.build import collect
-from reportcard.publish.board.ties import _Pairs
 from reportcard.publish.page.page import render as render_page
 from reportcard.publish.page.terminal_board import render as render_terminal
 from reportcard.publish.page.write import tidy
@@ -51,6 +50,7 @@ from reportcard.score.scorer import (
     unscored_reasons,
 )
 from reportcard.score.scoring_stage import Scoring
+from reportcard.score.stats.pairwise import pair_tests
 from reportcard.score.stats.resampling import Resampler
 
 PROTOCOL = Protocol()
@@ -368,8 +368,8 @@ def test_a_resample_without_a_score_does_not_tell_rows_apart(tmp_path: Path) -> 
         "a": np.array([[[1.0, 1.0], nan, nan]]),
         "b": np.array([[[1.0, 1.0], [5.0, 1.0], nan]]),
     }
-    pairs = _Pairs(rows, mean, Resampler(3, 100), 0.95)
-    assert pairs.interval("b", "a", "mean") == (0.0, 0.0)  # over the study that both have
+    (test,) = pair_tests(rows, mean, ["mean"], Resampler(3, 100))["mean"]
+    assert (test.low, test.high, test.p) == (0.0, 0.0, 1.0)  # over the study that both have
 
 
 def test_a_judge_that_is_down_is_waited_for_once_whatever_the_models(

@@ -1,7 +1,7 @@
 """Compare models that were run, by paired randomisation tests.
 
 A and B are labels of the leaderboard; differences are A minus B. p is shown as it is and after
-Holm's correction.
+Holm's correction over all pairs of the board, so that the verdict is the one on its page.
 
 Examples:
   reportcard compare reference_oracle random_train_report --metric rouge
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", help="a metric or one of its scores: rouge, bleu.bleu_4")
     parser.add_argument(
-        "--trials", type=int, default=10_000, metavar="N", help="randomisations (default: 10000)"
+        "--trials", type=int, default=2_000, metavar="N", help="randomisations (default: 2000)"
     )
     add_json(parser)
     add_words(parser, "A B", "two models, and settings (see below)")
@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from reportcard.analysis.paired_comparison import compare_runs, runs_of
     from reportcard.cli.tables_compare import comparison_table
+    from reportcard.publish.board.build import boards_of
     from reportcard.score.scorer import open_metrics
+    from reportcard.score.stats.family import FAMILY
 
     names, overrides = split_words(arguments.words)
     at_most(names, 2, "compare", "two models, or --all")
@@ -58,14 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
     check_scored(config.results_dir)
     labels, protocol = (names[0], names[1]), config.protocol.name
     scorers = open_metrics(config.metrics, config.annotators)
+    boards = {b.cohort_folder: b for b in boards_of(config.results_dir) if b.protocol == protocol}
     written = []
     for cohort, pair in runs_of(config.results_dir, labels, protocol, cohorts):
-        found = compare_runs(pair, scorers, arguments.metric, arguments.trials)
+        board = boards.get(pair[0].parents[1].name)
+        found = compare_runs(pair, scorers, arguments.metric, arguments.trials, board)
         rows = [one.to_json() for one in found.keys]
         written.append({"cohort": cohort, "rows": rows, "left_out": dict(found.left_out)})
         if not to_stdout(arguments.json):
             comparison_table(cohort, labels, found)
-    about = {"protocol": protocol, "trials": arguments.trials}
+    about = {"protocol": protocol, "trials": arguments.trials, "family": FAMILY}
     write_result(arguments.json, {"a": names[0], "b": names[1], **about, "cohorts": written})
     return 0
 
@@ -91,7 +95,7 @@ def _compare_all(
         key = _key_of_board(board, arguments.metric)
         if key is None:
             continue
-        found = pairs_of_board(config.results_dir, board, key)
+        found = pairs_of_board(config.results_dir, board, key, trials=arguments.trials)
         written.append({"board": board.id, **to_json(found)})
         if not to_stdout(arguments.json):
             labels = {entry.model: entry.label for entry in board.entries}

@@ -7,8 +7,9 @@ disclosures      the facts next to a run's scores: provenance, inputs, speed, co
 vision           what `reportcard check` found about a model's use of images
 metric_group     the group of a metric: lexical, clinical, judged, grounding
 comparison       prepares the comparison of entries: rows, metric, resamples
+verdicts         tests every pair of entries on a metric, with one verdict each
 ties             entries that do not differ significantly from the best of a column
-ranks            bootstrap intervals of the rank
-pairwise_matrix  tests of every pair of entries
+pairwise_matrix  the tests of every pair of entries on the primary key
+ranks            the ranks that these verdicts leave open
 published        figures that other people printed
 """

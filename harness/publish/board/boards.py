@@ -113,11 +113,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class RankInterval:
-    """The ranks that the joint bootstrap leaves open, and how often the system comes first."""
+    """The ranks that the verdicts on all pairs leave open.
+
+    share_first  the share of resamples in which no other system is better: not the probability
+                 that the system is the best (docs/statistics.md)
+    """
 
     low: int
     high: int
-    p_top: float
+    share_first: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Rank:
     key: str
     low: int
     high: int
-    p_top: float | None = None
+    share_first: float | None = None
     floor: bool = False
 
 
@@ -243,11 +247,13 @@ class BoardCohort:
 class KeyTies:
     """The best entry of one key, and the interval of each other entry minus the best one.
 
-    An interval is None where no resample gives both entries a score.
+    An interval is None where no resample gives both entries a score. `apart` are the entries that
+    differ significantly from the best.
     """
 
     best: str | None
     intervals: Mapping[str, Interval | None]
+    apart: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +281,8 @@ class Ranking:
 class PairsAbout:
     """What the pairwise tests of a board are of; `unknown` is a sentence where there are none.
 
-    `left_out` names the entries beyond the first forty.
+    `left_out` names the entries beyond the first eighty; `family` says in a sentence which pairs
+    are corrected together.
     """
 
     key: str
@@ -288,6 +295,7 @@ class PairsAbout:
     unit: str | None = field(default=None, metadata=OMITTED)
     resamples: int | None = field(default=None, metadata=OMITTED)
     p_resolution: float | None = field(default=None, metadata=OMITTED)
+    family: str | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True)

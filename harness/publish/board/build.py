@@ -50,7 +50,7 @@ def collect(
     Raises ReportCardError naming the file when one is damaged, or when there are no scores.
     """
     boards = boards_of(results_dir, everything)
-    for compared in (with_ties, with_ranks, with_pairs):
+    for compared in (with_ties, with_pairs, with_ranks):  # ranks come from the pairs' verdicts
         boards = compared(results_dir, boards, scorers)
     return Leaderboard(MODEL_VERSION, tuple(boards), published())
 

@@ -1,6 +1,6 @@
 """Prepares the comparison of a board's entries: their rows, the metric that reads them, resamples.
 
-`ties.py`, `ranks.py` and `pairwise_matrix.py` each build a `Comparison` and, unless the last build
+`verdicts.py` and `ranks.py` each build a `Comparison` and, unless the last build
 has the same inputs, prepare it. Where entries cannot be compared, NotComparableError says why; it
 becomes a sentence on the page.
 """

@@ -12,17 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reportcard.publish.board.boards import Board, PairsAbout
-from reportcard.publish.board.comparison import (
-    Comparison,
-    NotComparableError,
-    Samplers,
-    last_build,
-)
+from reportcard.publish.board.comparison import NotComparableError, Samplers, last_build
+from reportcard.publish.board.verdicts import systems_to_test
 from reportcard.score.scorer import Scorer
-from reportcard.score.stats.pairwise import TRIALS, PairTest, all_pairs
-
-MOST = 40  # systems of a matrix: 780 pairs
-VERSION = 1  # of this computation
+from reportcard.score.stats.family import FAMILY
+from reportcard.score.stats.pairwise import TRIALS, PairTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ def pairs_of_board(
     trials: int = TRIALS,
     known: Board | None = None,
 ) -> Pairs:
-    """Test every pair on one key. Ceilings are left out, and all but the best 40 systems.
+    """Test every pair on one key. Ceilings are left out, and all but the best eighty systems.
 
     Args:
         results_dir: where the rows are.
@@ -72,34 +66,21 @@ def pairs_of_board(
     Raises ReportCardError for rows that are not those scored.
     """
     column = next(column for column in board.columns if column.key == key)
-    rated = sorted(
-        (column.sign * value, entry.model, entry)
-        for entry in board.entries
-        if entry.competes(column) and (value := entry.cells[key].value) is not None
-    )
-    entries = [entry for _, _, entry in rated]
-    chosen, beyond = entries[:MOST], tuple(entry.model for entry in entries[MOST:])
-    about = PairsAbout(key=key, direction=column.direction, trials=trials, left_out=beyond or None)
-    if len(chosen) < 2:
-        return Pairs((), replace(about, unknown="fewer than two rows"))
-    comparison = Comparison.of(results_dir, board, column, chosen)
-    rows = [[model, file.rows_sha256] for model, file in comparison.files.items()]
-    about = replace(
-        about, inputs=comparison.inputs(pairs=VERSION, key=key, trials=trials, rows=rows)
-    )
-    if known and known.pairs_about and known.pairs_about.inputs == about.inputs:
-        return Pairs(known.pairs or (), known.pairs_about)
+    about = PairsAbout(key=key, direction=column.direction, trials=trials)
     try:
-        prepared = comparison.prepare(scorers, Samplers())
+        tested = systems_to_test(results_dir, board, [column], trials)
+        beyond = tuple(entry.model for entry in tested.left_out)
+        about = replace(about, left_out=beyond or None, inputs=tested.inputs, family=FAMILY)
+        if known and known.pairs_about and known.pairs_about.inputs == about.inputs:
+            return Pairs(known.pairs or (), known.pairs_about)
+        found = tested.run(scorers, Samplers())
     except NotComparableError as error:
         return Pairs((), replace(about, unknown=str(error)))
-    scores, resampler = prepared.scores, prepared.resampler
-    tests = all_pairs(prepared.rows, scores, column.name, resampler, trials, prepared.confidence)
     about = replace(
         about,
-        confidence=prepared.confidence,
-        unit=resampler.unit,
-        resamples=comparison.stats.resamples,
+        confidence=found.confidence,
+        unit=found.resampler.unit,
+        resamples=found.resampler.resamples,
         p_resolution=1 / (1 + trials),
     )
-    return Pairs(tuple(tests), about)
+    return Pairs(found.tests[key], about)

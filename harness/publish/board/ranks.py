@@ -1,19 +1,23 @@
-"""Computes 95 % bootstrap intervals of the rank, and how often each system comes first.
+"""Computes which ranks the verdicts on all pairs leave open, and how often each comes first.
 
 Models and floors of a board are ranked together by its primary key, so that a model below a floor
-cannot be rank 1; ceilings are not ranked. In each bootstrap resample of the studies (of the
-patients, where they have several studies; the same resample for all) every system is scored, and
+cannot be rank 1; ceilings are not ranked.
 
-    rank    = 1 + number of systems with a better score; ties get the better rank
-    low, high = percentiles of the rank at the confidence of the scores, rounded outwards
-    p_top   = share of resamples in which no other system is better; a shared first counts for each
+    low          1 + number of systems that are better, by a significant difference
+    high         number of systems − number of those that are worse, by a significant difference
+    share_first  share of bootstrap resamples of the studies (of the patients, where they have
+                 several studies) in which no other system is better; a shared first counts for each
 
-Only studies that every ranked system has scored count: one unscored study of one system is dropped
-for all, and `n` says how many are left. A system without a score in a resample (nothing to count)
-is last in it. A score is the mean over draws, in a resample as on the page.
-
-Hospitals are ranked like this by Marshall & Spiegelhalter (BMJ 1998). The interval is wide where
+Systems with the same answers tie, and ties get the better rank. Because ranks come from the
+verdicts that every other view shows (verdicts.py), two systems that are not told apart never have
+ranks that say they are (M. Mogstad, J. Romano, A. Shaikh and D. Wilhelm, Rev. Econ. Stud. 91:476,
+2024, derive sets of ranks from corrected pairwise tests in this way). The interval is wide where
 the data cannot separate systems, which a rank without an interval hides.
+
+The share of resamples is no probability of being the best: in repeated cohorts "first in 95 % of
+the resamples" was right far less often (docs/statistics.md). Only studies that every ranked system
+has scored count for it: one unscored study of one system is dropped for all, and `n` says how many
+are left. A score is the mean over draws, in a resample as on the page.
 """
 
 from __future__ import annotations
@@ -23,7 +27,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from reportcard.api import Array
 from reportcard.publish.board.boards import Board, Column, Rank, Ranking, RankInterval
@@ -35,9 +38,8 @@ from reportcard.publish.board.comparison import (
     last_build,
 )
 from reportcard.score.scorer import Scorer
+from reportcard.score.stats.pairwise import PairTest
 from reportcard.score.stats.resampling import Resampler, Scores, replicate_scores
-
-Ranks = npt.NDArray[np.int64]
 
 
 def with_ranks(
@@ -45,6 +47,7 @@ def with_ranks(
 ) -> list[Board]:
     """Return the boards with their `ranking`, and with a `rank` in each entry that has one.
 
+    boards: with the tests of all pairs (`with_pairs`).
     A board without a primary key has no ranking. A ceiling and an entry without a comparable score
     have no rank. Arguments and errors are those of `with_ties`.
     """
@@ -66,7 +69,7 @@ def _with_ranks(
     for entry in board.entries:
         if found := (ranking.systems or {}).get(entry.model):
             floor = entry.kind == "floor"
-            rank = Rank(column.key, found.low, found.high, found.p_top, floor)
+            rank = Rank(column.key, found.low, found.high, found.share_first, floor)
             entry = replace(entry, rank=rank)
         entries.append(entry)
     return replace(board, ranking=ranking, entries=tuple(entries))
@@ -79,24 +82,75 @@ def _ranking(
     saved: Ranking | None,
     scorers: Sequence[Scorer],
 ) -> Ranking:
-    entries = [entry for entry in board.entries if entry.competes(column)]
+    about = board.pairs_about
+    beyond = set(about.left_out or ()) if about else set()
+    competing = [entry for entry in board.entries if entry.competes(column)]
+    entries = [entry for entry in competing if entry.model not in beyond]
+    if len(entries) > 1 and about and about.unknown:
+        raise NotComparableError(about.unknown)
     comparison = Comparison.of(results_dir, board, column, entries)
-    inputs = comparison.inputs(ranks=1, key=[column.key, column.direction])  # 1: the version
+    tests = board.pairs or ()
+    verdicts = [[test.a, test.b, test.difference, test.told_apart] for test in tests]
+    inputs = comparison.inputs(
+        ranks=2,  # the version of this computation
+        key=[column.key, column.direction],
+        verdicts=verdicts,
+    )
     if saved and saved.inputs == inputs:
         return saved
     prepared = comparison.prepare(scorers, Samplers())
     scores, n = joint_scores(prepared.rows, prepared.scores, column.name, prepared.resampler)
     if not n:
         raise NotComparableError("no study is scored by every system")
-    found = rank_intervals(-column.sign * scores, prepared.confidence)
+    first = shares_first(-column.sign * scores)
+    systems = {
+        model: replace(interval, share_first=share)
+        for (model, interval), share in zip(
+            rank_intervals(list(prepared.rows), tests, -column.sign).items(), first, strict=True
+        )
+    }
     return Ranking(
         inputs=inputs,
         key=column.key,
         n=n,
         resamples=prepared.resampler.resamples,
         unit=prepared.resampler.unit,
-        systems=dict(zip(prepared.rows, found, strict=True)),
+        systems=systems,
     )
+
+
+def rank_intervals(
+    systems: Sequence[str], tests: Sequence[PairTest], sign: int = 1
+) -> dict[str, RankInterval]:
+    """Return the ranks that the verdicts leave open, per system.
+
+    sign: 1 where higher is better, −1 where lower is.
+    """
+    better, not_better = dict.fromkeys(systems, 0), dict.fromkeys(systems, 0)
+    for test in tests:
+        ahead, behind = (test.a, test.b) if sign * test.difference > 0 else (test.b, test.a)
+        if test.told_apart:
+            better[behind] += 1
+            not_better[ahead] += 1
+        elif test.p == 1 and test.difference == 0 == test.low == test.high:  # the same answers
+            not_better[ahead] += 1
+            not_better[behind] += 1
+    return {
+        name: RankInterval(1 + better[name], len(systems) - not_better[name]) for name in systems
+    }
+
+
+def shares_first(scores: Array) -> list[float]:
+    """Return how often each system comes first; scores: (systems, resamples), higher is better.
+
+    A shared first, up to rounding, counts for each; a system without a score is last.
+
+    >>> shares_first(np.array([[0.9, 0.1], [0.9, 0.3], [np.nan, 0.2]]))
+    [0.5, 1.0, 0.0]
+    """
+    known = np.where(np.isnan(scores), -np.inf, scores)
+    first = (known >= known.max(axis=0) - ROUNDING) & (known > -np.inf)
+    return [round(float(share), 6) for share in first.mean(axis=1)]
 
 
 def joint_scores(
@@ -113,27 +167,3 @@ def joint_scores(
         common = np.where(unscored[:, None], 0.0, matrix)
         found.append(replicate_scores(common, lambda t: {key: scores(t)[key]}, resampler)[key])
     return np.array(found), int((~unscored).sum())
-
-
-def rank_intervals(scores: Array, confidence: float) -> list[RankInterval]:
-    """Return the rank interval of each system; scores: (systems, resamples), higher is better."""
-    ranks = ranks_of(scores)
-    tail = (1 - confidence) / 2
-    low = np.quantile(ranks, tail, axis=1, method="lower")
-    high = np.quantile(ranks, 1 - tail, axis=1, method="higher")
-    top = (ranks == 1).mean(axis=1)
-    return [
-        RankInterval(int(a), int(b), round(float(p), 6))
-        for a, b, p in zip(low, high, top, strict=True)
-    ]
-
-
-def ranks_of(scores: Array) -> Ranks:
-    """Rank the systems in each resample, 1 the best; ties (up to rounding) get the better rank.
-
-    >>> ranks_of(np.array([[0.9], [0.5], [0.9], [0.1]])).ravel().tolist()
-    [1, 3, 1, 4]
-    """
-    known = np.where(np.isnan(scores), -np.inf, scores)
-    # One system at a time: all pairs at once would take systems² × resamples of memory.
-    return np.array([1 + (known > one + ROUNDING).sum(axis=0) for one in known], np.int64)

@@ -1,12 +1,13 @@
 """Finds the entries of a column that do not differ significantly from its best entry.
 
-The best entry is the best measured one that is not a ceiling. Another entry is tied with it when
-the paired bootstrap interval of their difference (the same resampled studies for both) contains 0.
-Overlap of the two entries' own intervals would be the wrong test: it ignores that both were scored
-on the same studies.
+The best entry is the best measured one that is not a ceiling. Another entry is tied with it unless
+the verdict on the two is that they differ (verdicts.py): the page's marks say what its matrix and
+`compare` say. The paired bootstrap interval of the difference is shown beside it, without
+multiple-testing correction. Overlap of the two entries' own intervals would be the wrong test: it
+ignores that both were scored on the same studies.
 
-The intervals go into leaderboard.json under a digest of everything that they depend on, so that a
-second build with the same rows resamples nothing.
+The tests go into leaderboard.json under a digest of everything that they depend on, so that a
+second build with the same rows tests nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from reportcard.api import Array
+from reportcard.core.files import digest
 from reportcard.publish.board.boards import (
     Board,
     Cell,
@@ -27,21 +26,10 @@ from reportcard.publish.board.boards import (
     KeyTies,
     MetricTies,
 )
-from reportcard.publish.board.comparison import (
-    ROUNDING,
-    Comparison,
-    NotComparableError,
-    Samplers,
-    last_build,
-)
+from reportcard.publish.board.comparison import NotComparableError, Samplers, last_build
+from reportcard.publish.board.verdicts import systems_to_test
 from reportcard.score.scorer import Scorer
-from reportcard.score.stats.resampling import (
-    Resampler,
-    Scores,
-    difference_interval,
-    in_common,
-    replicate_scores,
-)
+from reportcard.score.stats.pairwise import PairTest
 
 
 def with_ties(
@@ -104,15 +92,9 @@ def _marked(entry: Entry, keys: Mapping[str, KeyTies]) -> Entry:
 
 def _marked_cell(cell: Cell, model: str, found: KeyTies) -> Cell:
     best, interval = model == found.best, found.intervals.get(model)
-    # An entry that no resample could compare with the best does not differ significantly from it.
-    tied = model in found.intervals and (interval is None or _contains_zero(interval))
+    tied = model in found.intervals and model not in found.apart
     difference = interval if interval and not best else None
     return replace(cell, best=best, tied_with_best=best or tied, difference=difference)
-
-
-def _contains_zero(interval: Interval) -> bool:
-    low, high = interval
-    return low <= ROUNDING and high >= -ROUNDING
 
 
 def best_entry(entries: Sequence[Entry], column: Column) -> Entry | None:
@@ -134,61 +116,35 @@ def _metric_ties(
     samplers: Samplers,
 ) -> MetricTies:
     """Return the ties of one metric's columns. Raises NotComparableError saying why it cannot."""
-    entries = [entry for entry in board.entries if any(entry.competes(c) for c in columns)]
     top = {column.key: best_entry(board.entries, column) for column in columns}
     best = {key: entry.model if entry else None for key, entry in top.items()}
+    entries = [entry for entry in board.entries if any(entry.competes(c) for c in columns)]
     if len(entries) < 2:
-        return MetricTies(None, {key: KeyTies(model, {}) for key, model in best.items()})
-    comparison = Comparison.of(results_dir, board, columns[0], entries)
-    inputs = comparison.inputs(ties=2, best=best)  # 2: the version of this computation
+        return MetricTies(None, {key: KeyTies(model, {}, ()) for key, model in best.items()})
+    tested = systems_to_test(results_dir, board, columns)
+    inputs = digest([tested.inputs, best])
     if known and known.inputs == inputs and set(known.keys) >= set(best):
         return known
-    prepared = comparison.prepare(scorers, samplers)
-    pairs = _Pairs(prepared.rows, prepared.scores, prepared.resampler, prepared.confidence)
+    tests = tested.run(scorers, samplers).tests
     keys = {}
     for column in columns:
-        first = best[column.key]
-        intervals = {
-            entry.model: pairs.interval(entry.model, first, column.name)
-            for entry in entries
-            if first is not None and entry.competes(column)
-        }
-        keys[column.key] = KeyTies(first, intervals)
+        competing = [entry.model for entry in tested.entries if entry.competes(column)]
+        keys[column.key] = _ties_with(best[column.key], competing, tests[column.key])
     return MetricTies(inputs, keys)
 
 
-class _Pairs:
-    """Computes paired differences on one metric, over the studies that both entries have scored.
-
-    Entries without unscored studies share their replicates; a pair with some gets its own.
-    """
-
-    def __init__(
-        self, rows: Mapping[str, Array], scores: Scores, sampler: Resampler, confidence: float
-    ) -> None:
-        self._rows, self._scores = rows, scores
-        self._sampler, self._confidence = sampler, confidence
-        self._whole = {m: not np.isnan(matrix).any() for m, matrix in rows.items()}
-        self._known: dict[tuple[str, str], tuple[dict[str, Array], dict[str, Array]]] = {}
-        self._replicates: dict[str, dict[str, Array]] = {}
-
-    def interval(self, a: str, b: str, key: str) -> Interval | None:
-        """Return the interval of a − b, or None where no resample gives both a score."""
-        if self._whole[a] and self._whole[b]:
-            left, right = self._of(a), self._of(b)
-        else:
-            if (a, b) not in self._known:
-                ours, theirs, _ = in_common(self._rows[a], self._rows[b])
-                self._known[a, b] = (
-                    replicate_scores(ours, self._scores, self._sampler),
-                    replicate_scores(theirs, self._scores, self._sampler),
-                )
-            left, right = self._known[a, b]
-        found = difference_interval(left[key], right[key], self._confidence)
-        return (found[0], found[1]) if found else None
-
-    def _of(self, model: str) -> dict[str, Array]:
-        if model not in self._replicates:
-            found = replicate_scores(self._rows[model], self._scores, self._sampler)
-            self._replicates[model] = found
-        return self._replicates[model]
+def _ties_with(best: str | None, systems: Sequence[str], tests: Sequence[PairTest]) -> KeyTies:
+    """Return the ties of one key; a system that was not tested with the best is not listed."""
+    if best is None or best not in systems:
+        return KeyTies(best, {}, ())
+    intervals: dict[str, Interval | None] = dict.fromkeys(systems)
+    intervals[best] = (0.0, 0.0)
+    apart = []
+    for test in tests:
+        if best in (test.a, test.b):
+            of = test if test.b == best else test.turned(test.b, test.a)
+            if of.low is not None and of.high is not None:
+                intervals[of.a] = (of.low, of.high)
+            if of.told_apart:
+                apart.append(of.a)
+    return KeyTies(best, intervals, tuple(apart))

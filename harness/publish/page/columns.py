@@ -61,11 +61,11 @@ def _plain(name: str, group: str, better: str, tip: str, cell: Callable[[Entry],
 def _rank(board: Board) -> list[Made]:
     if not any(entry.rank for entry in board.entries):
         return []
-    confidence = board.pairs_about.confidence if board.pairs_about else None
     tip = (
-        f"{100 * (confidence or 0.95):g} % bootstrap interval of the rank by {board.primary}; ties"
-        " get the better rank. P(first): share of resamples in which the system comes first."
-        " Floors are ranked too; a model below a floor cannot be rank 1."
+        f"The ranks by {board.primary} that the verdicts on all pairs leave open; ties get the"
+        " better rank. First in: the share of resamples in which no other system is better; it is"
+        " not the probability that the system is the best. Floors are ranked too; a model below a"
+        " floor cannot be rank 1."
     )
     return [_plain("rank", RANKED, "lower", tip, _rank_cell)]
 
@@ -75,7 +75,8 @@ def _rank_cell(entry: Entry) -> PageCell:
     if rank is None:
         return fact(MISSING, None)
     text = f"{rank.low}" if rank.low == rank.high else f"{rank.low}–{rank.high}"
-    lines = [] if rank.p_top is None else [f"P(first) {percent(rank.p_top)}"]
+    share = rank.share_first
+    lines = [] if share is None else [f"first in {percent(share)} of resamples"]
     lines += ["a floor"] if rank.floor else []
     return fact(text, rank.low + rank.high / 1000, lines)
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from reportcard.publish.board.boards import Board
 from reportcard.publish.page.cells import decimals
 from reportcard.publish.page.row_view import RowView
-from reportcard.score.stats.effect_size import ALPHA
+from reportcard.score.stats.family import FAMILY
 from reportcard.score.stats.pairwise import PairTest
 
+MOST = 40  # systems that a page can show: 780 pairs
 Pair = tuple[
     int, int, float | None, float | None, float | None, float | None, float | None, int, int
 ]
@@ -29,7 +30,7 @@ class Matrix:
     places: int
     confidence: str
     trials: str
-    alpha: str
+    family: str
     count: str
     apart: int
     left_out: tuple[str, ...]
@@ -47,8 +48,10 @@ def matrix_of(board: Board, rows: Sequence[RowView]) -> Matrix | None:
     if not pairs or about is None or column is None:
         return None
     compared = {name for pair in pairs for name in (pair.a, pair.b)}
-    order = [i for i, entry in enumerate(board.entries) if entry.model in compared]
+    every = [i for i, entry in enumerate(board.entries) if entry.model in compared]
+    order, beyond = every[:MOST], [board.entries[i].model for i in every[MOST:]]
     place = {board.entries[i].model: k for k, i in enumerate(order)}
+    pairs = tuple(pair for pair in pairs if pair.a in place and pair.b in place)
     labels = {entry.model: entry.label for entry in board.entries}
     return Matrix(
         key=about.key,
@@ -56,10 +59,10 @@ def matrix_of(board: Board, rows: Sequence[RowView]) -> Matrix | None:
         places=decimals(column.range, board.values(column)),
         confidence=f"{about.confidence or 0.95:.0%}".replace("%", " %"),
         trials=f"{about.trials:,}",
-        alpha=f"{ALPHA:g}",
+        family=FAMILY,
         count=f"{len(pairs):,}",
-        apart=sum(pair.p_holm < ALPHA for pair in pairs),
-        left_out=tuple(labels.get(name, name) for name in about.left_out or ()),
+        apart=sum(pair.told_apart for pair in pairs),
+        left_out=tuple(labels.get(name, name) for name in (*beyond, *(about.left_out or ()))),
         systems=tuple((rows[i].label, rows[i].fingerprint) for i in order),
         pairs=tuple(_pair(pair, place[pair.a], place[pair.b]) for pair in pairs),
     )
@@ -68,9 +71,9 @@ def matrix_of(board: Board, rows: Sequence[RowView]) -> Matrix | None:
 def _pair(pair: PairTest, a: int, b: int) -> Pair:
     numbers = (pair.difference, pair.low, pair.high, pair.p, pair.p_holm)
     difference, low, high, p, p_holm = (_short(number) for number in numbers)
-    return a, b, difference, low, high, p, p_holm, int(pair.p_holm < ALPHA), int(pair.tail)
+    return a, b, difference, low, high, p, p_holm, int(pair.told_apart), int(pair.tail)
 
 
 def _short(value: float | None) -> float | None:
-    """Round to six digits: a page holds 780 pairs, and leaderboard.json has them whole."""
+    """Round to six digits: leaderboard.json has them whole."""
     return None if value is None else float(f"{value:.6g}")

@@ -27,6 +27,7 @@ from reportcard.publish.page.columns import columns_of
 from reportcard.publish.page.matrix import Matrix, matrix_of
 from reportcard.publish.page.row_view import KINDS, RowView, row_view
 from reportcard.publish.page.score_columns import PageColumn
+from reportcard.score.stats.family import FAMILY
 
 HERE = Path(__file__).parent
 # Marks that scripts run, so that boards behind other tabs are never laid out.
@@ -89,6 +90,7 @@ def render(
         template("page.html.j2").render(
             boards=boards,
             kinds=KINDS,
+            family=FAMILY,
             mlflow=mlflow,
             published=cohorts,
             published_anchor=anchor("as-published", taken),

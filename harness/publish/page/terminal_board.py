@@ -11,6 +11,7 @@ from reportcard.publish.board.boards import Board, Cell, Column, Entry, Leaderbo
 from reportcard.publish.board.vision import vision_sentence
 from reportcard.publish.page.cells import count, decimals, number
 from reportcard.publish.page.page import overlap_sentence
+from reportcard.score.stats.family import FAMILY
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,8 +120,8 @@ def _cell(cell: Cell, places: int) -> Text:
 def _footnotes(board: Board, columns: Sequence[Column]) -> list[str]:
     lines = [
         "▲ ceiling, ▼ floor: reference points, not competitors; bold: best measured row,"
-        " ≈ no significant difference from the best (paired bootstrap, without multiple-testing"
-        " correction)"
+        " ≈ no significant difference from the best",
+        FAMILY,
     ]
     lines += [line for line in (overlap_sentence(board.cohort),) if line]
     for entry in board.entries:

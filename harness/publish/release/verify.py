@@ -228,8 +228,8 @@ def _check_leaderboard(found: Verified, folder: Path, scorers: Sequence[Scorer])
     # Comparisons need the rows; rows that are not those scored have been reported already.
     if not found.problems:
         again = with_ties(folder, again, scorers, cached=False)
-        again = with_ranks(folder, again, scorers, cached=False)
         again = with_pairs(folder, again, scorers, cached=False)
+        again = with_ranks(folder, again, scorers, cached=False)
     for board in again:
         if board.id in boards:
             _check_board(found, boards[board.id], board)

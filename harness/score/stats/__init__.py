@@ -2,5 +2,6 @@
 
 resampling.py   bootstrap weights and intervals; the paired test of two systems
 pairwise.py     tests of every pair of systems
+family.py       which comparisons are corrected together, and the one verdict on each pair
 effect_size.py  effect sizes, power, and studies needed
 """

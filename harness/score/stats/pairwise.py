@@ -1,4 +1,4 @@
-"""Tests every pair of systems on one key; all pairs share their random numbers.
+"""Tests every pair of systems on some keys; all pairs share their random numbers.
 
 A bootstrap replicate and a randomised total are both linear in the rows. So n systems need n matrix
 products and not n²: W @ rows and mask @ rows per system, of which a pair takes the difference. This
@@ -16,10 +16,11 @@ tail is bounded by Hoeffding's inequality; the idea: T. Knijnenburg et al., Bioi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
@@ -28,7 +29,6 @@ from reportcard.score.stats.resampling import (
     Resampler,
     Scores,
     difference_interval,
-    holm,
     in_common,
     replicate_scores,
 )
@@ -38,12 +38,18 @@ ROUNDING = 1e-12
 NORMAL = NormalDist()
 
 
+Family = Literal["models", "with a floor"]
+
+
 @dataclass(frozen=True, slots=True)
 class PairTest:
     """The difference a − b of two systems over the studies that both have scored.
 
-    low, high  its interval; None where no resample has both scores
-    tail       whether p is the tail of a normal distribution (see above)
+    low, high   its interval; None where no resample has both scores
+    tail        whether p is the tail of a normal distribution (see above)
+    p_holm      p, adjusted over the pair's family
+    family      the comparisons that it is adjusted with (family.py)
+    told_apart  whether the difference is significant: the one verdict on the pair
     """
 
     a: str
@@ -54,77 +60,85 @@ class PairTest:
     p: float
     tail: bool
     p_holm: float = 1.0
+    family: Family = "models"
+    told_apart: bool = False
+
+    def turned(self, a: str, b: str) -> PairTest:
+        """The same test of b − a, under other names."""
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return replace(self, a=a, b=b, difference=-self.difference, low=low, high=high)
 
 
-def all_pairs(
+def pair_tests(
     rows: Mapping[str, Array],
     scores: Scores,
-    key: str,
+    keys: Sequence[str],
     resampler: Resampler,
     trials: int = TRIALS,
     confidence: float = 0.95,
-) -> list[PairTest]:
-    """Test every pair, in the order of `rows`, with Holm's adjustment over all of them.
+) -> dict[str, list[PairTest]]:
+    """Test every pair, in the order of `rows`, without any adjustment of p.
 
     A pair in which a side has no score is left out.
 
     Args:
         rows: system → (draws, n, k), a NaN row is unscored.
         scores: turns summed rows into the metric's keys.
-        key: the key that is compared.
+        keys: the keys that are compared.
         resampler: the bootstrap weights and the seed.
         trials: swaps of the randomisation test.
         confidence: of the intervals.
     """
 
     def only(total: Array) -> dict[str, Array]:
-        return {key: scores(total)[key]}
+        found = scores(total)
+        return {key: found[key] for key in keys}
 
     whole = {m: x for m, x in rows.items() if not np.isnan(x).any()}
-    shared = _Shared(whole, only, key, resampler, trials)
-    found = []
+    shared = _Shared(whole, only, resampler, trials)
+    found: dict[str, list[PairTest]] = {key: [] for key in keys}
     for a, b in combinations(rows, 2):
         if a in whole and b in whole:
-            test = shared.test(a, b, confidence)
+            tests = shared.tests(a, b, confidence)
         else:
             left, right, n = in_common(rows[a], rows[b])
-            alone = _Shared({a: left, b: right}, only, key, resampler, trials)
-            test = alone.test(a, b, confidence) if n else None
-        if test is not None:
-            found.append(test)
-    adjusted = holm([test.p for test in found])
-    return [
-        PairTest(t.a, t.b, t.difference, t.low, t.high, t.p, t.tail, p)
-        for t, p in zip(found, adjusted, strict=True)
-    ]
+            alone = _Shared({a: left, b: right}, only, resampler, trials)
+            tests = alone.tests(a, b, confidence) if n else {}
+        for key, test in tests.items():
+            found[key].append(test)
+    return found
 
 
 class _Shared:
     """The replicates and randomised totals of systems whose studies are all scored."""
 
     def __init__(
-        self,
-        rows: Mapping[str, Array],
-        scores: Scores,
-        key: str,
-        resampler: Resampler,
-        trials: int,
+        self, rows: Mapping[str, Array], scores: Scores, resampler: Resampler, trials: int
     ) -> None:
-        self._scores, self._key, self._trials = scores, key, trials
+        self._scores, self._trials = scores, trials
         self._units = resampler.units
         self._totals = {m: x.sum(axis=1) for m, x in rows.items()}
-        self._replicates = {m: replicate_scores(x, scores, resampler)[key] for m, x in rows.items()}
+        self._replicates = {m: replicate_scores(x, scores, resampler) for m, x in rows.items()}
         self._moved = _moved(rows, resampler, trials)
 
-    def test(self, a: str, b: str, confidence: float) -> PairTest | None:
+    def tests(self, a: str, b: str, confidence: float) -> dict[str, PairTest]:
+        """Return the test of each key on which both have a score."""
         observed = self._delta(self._totals[a], self._totals[b])
-        if math.isnan(observed):
-            return None
-        interval = difference_interval(self._replicates[a], self._replicates[b], confidence)
         # A swap moves the rows of some studies from A to B, and those of B to A.
         swapped = self._moved[b] - self._moved[a]
-        left, right = self._totals[a] + swapped, self._totals[b] - swapped
-        random = (self._scores(left)[self._key] - self._scores(right)[self._key]).mean(axis=-1)
+        random = self._delta(self._totals[a] + swapped, self._totals[b] - swapped)
+        return {
+            key: self._test(a, b, key, float(value), random[key], confidence)
+            for key, value in observed.items()
+            if not math.isnan(value)
+        }
+
+    def _test(
+        self, a: str, b: str, key: str, observed: float, random: Array, confidence: float
+    ) -> PairTest:
+        interval = difference_interval(
+            self._replicates[a][key], self._replicates[b][key], confidence
+        )
         extreme = int((~(np.abs(random) < abs(observed) - ROUNDING)).sum())
         p, tail = (1 + extreme) / (1 + self._trials), False
         if not extreme and (normal := self._normal_tail(observed, random)) < p:
@@ -132,8 +146,10 @@ class _Shared:
         low, high = interval or (None, None)
         return PairTest(a, b, observed, low, high, p, tail)
 
-    def _delta(self, a: Array, b: Array) -> float:
-        return float((self._scores(a)[self._key] - self._scores(b)[self._key]).mean())
+    def _delta(self, a: Array, b: Array) -> dict[str, Array]:
+        """Return score of A − score of B per key, averaged over draws."""
+        left, right = self._scores(a), self._scores(b)
+        return {key: (left[key] - right[key]).mean(axis=-1) for key in left}
 
     def _normal_tail(self, observed: float, random: Array) -> float:
         spread = float(np.sqrt(np.mean(random**2)))
