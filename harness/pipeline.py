@@ -165,7 +165,7 @@ class Invocation:
         """Open the models that can run on a cohort; each problem of the others is a failure.
 
         A model of the suite that needs images is left out of a cohort without images, and that is
-        no failure: nobody asked for the two together.
+        no failure: the user did not ask for the two together.
         """
         systems = []
         for plugin in self.config.models:

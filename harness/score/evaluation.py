@@ -166,8 +166,8 @@ def check_overrides(verb: str, overrides: Sequence[str]) -> None:
 def with_notes(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:
     """Return the pairs with every note that a metric reads.
 
-    custody: whose text it is, which a judge is told first. Raises ReportCardError for unusable
-    weights, or where a judge may not see such text.
+    custody: whose text it is; a judge checks it before it is asked. Raises ReportCardError for
+    unusable weights, or where a judge may not see such text.
     """
     if not scorer.annotators:
         return list(pairs)

@@ -132,7 +132,7 @@ class RunPairs:
     def rows(
         self, scorer: Scorer, cache: Cache | None, known: Notes, progress: Progress
     ) -> tuple[Array, Json]:
-        """Compute a metric's rows (draws, n, k), and what scores.json says of unscored studies.
+        """Compute a metric's rows (draws, n, k), and the part of scores.json on unscored studies.
 
         Args:
             scorer: the metric with its annotators.
@@ -140,7 +140,7 @@ class RunPairs:
             known: notes that were made a moment ago.
             progress: shows progress.
 
-        Raises whatever an annotator or the metric raises.
+        Raises what an annotator or the metric raises.
         """
         known = {**known, **self._judged(scorer, known, progress)}
         rows: Array | None = None
