@@ -18,6 +18,7 @@ from reportcard.api import ReportCardError
 from reportcard.core.files import read_json, read_jsonl
 from reportcard.core.layout import PredictionFolder, Results, VersionedName, score_files_in
 from reportcard.core.records import from_json, to_json
+from reportcard.publish.board.boards import SelectionStep
 from reportcard.publish.board.published import published
 from reportcard.score.score_file import KeyScore, ScoreFile
 from reportcard.score.signature import Signature
@@ -41,14 +42,6 @@ class RecordedFacts:
     facts: dict[str, Any] = field(default_factory=dict)
     values: dict[str, float | None] = field(default_factory=dict)
     predictions: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SelectionStep:
-    """A rule of a cohort's selection, and the studies that it left."""
-
-    rule: str
-    after: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class ScoreFile:
 
     @property
     def lead(self) -> str | None:
-        """The key that stands for the metric where there is room for one."""
+        """The key that represents the metric where there is room for only one."""
         if self.headline:
             return self.headline[0]
         return next(reversed(list(self.keys)), None)

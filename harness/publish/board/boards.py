@@ -2,7 +2,7 @@
 
 `build.py` makes these from score files; the page, the terminal table, leaderboard.json and
 leaderboard.csv are written from them. Whatever a reader sees is in leaderboard.json, where the
-fields stand under the same names (entries under `rows`).
+fields have the same names (except that entries are called `rows`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One key of one metric. `headline`: tables show it; `lead`: it stands for its metric.
+    """One key of one metric. `headline`: tables show it; `lead`: it represents its metric.
 
     Where entries were scored by several versions of the metric, the column is of the version that
     most entries have (`version_of_rows`).

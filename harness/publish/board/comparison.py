@@ -51,7 +51,7 @@ class Samplers:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedComparison:
     """What a comparison computes with: rows (draws, n, k) by entry, their metric, the weights."""
 
     rows: Mapping[str, Array]
@@ -105,7 +105,7 @@ class Comparison:
             }
         )
 
-    def prepare(self, scorers: Sequence[Scorer], samplers: Samplers) -> Prepared:
+    def prepare(self, scorers: Sequence[Scorer], samplers: Samplers) -> PreparedComparison:
         """Open the metric, load the rows of every entry and draw the resamples.
 
         scorers: metrics that are open already. Raises NotComparableError where the metric is gone
@@ -128,7 +128,7 @@ class Comparison:
                 )
             resampler = samplers.get(len(ids), self.stats, clusters)
             rows[model] = matrix
-        return Prepared(rows, scorer, resampler, self.stats.confidence)
+        return PreparedComparison(rows, scorer, resampler, self.stats.confidence)
 
 
 def open_scorer(

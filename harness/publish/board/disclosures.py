@@ -23,7 +23,7 @@ from reportcard.score.details.details_file import (
     Lengths,
     MetricDetails,
     ReportFacts,
-    Subgroup,
+    SubgroupScores,
     Tokens,
 )
 from reportcard.score.details.report_texts import REPLAY
@@ -220,12 +220,12 @@ def label_metric(cells: Mapping[str, Cell], primary: Sequence[str]) -> str | Non
     )
 
 
-def _merged(parts: Iterable[MetricDetails]) -> dict[str, list[Subgroup]]:
+def _merged(parts: Iterable[MetricDetails]) -> dict[str, list[SubgroupScores]]:
     """Join the subgroups of all metrics: group → values, each with the scores of all metrics.
 
     n is that of the first metric; a score of another number of studies names its own.
     """
-    merged: dict[str, dict[str, Subgroup]] = {}
+    merged: dict[str, dict[str, SubgroupScores]] = {}
     for part in parts:
         for group, values in part.subgroups.items():
             known = merged.setdefault(group, {})

@@ -93,7 +93,7 @@ def _letters(text: str) -> str:
 
 
 def _first(cohort: BoardCohort) -> str:
-    """Return the data set's name without what stands in brackets behind it."""
+    """Return the data set's name without the part in brackets."""
     return _letters((cohort.dataset or cohort.name).split("(")[0])
 
 
