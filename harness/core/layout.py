@@ -144,6 +144,10 @@ class BoardFolder:
     def studies(self) -> Path:
         return self.path / "studies"
 
+    def viewer(self, cohort: str) -> Path:
+        """Return the study viewer of a cohort."""
+        return self.studies / cohort / "index.html"
+
     @property
     def mlflow_links(self) -> Path:
         return self.path / "mlflow.html"
