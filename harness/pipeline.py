@@ -191,10 +191,10 @@ class Invocation:
         self.say(f"  {attrition_text(cohort.attrition)}")
         if cohort.train:
             overlap = cohort.overlap
-            patients = overlap["test_studies_with_train_patient"]
+            patients = overlap.test_studies_with_train_patient
             self.say(
                 f"  training split: {len(cohort.train):,} studies;"
-                f" {overlap['test_reports_verbatim_in_train']:,} of {len(cohort.test):,} test"
+                f" {overlap.test_reports_verbatim_in_train:,} of {len(cohort.test):,} test"
                 f" reports also appear verbatim in it, {patients:,} test studies share a patient"
                 " with it"
             )

@@ -18,7 +18,7 @@ from reportcard.api import ReportCardError
 from reportcard.core.files import read_json, read_jsonl
 from reportcard.core.layout import PredictionFolder, Results, VersionedName, score_files_in
 from reportcard.core.records import from_json, to_json
-from reportcard.publish.board.boards import SelectionStep
+from reportcard.data.cohort_file import CohortFile
 from reportcard.publish.board.published import published
 from reportcard.score.score_file import KeyScore, ScoreFile
 from reportcard.score.signature import Signature
@@ -42,17 +42,6 @@ class RecordedFacts:
     facts: dict[str, Any] = field(default_factory=dict)
     values: dict[str, float | None] = field(default_factory=dict)
     predictions: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CohortFile:
-    """The file of a cohort, as far as it is compared."""
-
-    dataset: str | None = None
-    n_studies: int | None = None
-    attrition: tuple[SelectionStep, ...] = ()
-    views: Mapping[str, int] | None = None
-    train_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +177,7 @@ def _signatures(found: RecordedFacts, keys: Mapping[str, KeyScore]) -> None:
 def _cohort(found: RecordedFacts, path: Path) -> None:
     if not path.is_file():
         return
-    cohort = from_json(CohortFile, read_json(path))
+    cohort = CohortFile.read(path)
     found.facts |= {
         "cohort.dataset": cohort.dataset,
         "cohort.n": cohort.n_studies,

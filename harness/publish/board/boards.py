@@ -16,6 +16,7 @@ from reportcard.api import Direction, Json
 from reportcard.core.files import read_json
 from reportcard.core.layout import RunId
 from reportcard.core.records import OMITTED, from_json, named, omitted_without, to_json
+from reportcard.data.cohort_file import Overlap, SelectionStep
 from reportcard.publish.board.published import PublishedCohort
 from reportcard.publish.board.vision import VisionUse
 from reportcard.score.details.details_file import Lengths
@@ -199,25 +200,6 @@ class Entry:
         """Whether the entry is compared with others in this column; a ceiling never is."""
         cell = self.cells[column.key]
         return self.kind != "ceiling" and cell.value is not None and not cell.other_version
-
-
-@dataclass(frozen=True, slots=True)
-class SelectionStep:
-    """One rule of a cohort's selection, with the studies before and after it."""
-
-    rule: str
-    before: int
-    after: int
-    dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """What the test split shares with the training split."""
-
-    train_studies: int
-    test_studies_with_train_patient: int
-    test_reports_verbatim_in_train: int
 
 
 @dataclass(frozen=True, slots=True)

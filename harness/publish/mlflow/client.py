@@ -17,6 +17,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest
 from reportcard.core.layout import Results
+from reportcard.core.records import to_json
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
 from reportcard.publish.board.boards import Board, Leaderboard
@@ -77,7 +78,7 @@ class TrackingClient:
             DESCRIPTION: describe_parent(name, labels, links),
         }
         self._write(parent, invocation, {}, tags)
-        self.client.log_dict(parent, cohort.summary() | {"studies": None}, "cohort.json")
+        self.client.log_dict(parent, to_json(cohort.summary()) | {"studies": None}, "cohort.json")
         self.client.set_terminated(parent)
         examples = Examples(config, cohort)
         prefix = f"{cohort.folder}/{config.protocol.name}"
