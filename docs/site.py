@@ -1,8 +1,8 @@
-"""A hook of mkdocs.yml: the README is the site's first page, and source files link to the code.
+"""Prepares the pages for mkdocs (a hook of mkdocs.yml): the README becomes the first page.
 
-The README and the pages are written for GitHub, where a link is relative to its file. In the site
-the README stands in docs/, and what lies outside of docs/ is on no page: such links are made plain
-words in code, so that the strict build finds no broken one.
+README and pages are written for GitHub, where a link is relative to its file. On the site the README
+is inside docs/, and files outside of docs/ have no page. Links to those become plain words in code
+type, so that the strict build finds no broken link.
 """
 
 from __future__ import annotations
