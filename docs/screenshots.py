@@ -4,7 +4,8 @@
     .venv/bin/python docs/screenshots.py results
 
 `results` is a results folder whose runs are logged, some with judged pairs. The pictures are
-docs/images/dashboard-{run,compare,trace}.png. Give `--chromium PATH` if Chromium is not on the PATH.
+docs/images/dashboard-{run,compare,trace}.png. Give `--chromium PATH` if Chromium is not on the
+PATH.
 """
 
 from __future__ import annotations
