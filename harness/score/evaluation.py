@@ -28,14 +28,13 @@ from reportcard.core.user_files import ID_COLUMN, Record, by_id, read_records
 from reportcard.data.grounded import phrases_of
 from reportcard.llm.custody import custody_of
 from reportcard.score.normalise import normaliser
+from reportcard.score.pairs import rows_of, unscored_reasons
 from reportcard.score.scorer import (
     Scorer,
     ScoringContext,
     not_run,
     open_metrics,
-    rows_of,
     score,
-    unscored_reasons,
 )
 
 DEFAULT = ("bleu", "rouge")
