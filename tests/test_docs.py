@@ -69,6 +69,15 @@ def test_paths_and_modules_in_the_pages_exist(page: Path) -> None:
     assert missing_places(page.read_text(encoding="utf-8")) == set()
 
 
+@pytest.mark.parametrize("folder", ["harness", "metrics", "model_adapters", "conf", "benchmarks"])
+def test_paths_and_modules_in_comments_exist(folder: str) -> None:
+    """A comment or docstring that names a file of this repository names one that is there."""
+    kinds = {".py", ".yaml", ".txt", ".js", ".j2"}
+    files = [path for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    wrong = {str(f.relative_to(ROOT)): missing_places(f.read_text("utf-8")) for f in files}
+    assert {name: places for name, places in wrong.items() if places} == {}
+
+
 def toy_of_the_page() -> str:
     """The first Python block of the page; the others are excerpts."""
     return code_blocks(ROOT / "docs" / "adding-a-model.md", "python")[0]
