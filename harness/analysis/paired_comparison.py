@@ -40,6 +40,7 @@ class KeyComparison:
 
     @property
     def significant(self) -> bool:
+        """Whether p is below 5 % after Holm's correction."""
         return self.p_holm < ALPHA
 
     @property

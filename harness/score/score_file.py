@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from reportcard.api import Direction, ReportCardError
 from reportcard.core.files import read_json
-from reportcard.core.layout import VersionedName
+from reportcard.core.layout import Results, RunId, VersionedName
 from reportcard.core.records import OMITTED, from_json
 
 NUMBERS = ("value", "ci_low", "ci_high", "spread")
@@ -109,6 +109,15 @@ class ScoreFile:
             if str(VersionedName(name, fingerprint)) != folder:
                 raise _damaged(path, ValueError(f"it belongs to another {kind}"))
         return found
+
+    @classmethod
+    def read_run(cls, results_dir: Path, run: RunId) -> dict[str, ScoreFile]:
+        """Read every score file of a run: metric → scores, in the order of the metrics' names."""
+        results = Results(results_dir)
+        return {
+            metric: cls.read_of(results.metric(run, metric).scores, run.cohort, run.system)
+            for metric in results.metrics(run)
+        }
 
     @property
     def recipe(self) -> IntervalStats:

@@ -37,7 +37,7 @@ from reportcard.publish.board import ties
 from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
 from reportcard.publish.board.metric_group import groups_of
-from reportcard.publish.page.columns import columns_of
+from reportcard.publish.page.score_columns import score_columns
 from reportcard.publish.page.terminal_board import render
 from reportcard.publish.page.write import write
 from reportcard.score.rows_file import load_rows
@@ -214,7 +214,7 @@ def test_the_page_groups_a_metric_as_its_spec_says(bench: Bench) -> None:
     groups = groups_of(["bleu", "f1_chexpert_rules", "radfact", "grounding", "gone"], "reportcard")
     assert list(groups.values()) == ["lexical", "clinical", "judged", "grounding", "other"]
     (board,) = collect(bench.results_dir).boards
-    shown = {column.id: column.group for column, _ in columns_of(board)}
+    shown = {column.id: column.group for column, _ in score_columns(board)}
     assert shown["rouge.rouge_l"] == "lexical"
     assert shown["bleu.bleu_4"] == "ranked by"
 

@@ -43,6 +43,7 @@ class Samplers:
     def get(
         self, n: int, stats: IntervalStats, clusters: npt.NDArray[np.int64] | None
     ) -> Resampler:
+        """Return the weights of n studies; clusters: the patient number of each study."""
         groups = b"" if clusters is None else clusters.tobytes()
         key = (n, stats.resamples, stats.seed, groups)
         if key not in self._made:
