@@ -19,6 +19,7 @@ from reportcard.core.files import read_json, read_jsonl
 from reportcard.core.layout import PredictionFolder, Results, VersionedName, score_files_in
 from reportcard.core.records import from_json, to_json
 from reportcard.data.cohort_file import CohortFile
+from reportcard.predict.predictions_file import CardFile, DoneFile
 from reportcard.publish.board.published import published
 from reportcard.score.score_file import KeyScore, ScoreFile
 from reportcard.score.signature import Signature
@@ -189,25 +190,25 @@ def _cohort(found: RecordedFacts, path: Path) -> None:
 
 def _predictions(found: RecordedFacts, folder: PredictionFolder) -> None:
     if folder.done.is_file():
-        done = read_json(folder.done)
-        found.predictions = done.get("predictions_sha256")
-        found.facts |= {f"answers.{k}": v for k, v in done.get("status", {}).items()}
+        done = DoneFile.read(folder.done)
+        found.predictions = done.predictions_sha256 or None
+        found.facts |= {f"answers.{k}": v for k, v in done.status.items()}
     if folder.log.is_file():
         answers = (answer for _, answer in read_jsonl(folder.log))
         used = Counter(name for answer in answers for name in answer.get("used", ()))
         found.facts |= {f"inputs used.{name}": count for name, count in used.items()}
     if not folder.card.is_file():
         return
-    saved = read_json(folder.card)
-    card, environment = saved.get("card", {}), saved.get("environment", {})
+    saved = CardFile.read(folder.card)
+    card, environment = saved.card, saved.environment
     git = environment.get("git") or {}
     found.facts |= {
-        "model.plugin": saved.get("plugin"),
+        "model.plugin": saved.plugin or None,
         **{f"model.{name}": _text(card.get(name)) for name in CARD},
         **{f"about.{name}": _text(card.get(name)) for name in ABOUT},
-        **{f"option.{k}": _text(v) for k, v in saved.get("options", {}).items()},
-        "model.marks": _text(saved.get("marks")),
-        "model.notes": _text(saved.get("notes")),
+        **{f"option.{k}": _text(v) for k, v in saved.options.items()},
+        "model.marks": _text(saved.marks),
+        "model.notes": _text(saved.notes),
         "code.commit": git.get("commit"),
         "code.uncommitted changes": git.get("dirty"),
         **{f"machine.{k}": _text(environment.get(k)) for k in ("python", "platform", "gpus")},

@@ -15,6 +15,7 @@ from reportcard.api import Json, ReportCardError
 from reportcard.core.files import read_json, read_jsonl
 from reportcard.core.layout import PredictionFolder, Results, RunId
 from reportcard.core.records import from_json, to_json
+from reportcard.predict.predictions_file import DoneFile
 from reportcard.publish.board.boards import Cell, Cost, Counts, Speed
 from reportcard.score.details import breakdown
 from reportcard.score.details import update as details
@@ -164,7 +165,7 @@ def _speed(folder: PredictionFolder) -> Speed | None:
     answers = sum(session.studies for session in sessions)
     if not answers:
         return None
-    draws = read_json(folder.done).get("draws", 1) if folder.done.is_file() else 1
+    draws = DoneFile.read(folder.done).draws if folder.done.is_file() else 1
     seconds = sum(session.seconds for session in sessions) / answers * draws
     return Speed(float(f"{1000 * seconds:.3g}"), answers // draws)
 
