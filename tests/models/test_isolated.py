@@ -133,7 +133,7 @@ def test_answers_come_in_order_with_pixels_and_nothing_stays(
     ("word", "reason"),
     [
         ("crash", "the worker ended with exit code 3"),
-        ("killed", "the worker was ended by SIGKILL (often the kernel, for want of memory)"),
+        ("killed", "the worker was ended by SIGKILL (often by the kernel, when memory runs out)"),
         ("hang", "the worker gave no answer within 1.5 s"),
         ("mute", "the worker gave no sign of life for 1 s"),
         ("raise", "the worker raised ValueError: cannot read CANARY"),

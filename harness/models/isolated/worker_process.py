@@ -163,7 +163,7 @@ class WorkerProcess:
         if code >= 0:
             return WorkerCrashError(f"the worker ended with exit code {code}")
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        more = " (often the kernel, for want of memory)" if -code == signal.SIGKILL else ""
+        more = " (often by the kernel, when memory runs out)" if -code == signal.SIGKILL else ""
         return WorkerCrashError(f"the worker was ended by {name}{more}")
 
 
