@@ -68,6 +68,28 @@ def test_tests_mirror_the_rooms() -> None:
     assert loose <= modules | WHOLE, "a test of one room goes into the folder of that room"
 
 
+RESULT_FILES = {
+    *("current.json", "predictions.jsonl", "timing.jsonl", "card.json", "DONE", "rows.npz"),
+    *("scores.json", "details.json", "check.json", "leaderboard.json", "leaderboard.csv"),
+    *("mlflow.db", "tracking.json", "release-salt"),
+}
+# MLflow's artifacts have names of their own, of which one is the same.
+ARTIFACTS = {"client.py": {"scores.json"}}
+
+
+def test_one_module_spells_the_names_of_result_files() -> None:
+    """Everything else asks core/layout.py, so that moving a file is a change in one place."""
+    found = {}
+    for path in HARNESS.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        spelled = (texts & RESULT_FILES) - ARTIFACTS.get(path.name, set())
+        if spelled:
+            found[str(path.relative_to(ROOT))] = spelled
+    assert found.pop("harness/core/layout.py")
+    assert found == {}
+
+
 PACKAGES = sorted(path.parent for path in HARNESS.rglob("__init__.py"))
 
 
