@@ -19,7 +19,8 @@ from reportcard.score.rows_file import load_rows
 from reportcard.score.score_file import IntervalStats, ScoreFile
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.effect_size import ALPHA, Effect, effects, studies_needed
-from reportcard.score.stats.resampling import Difference, Resampler, compare, holm
+from reportcard.score.stats.paired_difference import Difference, compare, holm
+from reportcard.score.stats.resampling import Resampler
 
 
 @dataclass(frozen=True, slots=True)

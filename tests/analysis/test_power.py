@@ -13,8 +13,9 @@ import pytest
 from reportcard.api import Array
 from reportcard.cli.main import main
 from reportcard.score.stats.effect_size import studies_needed
+from reportcard.score.stats.paired_difference import compare, holm
 from reportcard.score.stats.pairwise import all_pairs
-from reportcard.score.stats.resampling import Resampler, compare, holm
+from reportcard.score.stats.resampling import Resampler
 from tests.analysis.test_compare_effects import both, two
 from tests.cli.test_cli import options
 

@@ -43,7 +43,8 @@ from reportcard.publish.page.write import write
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import open_metrics
 from reportcard.score.scoring_stage import Scoring
-from reportcard.score.stats.resampling import Resampler, compare
+from reportcard.score.stats.paired_difference import compare
+from reportcard.score.stats.resampling import Resampler
 
 WORDS = "heart lungs clear effusion none small left right normal size pleural no acute"
 HOSTILE = (

@@ -35,13 +35,8 @@ from reportcard.publish.board.comparison import (
     last_build,
 )
 from reportcard.score.scorer import Scorer
-from reportcard.score.stats.resampling import (
-    Resampler,
-    Scores,
-    difference_interval,
-    in_common,
-    replicate_scores,
-)
+from reportcard.score.stats.paired_difference import difference_interval, in_common
+from reportcard.score.stats.resampling import Resampler, Scores, replicate_scores
 
 
 def with_ties(
