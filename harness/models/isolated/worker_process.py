@@ -152,7 +152,7 @@ class WorkerProcess:
             return
         if time.monotonic() >= deadline:
             raise WorkerTimeoutError(f"the worker gave no answer within {timeout_s:g} s")
-        raise WorkerTimeoutError(f"the worker gave no sign of life for {self._silence_s:g} s")
+        raise WorkerTimeoutError(f"the worker sent no heartbeat for {self._silence_s:g} s")
 
     def _crash(self) -> WorkerCrashError:
         until = time.monotonic() + 1.0

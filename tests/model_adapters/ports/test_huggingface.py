@@ -304,7 +304,7 @@ def test_a_checkpoint_that_will_not_do_is_named(
     cut = _without(whole, tmp_path / "c")
     content = (cut / "model.safetensors").read_bytes()
     (cut / "model.safetensors").write_bytes(content[:-100])
-    assert "half a download" in (adapter(cut).missing() or "")
+    assert "an incomplete download" in (adapter(cut).missing() or "")
     other = _without(whole, tmp_path / "d")
     shutil.copy(written("gemma3") / "model.safetensors", other / "model.safetensors")
     with pytest.raises(ReportCardError, match=r"not a whole checkpoint|cannot be loaded"):
