@@ -54,6 +54,15 @@ class Clock:
 
 
 def on_cpu(texts: list[str], block: int, checkpoint: Path, vocab: Path, folder: Path) -> None:
+    """Time every way on the CPU and print a table.
+
+    Args:
+        texts: references and candidates in turns.
+        block: texts per turn.
+        checkpoint: the random weights.
+        vocab: the vocab.txt of bert-base-uncased.
+        folder: a folder for files of f1chexbert.
+    """
     import pandas as pd
     import torch
     from f1chexbert.f1chexbert import tokenize
@@ -106,6 +115,14 @@ def on_cpu(texts: list[str], block: int, checkpoint: Path, vocab: Path, folder: 
 
 
 def report(clock: Clock, texts: list[str], unique: int, agree: int) -> None:
+    """Print rates and factors.
+
+    Args:
+        clock: the seconds of each way.
+        texts: all texts.
+        unique: how many were labelled where each block's repeats are left out.
+        agree: for how many texts ours and f1chexbert give the same labels.
+    """
     for seconds in (clock.wall, clock.cpu):
         seconds["both"] = seconds["labels"] + seconds["embeddings"]
     lines = (
@@ -132,6 +149,7 @@ def report(clock: Clock, texts: list[str], unique: int, agree: int) -> None:
 
 
 def on_cuda(texts: list[str], checkpoint: Path, vocab: Path) -> None:
+    """Compare batches of one text with full batches on the GPU."""
     import torch
 
     print(f"\n{torch.cuda.get_device_name()}, float16")

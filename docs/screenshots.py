@@ -1,10 +1,11 @@
-"""Pictures of MLflow's pages for docs/dashboard.md, from a real server and a real browser.
+"""Takes the pictures of MLflow's pages for docs/dashboard.md, with a real server and browser.
 
     .venv/bin/pip install playwright        # drives the system's Chromium, downloads none
     .venv/bin/python docs/screenshots.py results
 
-`results` is a results_dir whose runs are logged, some with judged pairs. Writes
-docs/images/dashboard-{run,compare,trace}.png. `--chromium PATH` where it is not on the PATH.
+`results` is a results folder whose runs are logged, some with judged pairs. The pictures are
+docs/images/dashboard-{run,compare,trace}.png. Give `--chromium PATH` if Chromium is not on the
+PATH.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A hook of mkdocs.yml: the README is the site's first page, and source files link to the code.
+"""Prepares the pages for mkdocs (a hook of mkdocs.yml): the README becomes the first page.
 
-The README and the pages are written for GitHub, where a link is relative to its file. In the site
-the README stands in docs/, and what lies outside of docs/ is on no page: such links are made plain
-words in code, so that the strict build finds no broken one.
+README and pages are written for GitHub, where a link is relative to its file. On the site the
+README is inside docs/, and files outside of docs/ have no page. Links to those become plain words
+in code type, so that the strict build finds no broken link.
 """
 
 from __future__ import annotations
@@ -17,16 +17,25 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
+    """Add the README to the pages, as index.md."""
     from mkdocs.structure.files import File
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    # Of links and pictures alike: docs/x.md is x.md here.
+    # In links and pictures, docs/x.md becomes x.md.
     text = re.sub(r"\]\(docs/", "](", text)
     files.append(File.generated(config, "index.md", content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Replace links that lead outside of docs/.
+
+    Args:
+        markdown: the text of the page.
+        page: the page.
+        config: the configuration of the site.
+        files: every page and picture of the site.
+    """
     folder = posixpath.dirname(page.file.src_uri)
 
     def inside(match: re.Match[str]) -> str:
@@ -39,7 +48,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             return match.group()
         if files.get_file_from_path(f"{path}/README.md") is not None:
             return f"[{words}]({address.rstrip('/')}/README.md)"
-        # The README's own folder is the root; a target that is nowhere stays, and fails the build.
+        # A link of the README may start at the root. A link to nothing stays as it is, so that the
+        # build fails.
         places = [ROOT / "docs" / path, *([ROOT / path] if page.file.src_uri == "index.md" else [])]
         if not any(place.exists() for place in places):
             return match.group()

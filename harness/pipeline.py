@@ -165,7 +165,7 @@ class Invocation:
         """Open the models that can run on a cohort; each problem of the others is a failure.
 
         A model of the suite that needs images is left out of a cohort without images, and that is
-        no failure: nobody asked for the two together.
+        no failure: the user did not ask for the two together.
         """
         systems = []
         for plugin in self.config.models:
@@ -191,10 +191,10 @@ class Invocation:
         self.say(f"  {attrition_text(cohort.attrition)}")
         if cohort.train:
             overlap = cohort.overlap
-            patients = overlap["test_studies_with_train_patient"]
+            patients = overlap.test_studies_with_train_patient
             self.say(
                 f"  training split: {len(cohort.train):,} studies;"
-                f" {overlap['test_reports_verbatim_in_train']:,} of {len(cohort.test):,} test"
+                f" {overlap.test_reports_verbatim_in_train:,} of {len(cohort.test):,} test"
                 f" reports also appear verbatim in it, {patients:,} test studies share a patient"
                 " with it"
             )

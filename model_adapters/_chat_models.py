@@ -119,7 +119,7 @@ def processor_of(folder: Path) -> Any:
     if not made.chat_template and not made.tokenizer.chat_template:
         raise ReportCardError(
             f"model.weights: {folder} has no chat template (chat_template.jinja, or in"
-            " tokenizer_config.json): it is no chat model, or half a download."
+            " tokenizer_config.json): it is not a chat model, or the download is incomplete."
         )
     made.tokenizer.padding_side = "left"
     if made.tokenizer.pad_token is None:

@@ -108,14 +108,14 @@ class CxrLlava(VisionLlamaAdapter):
         path = self._folder / "config.json" if self._folder else None
         if path is None or not path.is_file():
             return SCALE
-        told = read_json(path).get("image_preprocess_cfg")
-        if told is None:
+        given = read_json(path).get("image_preprocess_cfg")
+        if given is None:
             return SCALE
         try:
-            mean, std = (float(np.asarray(told[name]).item()) for name in ("mean", "std"))
+            mean, std = (float(np.asarray(given[name]).item()) for name in ("mean", "std"))
         except (KeyError, TypeError, ValueError):
             raise ReportCardError(
-                f"{path}: image_preprocess_cfg needs one mean and one std, not {told!r}."
+                f"{path}: image_preprocess_cfg needs one mean and one std, not {given!r}."
             ) from None
         return mean, std
 

@@ -140,8 +140,8 @@ class HuggingFace(StagedAdapter):
             token = getattr(processor, "image_token", None)
             if token and token in turn.text:
                 raise ReportCardError(
-                    f"{token} stands in a text of the study itself, where the model would look for"
-                    " an image."
+                    f"The study's text contains {token}, which the model would read as an image."
+                    " Change the text."
                 )
             self._check_control_tokens(processor.tokenizer, request)
             turns = self._turns(turn, [None] * len(turn.images))
@@ -242,8 +242,8 @@ class HuggingFace(StagedAdapter):
             spelled = next((token for token in sorted(control) if token and token in value), None)
             if spelled:
                 raise ReportCardError(
-                    f"{spelled} stands in the study's {name}, where the model would read a control"
-                    " token. Change the text."
+                    f"The study's {name} contains {spelled}, which the model would read as a"
+                    " control token. Change the text."
                 )
 
     def _turns(self, turn: ChatTurn, pixels: Sequence[Any]) -> list[dict[str, Any]]:

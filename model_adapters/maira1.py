@@ -1,4 +1,4 @@
-"""MAIRA-1 (RAD-DINO, four-layer projector, Vicuna-7B), for whoever holds weights: none are public.
+"""MAIRA-1 (RAD-DINO, four-layer projector, Vicuna-7B), for whoever has weights; none are public.
 
 Hyland et al. 2023, "MAIRA-1: A specialised large multimodal model for radiology report generation"
 (arXiv 2311.13668). The architecture is the paper's. **The layout is ours**: that of MAIRA-2's

@@ -114,8 +114,8 @@ class Maira2(VisionLlamaAdapter):
         for value in context_shown if "phrase" not in used else (str(request.phrase),):
             if spelled := words.CONTROL.search(value):
                 raise ReportCardError(
-                    f"maira2: {spelled[0]} stands in a text of the study itself, where the model"
-                    " would read an image, a box or an end. Change the text."
+                    f"maira2: the study's text contains {spelled[0]}, which the model would read"
+                    " as an image, a box or an end. Change the text."
                 )
         text = words.in_template(content)
         return Prompt(

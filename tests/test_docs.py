@@ -31,6 +31,53 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+PATH = re.compile(
+    r"(?<![\w/.<>-])(?:harness|metrics|model_adapters|conf|benchmarks|tests|docs|results/published)"
+    r"/[\w./*-]*[\w*]"
+)
+MODULE = re.compile(r"(?<![\w./-])reportcard(?:\.[a-z_]\w*)+")
+# Names that begin with reportcard. and are no modules: entry points, tags of MLflow.
+NO_MODULES = {
+    *("reportcard.models", "reportcard.metrics", "reportcard.datasets", "reportcard.annotators"),
+    *("reportcard.run", "reportcard.trace", "reportcard.invocation"),
+}
+# What readers are asked to make, and files of other repositories that have the same folder names.
+ELSEWHERE = re.compile(
+    r"my_|ward7|shouting|NAME|conf/local/|tests/metric$|metrics/meteor|docs/trl_rewards_benchmarks"
+)
+
+
+def missing_places(text: str) -> set[str]:
+    """The paths and module names in a text that lead nowhere in this repository."""
+    wrong = {p for p in PATH.findall(text) if not ELSEWHERE.search(p)}
+    wrong = {p for p in wrong if not [*ROOT.glob(f"{p}*".replace("**", "*"))]}
+    for name in set(MODULE.findall(text)) - NO_MODULES:
+        first, *rest = name.split(".")[1:]
+        place = ROOT / "reportcard" / first
+        while rest and (place / rest[0]).is_dir():
+            place /= rest.pop(0)
+        inner = place / rest[0] if rest and place.is_dir() else place
+        # The last part may be a name in a module or a package: reportcard.api.ModelCard.
+        known = inner.is_dir() or inner.with_suffix(".py").is_file()
+        if not (known or (place.is_dir() and rest and rest[0][0].isupper())):
+            wrong.add(name)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(p.relative_to(ROOT)) for p in PAGES])
+def test_paths_and_modules_in_the_pages_exist(page: Path) -> None:
+    assert missing_places(page.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize("folder", ["harness", "metrics", "model_adapters", "conf", "benchmarks"])
+def test_paths_and_modules_in_comments_exist(folder: str) -> None:
+    """A comment or docstring that names a file of this repository names one that is there."""
+    kinds = {".py", ".yaml", ".txt", ".js", ".j2"}
+    files = [path for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    wrong = {str(f.relative_to(ROOT)): missing_places(f.read_text("utf-8")) for f in files}
+    assert {name: places for name, places in wrong.items() if places} == {}
+
+
 def toy_of_the_page() -> str:
     """The first Python block of the page; the others are excerpts."""
     return code_blocks(ROOT / "docs" / "adding-a-model.md", "python")[0]

@@ -3,6 +3,7 @@
 paired_comparison  `compare`: do two systems differ by more than chance?
 sample_size        `power`: how many studies does a difference need?
 recorded_facts     what is recorded of one score
+printed_names      names of metrics and data sets as papers print them
 score_difference   `explain`: why do two scores differ?
 audit              `audit`: which errors does a metric or judge see?
 validation         `validate`: does a metric agree with radiologists?

@@ -22,8 +22,9 @@ from reportcard.score.rows_file import load_rows
 from reportcard.score.score_file import IntervalStats, ScoreFile
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.effect_size import Effect, effects, studies_needed
+from reportcard.score.stats.paired_difference import Difference, compare, in_common
 from reportcard.score.stats.pairwise import TRIALS, PairTest
-from reportcard.score.stats.resampling import Difference, Resampler, compare, in_common
+from reportcard.score.stats.resampling import Resampler
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from reportcard.api import ReportCardError
 from reportcard.core.files import read_json, read_jsonl
 from reportcard.core.layout import PredictionFolder, Results, VersionedName, score_files_in
 from reportcard.core.records import from_json, to_json
+from reportcard.data.cohort_file import CohortFile
+from reportcard.predict.predictions_file import CardFile, DoneFile
 from reportcard.publish.board.published import published
 from reportcard.score.score_file import KeyScore, ScoreFile
 from reportcard.score.signature import Signature
@@ -43,25 +45,6 @@ class RecordedFacts:
     values: dict[str, float | None] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     predictions: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SelectionStep:
-    """A rule of a cohort's selection, and the studies that it left."""
-
-    rule: str
-    after: int
-
-
-@dataclass(frozen=True, slots=True)
-class CohortFile:
-    """The file of a cohort, as far as it is compared."""
-
-    dataset: str | None = None
-    n_studies: int | None = None
-    attrition: tuple[SelectionStep, ...] = ()
-    views: Mapping[str, int] | None = None
-    train_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +181,7 @@ def _signatures(found: RecordedFacts, keys: Mapping[str, KeyScore]) -> None:
 def _cohort(found: RecordedFacts, path: Path) -> None:
     if not path.is_file():
         return
-    cohort = from_json(CohortFile, read_json(path))
+    cohort = CohortFile.read(path)
     found.facts |= {
         "cohort.dataset": cohort.dataset,
         "cohort.n": cohort.n_studies,
@@ -210,25 +193,25 @@ def _cohort(found: RecordedFacts, path: Path) -> None:
 
 def _predictions(found: RecordedFacts, folder: PredictionFolder) -> None:
     if folder.done.is_file():
-        done = read_json(folder.done)
-        found.predictions = done.get("predictions_sha256")
-        found.facts |= {f"answers.{k}": v for k, v in done.get("status", {}).items()}
+        done = DoneFile.read(folder.done)
+        found.predictions = done.predictions_sha256 or None
+        found.facts |= {f"answers.{k}": v for k, v in done.status.items()}
     if folder.log.is_file():
         answers = (answer for _, answer in read_jsonl(folder.log))
         used = Counter(name for answer in answers for name in answer.get("used", ()))
         found.facts |= {f"inputs used.{name}": count for name, count in used.items()}
     if not folder.card.is_file():
         return
-    saved = read_json(folder.card)
-    card, environment = saved.get("card", {}), saved.get("environment", {})
+    saved = CardFile.read(folder.card)
+    card, environment = saved.card, saved.environment
     git = environment.get("git") or {}
     found.facts |= {
-        "model.plugin": saved.get("plugin"),
+        "model.plugin": saved.plugin or None,
         **{f"model.{name}": _text(card.get(name)) for name in CARD},
         **{f"about.{name}": _text(card.get(name)) for name in ABOUT},
-        **{f"option.{k}": _text(v) for k, v in saved.get("options", {}).items()},
-        "model.marks": _text(saved.get("marks")),
-        "model.notes": _text(saved.get("notes")),
+        **{f"option.{k}": _text(v) for k, v in saved.options.items()},
+        "model.marks": _text(saved.marks),
+        "model.notes": _text(saved.notes),
         "code.commit": git.get("commit"),
         "code.uncommitted changes": git.get("dirty"),
         **{f"machine.{k}": _text(environment.get(k)) for k in ("python", "platform", "gpus")},

@@ -21,12 +21,8 @@ from reportcard.api import Json, ReportCardError
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import Scorer
 from reportcard.score.stats.effect_size import FEWEST, detectable, power, studies_needed
-from reportcard.score.stats.resampling import (
-    Resampler,
-    mask_unscored,
-    replicate_scores,
-    standard_error,
-)
+from reportcard.score.stats.paired_difference import standard_error
+from reportcard.score.stats.resampling import Resampler, mask_unscored, replicate_scores
 
 SIZES = (0.25, 0.5, 1, 2, 4, 10)
 

@@ -201,8 +201,8 @@ def _addressed(override: str, group: str, nodes: Mapping[str, Json]) -> list[str
     """Address `model.x=1` as `_model.<name>.x=1` to each member of the group with the option x.
 
     `annotator.chexbert.device=cpu` is for that member alone. A label is legal for all,
-    `+model.x=1` adds the option to all, and an option that nobody has goes to the first, so that
-    the error names it. Annotators are composed whether a metric reads them or not, so there
+    `+model.x=1` adds the option to all, and an option that no member has goes to the first, so
+    that the error names it. Annotators are composed whether a metric reads them or not, so there
     `+annotator.x=1` also reaches those that have the option already.
     """
     words = override.lstrip("+~")

@@ -11,6 +11,7 @@ user_files    reads CSV, TSV, JSON and JSONL of users; errors name the line
 weights       published weights: fetched at a fixed commit and verified
 download      files out of registries: the Open-I reports, the model of the local judge
 environment   versions, git state and GPUs, for run cards
+model_answer  a language model's answer without its thoughts
 imaging       image files as grey arrays
 console       the rich console
 progress      progress bars

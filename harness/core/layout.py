@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from reportcard.core.errors import ReportCardError
@@ -144,6 +144,10 @@ class BoardFolder:
     def studies(self) -> Path:
         return self.path / "studies"
 
+    def viewer(self, cohort: str) -> Path:
+        """Return the study viewer of a cohort."""
+        return self.studies / cohort / "index.html"
+
     @property
     def mlflow_links(self) -> Path:
         return self.path / "mlflow.html"
@@ -247,6 +251,18 @@ class Results:
 def score_files_in(folder: Path) -> list[Path]:
     """Return the score files in a folder and in its subfolders: of a metric, or of a run."""
     return [*folder.glob("scores.json"), *sorted(folder.glob("*/scores.json"))]
+
+
+def scores_named(name: str) -> tuple[RunId, str] | None:
+    """Return run and metric of a score file, by its name relative to the results folder, or None.
+
+    >>> scores_named("scores/c@1/s@2/reportcard/bleu/scores.json")
+    (RunId(cohort='c@1', system='s@2', protocol='reportcard'), 'bleu')
+    """
+    parts = PurePosixPath(name).parts
+    if len(parts) != 6 or parts[0] != "scores" or parts[-1] != "scores.json":
+        return None
+    return RunId(*parts[1:4]), parts[4]
 
 
 class HasCustody(Protocol):

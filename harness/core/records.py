@@ -30,12 +30,12 @@ def omitted_without(name: str) -> Mapping[str, Any]:
 
 
 def named(name: str) -> Mapping[str, Any]:
-    """Return metadata of a field that stands under another name in JSON."""
+    """Return metadata of a field that has another name in JSON."""
     return {"name": name}
 
 
 def to_json(record: Any) -> Any:
-    """Return a record, or a container of records, as JSON; keys stand in the order of the fields.
+    """Return a record, or a container of records, as JSON; keys in the order of the fields.
 
     >>> from dataclasses import dataclass, field
     >>> @dataclass(frozen=True)

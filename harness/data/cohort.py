@@ -17,7 +17,6 @@ from reportcard.api import (
     Dataset,
     DatasetCard,
     Image,
-    Json,
     ReportCardError,
     Selection,
     Step,
@@ -27,6 +26,8 @@ from reportcard.config.settings import Plugin
 from reportcard.core import registry
 from reportcard.core.files import digest, write_json
 from reportcard.core.layout import Results, VersionedName
+from reportcard.core.records import to_json
+from reportcard.data.cohort_file import CohortFile, Overlap, SelectionStep
 from reportcard.data.subgroups import groups_of
 
 
@@ -68,15 +69,15 @@ class Cohort:
         return groups_of(self.test)
 
     @cached_property
-    def overlap(self) -> Json:
+    def overlap(self) -> Overlap:
         """Counts of test studies whose patient or whose exact findings are in the train part."""
         patients = {study.patient_id for study in self.train}
         texts = {study.reference.text() for study in self.train}
-        return {
-            "train_studies": len(self.train),
-            "test_studies_with_train_patient": sum(s.patient_id in patients for s in self.test),
-            "test_reports_verbatim_in_train": sum(s.reference.text() in texts for s in self.test),
-        }
+        return Overlap(
+            train_studies=len(self.train),
+            test_studies_with_train_patient=sum(s.patient_id in patients for s in self.test),
+            test_reports_verbatim_in_train=sum(s.reference.text() in texts for s in self.test),
+        )
 
     @property
     def size(self) -> str:
@@ -94,36 +95,35 @@ class Cohort:
             view in (None, image.view) for study in self.test for image in study.request.images
         )
 
-    def summary(self) -> Json:
+    def summary(self) -> CohortFile:
         """Return the content of cohorts/<name>@<fp8>.json, without report text and local paths."""
         views = Counter(image.view for study in self.test for image in study.request.images)
-        return {
-            "cohort": self.name,
-            "fingerprint": self.fingerprint,
-            "train_fingerprint": self.train_fingerprint,
-            "dataset": self.card.title,
-            "data_class": self.card.data_class,
-            "licence": self.card.licence,
-            **({"caveat": self.card.caveat} if self.card.caveat else {}),
-            "unit": self.unit,
-            "n_studies": len(self.test),
-            "n_patients": len({study.patient_id for study in self.test}),
-            "n_images": self.n_images(),
-            "views": dict(sorted(views.items())),
-            "overlap": self.overlap,
-            "attrition": [
-                {"rule": s.rule, "before": s.before, "after": s.after, "dropped": s.dropped}
-                for s in self.attrition
-            ],
-            "notes": [note for note in self.notes if not note.startswith("text only")],
-            "studies": [[study.study_id, study_digest(study)[:16]] for study in self.test],
-            "groups": self.groups,  # labels, in the order of the studies
-        }
+        steps = (SelectionStep(s.rule, s.before, s.after, s.dropped) for s in self.attrition)
+        return CohortFile(
+            cohort=self.name,
+            fingerprint=self.fingerprint,
+            train_fingerprint=self.train_fingerprint,
+            dataset=self.card.title,
+            data_class=self.card.data_class,
+            licence=self.card.licence,
+            caveat=self.card.caveat or None,
+            unit=self.unit,
+            n_studies=len(self.test),
+            n_patients=len({study.patient_id for study in self.test}),
+            n_images=self.n_images(),
+            views=dict(sorted(views.items())),
+            overlap=self.overlap,
+            attrition=tuple(steps),
+            notes=tuple(note for note in self.notes if not note.startswith("text only")),
+            studies=tuple((study.study_id, study_digest(study)[:16]) for study in self.test),
+            groups={name: tuple(values) for name, values in self.groups.items()},
+        )
 
     def save(self, results_dir: Path) -> Path:
         """Write the summary into the results folder and return its path."""
         path = Results(results_dir).cohort(self.folder)
-        write_json(path, self.summary(), 0o644 if self.card.data_class == "open" else 0o600)
+        mode = 0o644 if self.card.data_class == "open" else 0o600
+        write_json(path, to_json(self.summary()), mode)
         return path
 
 

@@ -123,7 +123,9 @@ def check(folder: Path, needs: tuple[str, ...], option: str) -> None:
     names = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
     half = sorted(n for n in names if any(fnmatch(Path(n).name, part) for part in PARTS))
     if half:
-        raise ReportCardError(f"{option}: {folder} is half a download: {half[0]} is unfinished.")
+        raise ReportCardError(
+            f"{option}: {folder} is an incomplete download: {half[0]} is unfinished."
+        )
     absent = [need for need in needs if not any(fnmatch(name, need) for name in names)]
     if absent:
         there = ", ".join(sorted(names)[:8]) or "nothing"
@@ -149,8 +151,8 @@ def _check_index(path: Path, option: str) -> None:
     absent = sorted(shard for shard in shards if not (path.parent / shard).is_file())
     if absent:
         raise ReportCardError(
-            f"{option}: {path.parent} is half a download: {len(absent)} of {len(shards)} shards of"
-            f" {path.name} are missing, {absent[0]} first."
+            f"{option}: {path.parent} is an incomplete download: {len(absent)} of {len(shards)}"
+            f" shards of {path.name} are missing, {absent[0]} first."
         )
 
 
@@ -184,7 +186,7 @@ def _shapes(path: Path, size: int, time: int, option: str) -> dict[str, tuple[in
     if size != 8 + length + end:
         raise ReportCardError(
             f"{option}: {path} has {size:,} bytes where its header announces {8 + length + end:,}:"
-            " half a download. Fetch it again."
+            " an incomplete download. Fetch it again."
         )
     return shapes
 

@@ -28,14 +28,13 @@ from reportcard.core.user_files import ID_COLUMN, Record, by_id, read_records
 from reportcard.data.grounded import phrases_of
 from reportcard.llm.custody import custody_of
 from reportcard.score.normalise import normaliser
+from reportcard.score.pairs import rows_of, unscored_reasons
 from reportcard.score.scorer import (
     Scorer,
     ScoringContext,
     not_run,
     open_metrics,
-    rows_of,
     score,
-    unscored_reasons,
 )
 
 DEFAULT = ("bleu", "rouge")
@@ -169,8 +168,8 @@ def check_overrides(verb: str, overrides: Sequence[str]) -> None:
 def with_notes(scorer: Scorer, pairs: Sequence[Pair], custody: Custody) -> list[Pair]:
     """Return the pairs with every note that a metric reads.
 
-    custody: whose text it is, which a judge is told first. Raises ReportCardError for unusable
-    weights, or where a judge may not see such text.
+    custody: whose text it is; a judge checks it before it is asked. Raises ReportCardError for
+    unusable weights, or where a judge may not see such text.
     """
     if not scorer.annotators:
         return list(pairs)

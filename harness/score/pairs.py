@@ -1,13 +1,13 @@
-"""Puts a finished run's answers beside the cohort's references, a slice of studies at a time.
+"""Pairs a finished run's answers with the cohort's references, and computes a metric's rows.
 
 predictions.jsonl is in cohort order, draw after draw. It is read from the front as often as it is
-needed and never held in memory, so a million pairs take the memory of one slice.
+needed, a slice of studies at a time, so a million pairs take the memory of one slice.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ from reportcard.core.layout import PredictionFolder
 from reportcard.data.cohort import Cohort
 from reportcard.predict.predictions_file import read_answers
 from reportcard.score.normalise import Normaliser, normaliser, report_text
-from reportcard.score.scorer import Scorer, rows_of, try_again, unscored_reasons
+from reportcard.score.scorer import Scorer
 
 Notes = Mapping[str, Mapping[Any, Json | None]]  # annotator id → item → note
 SLICE = 20_000  # studies
@@ -132,7 +132,7 @@ class RunPairs:
     def rows(
         self, scorer: Scorer, cache: Cache | None, known: Notes, progress: Progress
     ) -> tuple[Array, Json]:
-        """Compute a metric's rows (draws, n, k), and what scores.json says of unscored studies.
+        """Compute a metric's rows (draws, n, k), and the part of scores.json on unscored studies.
 
         Args:
             scorer: the metric with its annotators.
@@ -140,7 +140,7 @@ class RunPairs:
             known: notes that were made a moment ago.
             progress: shows progress.
 
-        Raises whatever an annotator or the metric raises.
+        Raises what an annotator or the metric raises.
         """
         known = {**known, **self._judged(scorer, known, progress)}
         rows: Array | None = None
@@ -231,3 +231,48 @@ class RunPairs:
                 f"{PredictionFolder(self.folder).log} does not hold the cohort's studies in order:"
                 f" {ids[index]} is missing in draw {draw}. Delete {self.folder} and run again."
             )
+
+
+def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
+    """Compute one row per pair, (n, k).
+
+    A pair's row does not depend on the other pairs, except where the metric's spec says
+    `whole_corpus`.
+
+    Raises ReportCardError when a metric breaks its contract (wrong shape, infinite values).
+    """
+    rows = scorer.metric.rows(pairs)
+    if rows.ndim != 2 or len(rows) != len(pairs):
+        raise ReportCardError(
+            f"metric {scorer.label}: rows() gave shape {rows.shape} for {len(pairs)} pairs;"
+            " it must give one row per pair."
+        )
+    if np.isinf(rows).any():
+        raise ReportCardError(f"metric {scorer.label}: rows() gave an infinite value.")
+    return rows
+
+
+def unscored_reasons(pairs: Sequence[Pair], rows: Array) -> dict[str, str]:
+    """Return study_id → why it has no score, for each pair whose row is NaN."""
+    return {
+        pair.study_id: unscored_reason(pair) or "the metric gave no row"
+        for pair, bad in zip(pairs, np.asarray(np.isnan(rows).any(axis=1)), strict=True)
+        if bad
+    }
+
+
+def unscored_reason(pair: Pair) -> str | None:
+    """Return the first reason that a note of the pair gives; None where none does."""
+    for name, notes in pair.notes.items():
+        for note in notes:
+            if note is not None and "unscored" in note:
+                return str(note["unscored"])
+        if notes[0] is None:
+            return f"{name} could not read it"
+    return None
+
+
+def try_again(pairs: Iterable[Pair]) -> bool:
+    """Whether some note is missing only for now, as a judge was down or its budget was spent."""
+    notes = (note for pair in pairs for both in pair.notes.values() for note in both)
+    return any(note is not None and note.get("again") for note in notes)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from reportcard.api import Direction, ReportCardError
 from reportcard.core.files import read_json
-from reportcard.core.layout import VersionedName
+from reportcard.core.layout import Results, RunId, VersionedName
 from reportcard.core.records import OMITTED, from_json
 
 NUMBERS = ("value", "ci_low", "ci_high", "spread")
@@ -111,6 +111,15 @@ class ScoreFile:
                 raise _damaged(path, ValueError(f"it belongs to another {kind}"))
         return found
 
+    @classmethod
+    def read_run(cls, results_dir: Path, run: RunId) -> dict[str, ScoreFile]:
+        """Read every score file of a run: metric → scores, in the order of the metrics' names."""
+        results = Results(results_dir)
+        return {
+            metric: cls.read_of(results.metric(run, metric).scores, run.cohort, run.system)
+            for metric in results.metrics(run)
+        }
+
     @property
     def recipe(self) -> IntervalStats:
         """The interval recipe. Raises ReportCardError for a metric that was not run."""
@@ -125,7 +134,7 @@ class ScoreFile:
 
     @property
     def lead(self) -> str | None:
-        """The key that stands for the metric where there is room for one."""
+        """The key that represents the metric where there is room for only one."""
         if self.headline:
             return self.headline[0]
         return next(reversed(list(self.keys)), None)

@@ -1,4 +1,4 @@
-"""Computes additive rows of pairs with a metric, and scores with intervals from rows.
+"""Opens metrics with their annotators, and computes scores with intervals from their rows.
 
 It reads and writes no files; scoring_stage.py does that for runs, evaluation.py for a user's pairs.
 """
@@ -201,25 +201,6 @@ def _resampler(patients: tuple[str, ...], resamples: int, seed: int, recipe: Rec
     return Resampler(len(patients), resamples, seed, clusters_of(patients), recipe)
 
 
-def rows_of(scorer: Scorer, pairs: Sequence[Pair]) -> Array:
-    """Compute one row per pair, (n, k).
-
-    The rows of two lists are the rows of both together, except where the metric's spec says
-    `whole_corpus`.
-
-    Raises ReportCardError when a metric breaks its contract (wrong shape, infinite values).
-    """
-    rows = scorer.metric.rows(pairs)
-    if rows.ndim != 2 or len(rows) != len(pairs):
-        raise ReportCardError(
-            f"metric {scorer.label}: rows() gave shape {rows.shape} for {len(pairs)} pairs;"
-            " it must give one row per pair."
-        )
-    if np.isinf(rows).any():
-        raise ReportCardError(f"metric {scorer.label}: rows() gave an infinite value.")
-    return rows
-
-
 def score(scorer: Scorer, rows: Array, patients: Sequence[str], context: ScoringContext) -> Json:
     """Compute one entry of scores.json per key (`<metric>.<key>`) from rows (draws, n, k)."""
     resampler = context.resampler(scorer, patients)
@@ -314,32 +295,6 @@ def _bounds(
         name: [_finite(float(end([p[name] for p in possible]))) for end in (np.min, np.max)]
         for name in metric.spec.keys
     }
-
-
-def unscored_reasons(pairs: Sequence[Pair], rows: Array) -> dict[str, str]:
-    """Return study_id → why it has no score, for each pair whose row is NaN."""
-    return {
-        pair.study_id: why_not(pair) or "the metric gave no row"
-        for pair, bad in zip(pairs, np.asarray(np.isnan(rows).any(axis=1)), strict=True)
-        if bad
-    }
-
-
-def why_not(pair: Pair) -> str | None:
-    """Return the first reason that a note of the pair gives; None where none does."""
-    for name, notes in pair.notes.items():
-        for note in notes:
-            if note is not None and "unscored" in note:
-                return str(note["unscored"])
-        if notes[0] is None:
-            return f"{name} could not read it"
-    return None
-
-
-def try_again(pairs: Iterable[Pair]) -> bool:
-    """Whether some note is missing only for now, as a judge was down or its budget was spent."""
-    notes = (note for pair in pairs for both in pair.notes.values() for note in both)
-    return any(note is not None and note.get("again") for note in notes)
 
 
 def not_run(scorer: Scorer, reason: str, patients: Sequence[str], context: ScoringContext) -> Json:

@@ -98,7 +98,7 @@ class Scoring:
         return cache_folder(self.results.cache, self.cohort.card)
 
     def _admit(self) -> None:
-        """Tell each judge whose text is coming; one that may not see it is unusable."""
+        """Let each judge check whether it may see these texts; if not, it is unusable."""
         custody = Custody(self.cohort.card, self.cache_dir, self.progress, self.say)
         for annotator in self._annotators():
             if not isinstance(annotator, JudgedAnnotator) or annotator.missing():
@@ -170,7 +170,7 @@ class Scoring:
         write_json(folder.scores, {**about, "keys": keys})
 
     def _about(self, system: System, scorer: Scorer, pairs: RunPairs) -> Json:
-        """Return what scores.json says of a metric whether it can run or not."""
+        """Return the part of scores.json that is written whether a metric can run or not."""
         failures = image_failures(self._predictions(system).path)
         spec = scorer.metric.spec
         return {
@@ -192,7 +192,7 @@ class Scoring:
         }
 
     def _score(self, scorer: Scorer, pairs: RunPairs) -> tuple[Array, Json, Json]:
-        """Return rows, entries per key, and what scores.json says of unscored studies."""
+        """Return rows, entries per key, and the part of scores.json on unscored studies."""
         cache = self.cache if needs_cache(scorer.annotators) else None
         rows, unscored = pairs.rows(scorer, cache, self._notes, self.progress)
         return rows, score(scorer, rows, self.patients, self.context), unscored

@@ -7,7 +7,8 @@ import pytest
 
 from reportcard.api import Array
 from reportcard.score.stats.effect_size import FEWEST, effects, power, studies_needed
-from reportcard.score.stats.resampling import Resampler, compare
+from reportcard.score.stats.paired_difference import compare
+from reportcard.score.stats.resampling import Resampler
 
 
 def both(total: Array) -> dict[str, Array]:

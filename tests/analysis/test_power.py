@@ -14,7 +14,8 @@ from reportcard.api import Array
 from reportcard.cli.main import main
 from reportcard.score.stats.effect_size import studies_needed
 from reportcard.score.stats.family import family_tests
-from reportcard.score.stats.resampling import Resampler, compare, holm
+from reportcard.score.stats.paired_difference import compare, holm
+from reportcard.score.stats.resampling import Resampler
 from tests.analysis.test_compare_effects import both, two
 from tests.cli.test_cli import options
 

@@ -179,3 +179,8 @@ def test_an_annotator_that_nobody_knows_gets_a_sentence() -> None:
 
     with pytest.raises(ReportCardError, match=r"Unknown annotator 'chexbert'"):
         open_metrics([Plugin("f1_chexbert", "f1_chexbert")], {})
+
+
+def test_documented_option_of_an_annotator_composes() -> None:
+    found = config.load_annotators(["annotator.special_tokens=true"])
+    assert found["modern_radgraph_xl"].options["special_tokens"] is True

@@ -219,7 +219,8 @@ def test_a_file_of_several_plugins_says_how_to_choose(tmp_path: Path, models: Re
     path.write_text(TOY.format(name="FirstModel") + TOY.format(name="SecondModel"))
     with pytest.raises(ReportCardError, match=r"FirstModel, SecondModel.*two\.py:SecondModel"):
         registry.offer(path)
-    registry.offer(f"{path}:FirstModel")
+    run = config.load([f"plugin={path}:FirstModel", "model=first_model"])
+    assert run.models[0].plugin == "first_model"
     assert models.get("first_model").__name__ == "FirstModel"
     with pytest.raises(ReportCardError, match=r"no plugin class FirstMode.*mean FirstModel"):
         registry.offer(f"{path}:FirstMode")

@@ -47,14 +47,14 @@ def phantom(task: str) -> Cohort:
 @pytest.mark.parametrize("name", FILES)
 def test_the_unit_is_said(roots: dict[str, Path], name: str) -> None:
     cohort = opened(roots, name)
-    assert cohort.unit == cohort.summary()["unit"] == FILES[name][0]
+    assert cohort.unit == cohort.summary().unit == FILES[name][0]
     assert cohort.size == f"{len(cohort.test)} {plural(cohort.unit)}"
 
 
 @pytest.mark.parametrize("name", sorted(PAIRS))
 def test_an_image_report_pair_is_no_study(roots: dict[str, Path], name: str) -> None:
     cohort = opened(roots, name, unit="pair")
-    assert cohort.summary()["unit"] == "image-report pair"
+    assert cohort.summary().unit == "image-report pair"
     assert {len(study.request.images) for study in cohort.test} == {1}
 
 

@@ -29,14 +29,14 @@ def test_findings_cohort_has_the_documented_numbers(openi_findings: Cohort) -> N
 
 def test_r2gen_cohort_has_the_documented_numbers(openi_r2gen: Cohort) -> None:
     assert (len(openi_r2gen.train), len(openi_r2gen.test)) == (2069, 590)
-    assert openi_r2gen.overlap["test_reports_verbatim_in_train"] == 274
+    assert openi_r2gen.overlap.test_reports_verbatim_in_train == 274
     assert [s.after for s in openi_r2gen.attrition] == [3955, 3425, 2955, 590]
 
 
 def test_no_study_is_in_train_and_test(openi_findings: Cohort, openi_r2gen: Cohort) -> None:
     for cohort in (openi_findings, openi_r2gen):
         assert not {s.study_id for s in cohort.train} & {s.study_id for s in cohort.test}
-        assert cohort.overlap["test_studies_with_train_patient"] == 0
+        assert cohort.overlap.test_studies_with_train_patient == 0
 
 
 def test_kept_and_dropped_add_up(openi_findings: Cohort) -> None:

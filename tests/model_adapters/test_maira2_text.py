@@ -145,10 +145,10 @@ def test_the_limit_of_new_tokens_can_be_set():
         ({"images": (LATERAL,)}, "no frontal image"),
         ({"task": "phrase_grounding"}, "needs a phrase"),
         *(
-            ({"indication": f"see {token} above"}, f"{token} stands in a text of the study")
+            ({"indication": f"see {token} above"}, f"the study's text contains {token}")
             for token in ("<image>", "<obj>", "</box>", "<x5>", "<y99>", "<s>", "</s>", "<unk>")
         ),
-        ({"task": "phrase_grounding", "phrase": "a </s> b"}, "</s> stands in a text"),
+        ({"task": "phrase_grounding", "phrase": "a </s> b"}, "the study's text contains </s>"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(changes, sentence):

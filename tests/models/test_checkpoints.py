@@ -88,7 +88,7 @@ def test_a_missing_file_is_named_with_what_is_there(folder: Path) -> None:
 def test_a_running_download_is_no_checkpoint(folder: Path, name: str) -> None:
     (folder / ".cache").mkdir()
     (folder / ".cache" / name).write_bytes(b"")
-    assert "half a download" in problem(folder)
+    assert "an incomplete download" in problem(folder)
     assert name in problem(folder)
 
 
@@ -117,7 +117,7 @@ def test_an_index_may_not_lead_out_of_the_folder(folder: Path) -> None:
 def test_a_cut_file_is_found_before_anything_is_loaded(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    assert "half a download" in problem(folder)
+    assert "an incomplete download" in problem(folder)
 
 
 def test_a_file_repaired_in_the_same_process_is_looked_at_again(folder: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_file_repaired_in_the_same_process_is_looked_at_again(folder: Path) ->
     whole = path.read_bytes()
     assert locate(str(folder), NEEDS)
     path.write_bytes(whole[:-1])
-    assert "half a download" in problem(folder)
+    assert "an incomplete download" in problem(folder)
     path.write_bytes(whole)
     assert locate(str(folder), NEEDS)
 

@@ -133,9 +133,9 @@ def test_answers_come_in_order_with_pixels_and_nothing_stays(
     ("word", "reason"),
     [
         ("crash", "the worker ended with exit code 3"),
-        ("killed", "the worker was ended by SIGKILL (often the kernel, for want of memory)"),
+        ("killed", "the worker was ended by SIGKILL (often by the kernel, when memory runs out)"),
         ("hang", "the worker gave no answer within 1.5 s"),
-        ("mute", "the worker gave no sign of life for 1 s"),
+        ("mute", "the worker sent no heartbeat for 1 s"),
         ("raise", "the worker raised ValueError: cannot read CANARY"),
         ("garbage", f"over the limit of {LIMIT:,}"),
         ("nan", "holds NaN, which is not JSON"),
@@ -332,7 +332,7 @@ def test_a_program_that_is_no_worker_is_told_by_its_first_bytes(tmp_path: Path) 
     cases = {
         "print('Welcome to Python, dear reader')": "over the limit",
         "import sys; sys.exit(4)": "exit code 4",
-        "import time; time.sleep(100)": "no sign of life",
+        "import time; time.sleep(100)": "no heartbeat",
         "import os, time; os.close(1); time.sleep(100)": "closed its stream",
     }
     for code, reason in cases.items():

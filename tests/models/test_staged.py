@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reportcard.api import Image, Prediction, ReportCardError, Request
+from reportcard.api import Image, ModelCard, Prediction, ReportCardError, Request
 from reportcard.config.compose import load
 from reportcard.config.settings import Plugin
 from reportcard.core import registry
 from reportcard.data.cohort import load_cohort
+from reportcard.models.staged import StagedAdapter
 from reportcard.pipeline import run
 from reportcard.predict.engines import local
 from reportcard.predict.engines.job import Worker
@@ -238,6 +239,24 @@ def toy_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fingerprint(**options: object) -> str:
     return open_model(Plugin("toy_staged", "toy", options)).fingerprint
+
+
+class WithBaseCard(ToyStaged):
+    """It says what is the same for any weights, and inherits `card`."""
+
+    base_card = ModelCard("A toy", inputs=("frontal",), licence="none")
+    card = StagedAdapter.card
+
+
+def test_the_card_adds_weights_commit_and_draws_to_what_the_adapter_says(tmp_path: Path) -> None:
+    commit = "0" * 40
+    assert WithBaseCard().card == WithBaseCard.base_card
+    card = WithBaseCard(weights=f"org/name@{commit}", sampling={"temperature": 1, "draws": 3}).card
+    assert (card.weights, card.revision, card.draws) == (f"org/name@{commit}", commit, 3)
+    assert (card.description, card.inputs, card.licence) == ("A toy", ("frontal",), "none")
+    moved = [WithBaseCard(weights=weights(tmp_path / name)).card for name in ("here", "there")]
+    assert moved[0] == moved[1]
+    assert str(moved[0].weights).startswith("sha256:")
 
 
 @pytest.mark.usefixtures("toy_plugin")

@@ -37,14 +37,15 @@ from reportcard.publish.board import verdicts
 from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
 from reportcard.publish.board.metric_group import groups_of
-from reportcard.publish.page.columns import columns_of
+from reportcard.publish.page.score_columns import score_columns
 from reportcard.publish.page.terminal_board import render
 from reportcard.publish.page.write import write
 from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import open_metrics
 from reportcard.score.scoring_stage import Scoring
 from reportcard.score.stats.family import family_tests
-from reportcard.score.stats.resampling import Resampler, compare
+from reportcard.score.stats.paired_difference import compare
+from reportcard.score.stats.resampling import Resampler
 
 WORDS = "heart lungs clear effusion none small left right normal size pleural no acute"
 HOSTILE = (
@@ -215,7 +216,7 @@ def test_the_page_groups_a_metric_as_its_spec_says(bench: Bench) -> None:
     groups = groups_of(["bleu", "f1_chexpert_rules", "radfact", "grounding", "gone"], "reportcard")
     assert list(groups.values()) == ["lexical", "clinical", "judged", "grounding", "other"]
     (board,) = collect(bench.results_dir).boards
-    shown = {column.id: column.group for column, _ in columns_of(board)}
+    shown = {column.id: column.group for column, _ in score_columns(board)}
     assert shown["rouge.rouge_l"] == "lexical"
     assert shown["bleu.bleu_4"] == "ranked by"
 

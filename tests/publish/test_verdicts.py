@@ -17,7 +17,8 @@ from reportcard.publish.page.matrix import matrix_of
 from reportcard.publish.page.page import _board
 from reportcard.publish.page.write import write
 from reportcard.score.stats.family import FAMILY, family_tests
-from reportcard.score.stats.resampling import Resampler, holm
+from reportcard.score.stats.paired_difference import holm
+from reportcard.score.stats.resampling import Resampler
 from tests.publish.test_leaderboard import Bench
 
 RATES = {"a": 0.2, "b": 0.26, "c": 0.33, "d": 0.6}

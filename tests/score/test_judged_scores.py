@@ -40,14 +40,12 @@ from reportcard.publish.page.page import render as render_page
 from reportcard.publish.page.terminal_board import render as render_terminal
 from reportcard.publish.page.write import tidy
 from reportcard.score.normalise import normaliser
+from reportcard.score.pairs import rows_of, try_again, unscored_reasons
 from reportcard.score.scorer import (
     Scorer,
     ScoringContext,
     not_run,
-    rows_of,
     score,
-    try_again,
-    unscored_reasons,
 )
 from reportcard.score.scoring_stage import Scoring
 from reportcard.score.stats.pairwise import pair_tests

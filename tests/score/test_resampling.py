@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from reportcard.api import Array, Pair
 from reportcard.metrics.bleu import Bleu
+from reportcard.score.stats.paired_difference import compare, holm
 from reportcard.score.stats.resampling import (
     Resampler,
     Subgroup,
     clusters_of,
-    compare,
     estimate,
-    holm,
     mask_unscored,
     replicate_scores,
     sacrebleu_interval,

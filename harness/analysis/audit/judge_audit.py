@@ -45,7 +45,8 @@ from reportcard.api import Array, Custody, JudgedAnnotator, Pair, ReportCardErro
 from reportcard.config.compose import load_annotators, load_metrics, load_protocol
 from reportcard.llm.judge.contract import Judge, Question, Verdict
 from reportcard.score.evaluation import with_notes
-from reportcard.score.scorer import Scorer, open_metrics, why_not
+from reportcard.score.pairs import unscored_reason
+from reportcard.score.scorer import Scorer, open_metrics
 from reportcard.score.stats.resampling import Estimate, Resampler, clusters_of, estimate
 
 RESAMPLES = 1000
@@ -177,7 +178,7 @@ def grade(scorer: Scorer, pairs: Sequence[EditedPair], times: Sequence[Sequence[
     rows = [scorer.metric.rows(answered) for answered in times]
     scored = [np.asarray(~np.isnan(table).any(axis=1), np.bool_) for table in rows]
     reasons = Counter(
-        why_not(pair) or "the metric gave no row"
+        unscored_reason(pair) or "the metric gave no row"
         for pair, ok in zip(times[0], scored[0], strict=True)
         if not ok
     )

@@ -13,7 +13,8 @@ import numpy as np
 from reportcard.api import Array, Custody, Key, Pair, ReportCardError
 from reportcard.predict.engines.failures import explain
 from reportcard.score.evaluation import with_notes
-from reportcard.score.scorer import Scorer, unscored_reasons
+from reportcard.score.pairs import unscored_reasons
+from reportcard.score.scorer import Scorer
 from reportcard.score.stats.resampling import mask_unscored
 
 JUDGED = {"mean_total": "total", "mean_significant": "significant"}  # key → what it counts

@@ -46,7 +46,7 @@ HAS_FRONTAL: Rule = ("frontal view", has_frontal)
 
 
 @dataclass(frozen=True)
-class Examples:
+class ExamplePolicy:
     """The options of a dataset that say what an example is."""
 
     unit: str = "study"

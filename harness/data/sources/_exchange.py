@@ -66,7 +66,7 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts]
 
 
-class Sieve:
+class Attrition:
     """Applies filters one after the other and records the attrition of each."""
 
     def __init__(self, what: str, items: Sequence[T]) -> None:

@@ -27,7 +27,7 @@ from reportcard.api import (
 from reportcard.core.files import read_jsonl
 from reportcard.data.sources._examples import (
     HAS_FINDINGS,
-    Examples,
+    ExamplePolicy,
     Expected,
     Rule,
     expectations,
@@ -64,7 +64,7 @@ class ChexpertPlus:
     ) -> None:
         self.root = Path(root)
         self.split = split
-        self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
+        self.examples = ExamplePolicy(unit, frontal_select, lateral_select, require_frontal)
         self.expected = (expected or {}).get(unit)
 
     @property

@@ -34,7 +34,7 @@ from reportcard.core.registry import did_you_mean
 from reportcard.core.user_files import Record, listed, read_records
 from reportcard.data.sources._examples import PER_YEAR, one_of
 from reportcard.data.sources._exchange import (
-    Sieve,
+    Attrition,
     cell,
     cells,
     has_text,
@@ -104,15 +104,15 @@ class Folder:
         groups: dict[str, list[Record]] = {}
         for record in records:
             groups.setdefault(_study_id(record), []).append(record)
-        sieve = Sieve("rows in the table", records)
+        attrition = Attrition("rows in the table", records)
         firsts = {id(rows[0]) for rows in groups.values()}
-        sieve.keep("studies (rows joined by study_id)", records, lambda r: id(r) in firsts)
+        attrition.keep("studies (rows joined by study_id)", records, lambda r: id(r) in firsts)
         splits = {name: (_one(rows, "split") or "").lower() for name, rows in groups.items()}
         everything = [self._study(name, groups[name]) for name in sorted(groups, key=natural)]
         studies, train = everything, list[Study]()
         if "split" in columns:
             rule = f"split = {self.split}"
-            studies = sieve.keep(rule, studies, lambda s: splits[s.study_id] == self.split)
+            studies = attrition.keep(rule, studies, lambda s: splits[s.study_id] == self.split)
             if not studies:
                 there = Counter(splits.values())
                 spelled = listed([f"{k or 'blank'}: {n:,}" for k, n in sorted(there.items())])
@@ -120,12 +120,14 @@ class Folder:
             if self.split != "train":
                 train = [s for s in everything if splits[s.study_id] == "train"]
         rule = "findings or impression" if self.reference == "any" else self.reference
-        studies = sieve.keep(f"{rule} not empty", studies, lambda s: has_text(s, self.reference))
+        studies = attrition.keep(
+            f"{rule} not empty", studies, lambda s: has_text(s, self.reference)
+        )
         if named:
-            studies = sieve.keep("an image is named", studies, lambda s: bool(s.request.images))
+            studies = attrition.keep("an image is named", studies, lambda s: bool(s.request.images))
         train = [study for study in train if has_text(study, self.reference)]
         notes += image_notes(studies, self.root)
-        return Selection(tuple(studies), tuple(train), tuple(sieve.steps), tuple(notes))
+        return Selection(tuple(studies), tuple(train), tuple(attrition.steps), tuple(notes))
 
     def _study(self, name: str, rows: Sequence[Record]) -> Study:
         findings, impression, indication, technique, comparison = (

@@ -23,7 +23,7 @@ from reportcard.core.imaging.read import READING
 from reportcard.data.sources._examples import PAIR
 from reportcard.data.sources._mimic.annotations import (
     Annotation,
-    Funnel,
+    Filtered,
     read_llava_rad,
     read_r2gen,
 )
@@ -178,7 +178,7 @@ class MimicCXR:
 
     def _chosen(
         self, index: Index, patients: dict[int, list[Exam]], texts: StudyTexts, split: str
-    ) -> tuple[Funnel, list[str]]:
+    ) -> tuple[Filtered, list[str]]:
         """Choose the examples of one split.
 
         Args:
@@ -192,26 +192,26 @@ class MimicCXR:
         if self.annotations == "r2gen":
             part = "val" if split == "validate" else split
             rows, steps = read_r2gen(self._annotations_file, part)
-            funnel = self._listed(rows, steps, patients, split)
-            return funnel, [_expected("image-report pairs (R2Gen, any view)", 3858, funnel)]
+            filtered = self._listed(rows, steps, patients, split)
+            return filtered, [_expected("image-report pairs (R2Gen, any view)", 3858, filtered)]
         if self.annotations == "llava_rad" and split == "test":
             rows, steps = read_llava_rad(self._annotations_file)
-            funnel = self._listed(rows, steps, patients, split)
+            filtered = self._listed(rows, steps, patients, split)
         else:
-            funnel = self._parsed(index, patients, texts, split)
+            filtered = self._parsed(index, patients, texts, split)
         if self.unit == "study":
-            with_findings = next(s.after for s in funnel.steps if s.rule == "findings not empty")
-            return funnel, [
+            with_findings = next(s.after for s in filtered.steps if s.rule == "findings not empty")
+            return filtered, [
                 f"the unit is a study; MultiMedEval prints 2,347 test studies with findings, here"
                 f" {with_findings:,} before the filter on views"
             ]
-        note = _expected("image-report pairs (LLaVA-Rad, AP and PA)", 2461, funnel)
-        self._one_per_study(funnel)
-        return funnel, [note]
+        note = _expected("image-report pairs (LLaVA-Rad, AP and PA)", 2461, filtered)
+        self._one_per_study(filtered)
+        return filtered, [note]
 
     def _parsed(
         self, index: Index, patients: dict[int, list[Exam]], texts: StudyTexts, split: str
-    ) -> Funnel:
+    ) -> Filtered:
         exams = [e for patient in patients.values() for e in patient if e.split == split]
         if self.unit == "study":
             total = index.head.studies
@@ -224,21 +224,23 @@ class MimicCXR:
                 for image in exam.images
                 if image.split == split
             ]
-        funnel = Funnel(items, [Step(f"{self.unit}: official {split} split", total, len(items))])
-        funnel.keep("row in the metadata table", self._described)
-        funnel.keep("report present", lambda e: texts.of(e.exam) is not None)
+        filtered = Filtered(
+            items, [Step(f"{self.unit}: official {split} split", total, len(items))]
+        )
+        filtered.keep("row in the metadata table", self._described)
+        filtered.keep("report present", lambda e: texts.of(e.exam) is not None)
         if self.parser == "official":
-            funnel.keep(
+            filtered.keep(
                 "not one of the 54 studies without official sections",
                 lambda e: (parsed := texts.of(e.exam)) is not None and parsed.has_row,
             )
-        funnel.items = [_with_texts(example, texts) for example in funnel.items]
-        funnel.keep("findings not empty", lambda e: bool(e.findings))
-        funnel.keep(
+        filtered.items = [_with_texts(example, texts) for example in filtered.items]
+        filtered.keep("findings not empty", lambda e: bool(e.findings))
+        filtered.keep(
             "an AP or PA view" if self.unit == "study" else "view is AP or PA",
             lambda e: any(image.view in FRONTAL for image in e.images),
         )
-        return funnel
+        return filtered
 
     def _described(self, example: Example) -> bool:
         images = example.exam.images if self.unit == "study" else example.images
@@ -250,7 +252,7 @@ class MimicCXR:
         steps: list[Step],
         patients: dict[int, list[Exam]],
         split: str,
-    ) -> Funnel:
+    ) -> Filtered:
         """Join the rows of an annotation file to the tables by subject, study and dicom_id.
 
         Args:
@@ -260,18 +262,18 @@ class MimicCXR:
             split: the official split to which the images must belong.
         """
         exams = {(e.subject, e.study): e for patient in patients.values() for e in patient}
-        funnel = Funnel([_of_row(row, exams, split) for row in rows], steps)
-        funnel.keep(f"images in the official {split} split", lambda e: e is not None)
-        return funnel
+        filtered = Filtered([_of_row(row, exams, split) for row in rows], steps)
+        filtered.keep(f"images in the official {split} split", lambda e: e is not None)
+        return filtered
 
-    def _one_per_study(self, funnel: Funnel) -> None:
+    def _one_per_study(self, filtered: Filtered) -> None:
         if self.frontal_select == "all":
             return
         by_study: dict[int, list[Radiograph]] = {}
-        for example in funnel.items:
+        for example in filtered.items:
             by_study.setdefault(example.exam.study, []).extend(example.images)
         kept = {s: pick(images, self.frontal_select)[0] for s, images in by_study.items()}
-        funnel.keep(
+        filtered.keep(
             f"frontal_select={self.frontal_select}",
             lambda e: kept[e.exam.study] is e.images[0],
         )
@@ -301,8 +303,8 @@ def _of_row(row: Annotation, exams: dict[tuple[int, int], Exam], split: str) -> 
     return Example(exam, images, row.findings, indication=row.reason or "")
 
 
-def _expected(what: str, n: int, funnel: Funnel) -> str:
-    here = len(funnel.items)
+def _expected(what: str, n: int, filtered: Filtered) -> str:
+    here = len(filtered.items)
     return f"the unit is an image-report pair; papers print {n:,} {what}, here {here:,}"
 
 

@@ -24,7 +24,7 @@ from reportcard.api import DatasetCard, Report, ReportCardError, Request, Select
 from reportcard.core.files import file_digest, read_jsonl, read_text
 from reportcard.data.sources._examples import (
     HAS_FINDINGS,
-    Examples,
+    ExamplePolicy,
     Expected,
     Rule,
     expectations,
@@ -71,7 +71,7 @@ class PadChest:
         expected: Expected | None = None,
     ) -> None:
         self.root = Path(root)
-        self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
+        self.examples = ExamplePolicy(unit, frontal_select, lateral_select, require_frontal)
         if type(test_percent) is not int or not 1 <= test_percent <= 99:
             raise ReportCardError(
                 f"test_percent is a whole number from 1 to 99, not {test_percent!r}."

@@ -32,7 +32,7 @@ from reportcard.core.imaging.read import READING
 from reportcard.core.user_files import Record
 from reportcard.data.sources._examples import PAIR, one_of
 from reportcard.data.sources._exchange import (
-    Sieve,
+    Attrition,
     cell,
     cells,
     counted,
@@ -114,16 +114,16 @@ class R2GenJson:
             raise ReportCardError(problem)
         lists, notes = read_annotations(self.root / self.table)
         rows = [(split, row) for split, found in lists.items() for row in found]
-        sieve = Sieve("rows in the file", rows)
-        chosen = sieve.keep(f"list {self.split}", rows, lambda row: row[0] == self.split)
+        attrition = Attrition("rows in the file", rows)
+        chosen = attrition.keep(f"list {self.split}", rows, lambda row: row[0] == self.split)
         studies = self._studies([row for _, row in chosen])
-        studies = sieve.keep("report not empty", studies, lambda s: has_text(s, "findings"))
-        studies = sieve.keep("an image is named", studies, lambda s: bool(s.request.images))
+        studies = attrition.keep("report not empty", studies, lambda s: has_text(s, "findings"))
+        studies = attrition.keep("an image is named", studies, lambda s: bool(s.request.images))
         train = self._studies(lists.get("train", []) if self.split != "train" else [])
         return Selection(
             tuple(studies),
             tuple(study for study in train if has_text(study, "findings")),
-            tuple(sieve.steps),
+            tuple(attrition.steps),
             (*notes, *_shared(lists), *image_notes(studies, self.root)),
             PAIR if any("study_id" in row.row for _, row in chosen) else "study",
         )

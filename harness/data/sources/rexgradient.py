@@ -19,7 +19,7 @@ from reportcard.api import DatasetCard, Json, Report, ReportCardError, Request, 
 from reportcard.data.sources._examples import (
     HAS_FINDINGS,
     PER_YEAR,
-    Examples,
+    ExamplePolicy,
     Expected,
     Rule,
     expectations,
@@ -58,7 +58,7 @@ class ReXGradient:
                 f"ReXGradient has no split '{split}'; it has {', '.join(SPLITS)}."
             )
         self.split = split
-        self.examples = Examples(unit, frontal_select, lateral_select, require_frontal)
+        self.examples = ExamplePolicy(unit, frontal_select, lateral_select, require_frontal)
         self.train = train and split != "train"
         self.expected = (expected or {}).get(unit)
 

@@ -33,7 +33,7 @@ from reportcard.core.imaging.read import READING
 from reportcard.core.user_files import Record, by_id, read_records
 from reportcard.data.sources._examples import one_of
 from reportcard.data.sources._exchange import (
-    Sieve,
+    Attrition,
     cell,
     cells,
     counted,
@@ -89,21 +89,21 @@ class RexrankJson:
             absent = [column for column in COLUMNS if column not in record.row]
             if absent:
                 raise ReportCardError(f"{record.where}: no {', '.join(absent)}; is this ReXrank's?")
-        sieve = Sieve("rows in the file", rows)
+        attrition = Attrition("rows in the file", rows)
         chosen = rows
         if self.split is not None:
             rule = f"split = {self.split}"
-            chosen = sieve.keep(rule, rows, lambda row: _split(row[0]) == self.split)
+            chosen = attrition.keep(rule, rows, lambda row: _split(row[0]) == self.split)
         studies = [self._study(record, name) for record, name in chosen]
-        studies = sieve.keep("findings or impression", studies, lambda s: has_text(s, "any"))
-        studies = sieve.keep("an image is named", studies, lambda s: bool(s.request.images))
+        studies = attrition.keep("findings or impression", studies, lambda s: has_text(s, "any"))
+        studies = attrition.keep("an image is named", studies, lambda s: bool(s.request.images))
         others = rows if self.split not in (None, "train") else []
         train = [self._study(record, name) for record, name in others if _split(record) == "train"]
         odd = Counter(oddity for s in studies for oddity in _oddities(records[s.study_id]))
         return Selection(
             tuple(studies),
             tuple(study for study in train if has_text(study, "any")),
-            tuple(sieve.steps),
+            tuple(attrition.steps),
             (*counted(odd), *image_notes(studies, self.root)),
         )
 

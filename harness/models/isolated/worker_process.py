@@ -152,7 +152,7 @@ class WorkerProcess:
             return
         if time.monotonic() >= deadline:
             raise WorkerTimeoutError(f"the worker gave no answer within {timeout_s:g} s")
-        raise WorkerTimeoutError(f"the worker gave no sign of life for {self._silence_s:g} s")
+        raise WorkerTimeoutError(f"the worker sent no heartbeat for {self._silence_s:g} s")
 
     def _crash(self) -> WorkerCrashError:
         until = time.monotonic() + 1.0
@@ -163,7 +163,7 @@ class WorkerProcess:
         if code >= 0:
             return WorkerCrashError(f"the worker ended with exit code {code}")
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        more = " (often the kernel, for want of memory)" if -code == signal.SIGKILL else ""
+        more = " (often by the kernel, when memory runs out)" if -code == signal.SIGKILL else ""
         return WorkerCrashError(f"the worker was ended by {name}{more}")
 
 

@@ -2,7 +2,7 @@
 
 boards           the dataclasses, and how leaderboard.json is read and written
 build            builds the boards from the score files
-result_files     finds the runs of a results folder and reads their score files
+listed_runs      finds the runs that the leaderboard shows
 disclosures      the facts next to a run's scores: provenance, inputs, speed, cost, lengths
 vision           what `reportcard check` found about a model's use of images
 metric_group     the group of a metric: lexical, clinical, judged, grounding

@@ -2,7 +2,7 @@
 
 `build.py` makes these from score files; the page, the terminal table, leaderboard.json and
 leaderboard.csv are written from them. Whatever a reader sees is in leaderboard.json, where the
-fields stand under the same names (entries under `rows`).
+fields have the same names (except that entries are called `rows`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from reportcard.api import Direction, Json
 from reportcard.core.files import read_json
 from reportcard.core.layout import RunId
 from reportcard.core.records import OMITTED, from_json, named, omitted_without, to_json
+from reportcard.data.cohort_file import Overlap, SelectionStep
 from reportcard.publish.board.published import PublishedCohort
 from reportcard.publish.board.vision import VisionUse
 from reportcard.score.details.details_file import Lengths
@@ -73,7 +74,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One key of one metric. `headline`: tables show it; `lead`: it stands for its metric.
+    """One key of one metric. `headline`: tables show it; `lead`: it represents its metric.
 
     Where entries were scored by several versions of the metric, the column is of the version that
     most entries have (`version_of_rows`).
@@ -203,25 +204,6 @@ class Entry:
         """Whether the entry is compared with others in this column; a ceiling never is."""
         cell = self.cells[column.key]
         return self.kind != "ceiling" and cell.value is not None and not cell.other_version
-
-
-@dataclass(frozen=True, slots=True)
-class SelectionStep:
-    """One rule of a cohort's selection, with the studies before and after it."""
-
-    rule: str
-    before: int
-    after: int
-    dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """What the test split shares with the training split."""
-
-    train_studies: int
-    test_studies_with_train_patient: int
-    test_reports_verbatim_in_train: int
 
 
 @dataclass(frozen=True, slots=True)

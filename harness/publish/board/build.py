@@ -26,10 +26,10 @@ from reportcard.publish.board.boards import (
     ScoredRows,
 )
 from reportcard.publish.board.disclosures import disclosed, read_card
+from reportcard.publish.board.listed_runs import runs
 from reportcard.publish.board.pairwise_matrix import with_pairs
 from reportcard.publish.board.published import published
 from reportcard.publish.board.ranks import with_ranks
-from reportcard.publish.board.result_files import runs, score_files
 from reportcard.publish.board.ties import with_ties
 from reportcard.publish.board.vision import vision_of
 from reportcard.score.score_file import ScoreFile
@@ -67,7 +67,7 @@ def boards_of(results_dir: Path, everything: bool = False) -> list[Board]:
 
 
 def _board(results_dir: Path, listed: Sequence[RunId]) -> Board:
-    found = {run: score_files(results_dir, run) for run in listed}
+    found = {run: ScoreFile.read_run(results_dir, run) for run in listed}
     columns = _columns(list(found.values()))
     primary = _primary(columns, found.values())
     labels = Counter(VersionedName.parse(run.system).label for run in listed)

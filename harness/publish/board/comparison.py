@@ -43,6 +43,7 @@ class Samplers:
     def get(
         self, n: int, stats: IntervalStats, clusters: npt.NDArray[np.int64] | None
     ) -> Resampler:
+        """Return the weights of n studies; clusters: the patient number of each study."""
         groups = b"" if clusters is None else clusters.tobytes()
         key = (n, stats.resamples, stats.seed, groups)
         if key not in self._made:
@@ -51,7 +52,7 @@ class Samplers:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedComparison:
     """What a comparison computes with: rows (draws, n, k) by entry, their metric, the weights."""
 
     rows: Mapping[str, Array]
@@ -111,7 +112,7 @@ class Comparison:
             }
         )
 
-    def prepare(self, scorers: Sequence[Scorer], samplers: Samplers) -> Prepared:
+    def prepare(self, scorers: Sequence[Scorer], samplers: Samplers) -> PreparedComparison:
         """Open the metric, load the rows of every entry and draw the resamples.
 
         scorers: metrics that are open already. Raises NotComparableError where the metric is gone
@@ -134,7 +135,7 @@ class Comparison:
                 )
             resampler = samplers.get(len(ids), self.stats, clusters)
             rows[model] = matrix
-        return Prepared(rows, scorer, resampler, self.stats.confidence)
+        return PreparedComparison(rows, scorer, resampler, self.stats.confidence)
 
 
 def open_scorer(

@@ -15,6 +15,7 @@ from reportcard.api import Json, ReportCardError
 from reportcard.core.files import read_json, read_jsonl
 from reportcard.core.layout import PredictionFolder, Results, RunId
 from reportcard.core.records import from_json, to_json
+from reportcard.predict.predictions_file import DoneFile
 from reportcard.publish.board.boards import Cell, Cost, Counts, Speed
 from reportcard.score.details import breakdown
 from reportcard.score.details import update as details
@@ -23,7 +24,7 @@ from reportcard.score.details.details_file import (
     Lengths,
     MetricDetails,
     ReportFacts,
-    Subgroup,
+    SubgroupScores,
     Tokens,
 )
 from reportcard.score.details.report_texts import REPLAY
@@ -164,7 +165,7 @@ def _speed(folder: PredictionFolder) -> Speed | None:
     answers = sum(session.studies for session in sessions)
     if not answers:
         return None
-    draws = read_json(folder.done).get("draws", 1) if folder.done.is_file() else 1
+    draws = DoneFile.read(folder.done).draws if folder.done.is_file() else 1
     seconds = sum(session.seconds for session in sessions) / answers * draws
     return Speed(float(f"{1000 * seconds:.3g}"), answers // draws)
 
@@ -220,12 +221,12 @@ def label_metric(cells: Mapping[str, Cell], primary: Sequence[str]) -> str | Non
     )
 
 
-def _merged(parts: Iterable[MetricDetails]) -> dict[str, list[Subgroup]]:
+def _merged(parts: Iterable[MetricDetails]) -> dict[str, list[SubgroupScores]]:
     """Join the subgroups of all metrics: group → values, each with the scores of all metrics.
 
     n is that of the first metric; a score of another number of studies names its own.
     """
-    merged: dict[str, dict[str, Subgroup]] = {}
+    merged: dict[str, dict[str, SubgroupScores]] = {}
     for part in parts:
         for group, values in part.subgroups.items():
             known = merged.setdefault(group, {})

@@ -44,7 +44,7 @@ CELL = ("value", "source", "second_hand", "note")
 class _Strict(yaml.BaseLoader):
     """A YAML loader that keeps every scalar as text, so that 3.10 does not become 3.1.
 
-    A name that stands twice is an error: YAML would keep the last and silently drop a figure.
+    A name that is given twice is an error: YAML would keep the last and silently drop a figure.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

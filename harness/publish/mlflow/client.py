@@ -17,6 +17,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from reportcard.config.settings import RunConfig
 from reportcard.core.files import digest
 from reportcard.core.layout import Results
+from reportcard.core.records import to_json
 from reportcard.data.cohort import Cohort
 from reportcard.predict.system import System
 from reportcard.publish.board.boards import Board, Leaderboard
@@ -66,8 +67,7 @@ class TrackingClient:
         parent = self._run(experiment, PARENT_TAG, identity, name, {})
         place = RunPlace(experiment, parent)
         links = {"Leaderboard": place.path(PAGE)}
-        board = _board(artifacts, f"{cohort.folder}/{config.protocol.name}")
-        if board is not None:
+        if board := self._board(f"{cohort.folder}/{config.protocol.name}"):
             self.client.log_text(parent, forest(board), FOREST)
             links["Forest plot"] = place.path(FOREST)
         for path in artifacts:
@@ -77,7 +77,7 @@ class TrackingClient:
             DESCRIPTION: describe_parent(name, labels, links),
         }
         self._write(parent, invocation, {}, tags)
-        self.client.log_dict(parent, cohort.summary() | {"studies": None}, "cohort.json")
+        self.client.log_dict(parent, to_json(cohort.summary()) | {"studies": None}, "cohort.json")
         self.client.set_terminated(parent)
         examples = Examples(config, cohort)
         prefix = f"{cohort.folder}/{config.protocol.name}"
@@ -85,6 +85,12 @@ class TrackingClient:
             f"{prefix}/{system.folder}": self._log_system(place, cohort, system, examples, links)
             for system in systems
         }
+
+    def _board(self, name: str) -> Board | None:
+        """Return a board of leaderboard.json, or None."""
+        path = self.results.board.json
+        boards = Leaderboard.read(path).boards if path.is_file() else ()
+        return next((board for board in boards if board.id == name), None)
 
     def _log_system(
         self,
@@ -231,13 +237,6 @@ class TrackingClient:
         self.client.log_batch(
             run, params=new, tags=[RunTag(key, str(text)[:7900]) for key, text in every.items()]
         )
-
-
-def _board(artifacts: Sequence[Path], name: str) -> Board | None:
-    """Return one board of the leaderboard.json among the artifacts, or None."""
-    files = [path for path in artifacts if path.name == "leaderboard.json"]
-    boards = [board for path in files for board in Leaderboard.read(path).boards]
-    return next((board for board in boards if board.id == name), None)
 
 
 @contextmanager

@@ -136,6 +136,15 @@ class Examples:
         note: Json | None,
         exchanges: Sequence[Exchange],
     ) -> Trace:
+        """Build the trace of one judged pair.
+
+        Args:
+            annotator: the judged annotator.
+            position: the place of the study in the cohort, from 1.
+            pair: the pair.
+            note: what the annotator read from the judge's verdicts.
+            exchanges: the questions that it asked.
+        """
         judge = next((judge.identity for judge in self._judges if judge.exchanges), "")
         study = pair.study_id if self.open else f"{position} of {len(self.references.ids)}"
         inputs: Json = {"study": study}

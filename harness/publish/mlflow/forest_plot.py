@@ -55,6 +55,14 @@ def _values(entries: Sequence[Entry], column: Column) -> list[float]:
 
 
 def _panel(entries: Sequence[Entry], column: Column, left: int, height: int) -> list[str]:
+    """Draw the panel of one column.
+
+    Args:
+        entries: the lines of the board, from top to bottom.
+        column: the key that the panel shows.
+        left: where the panel begins, in pixels.
+        height: the height of the whole plot in pixels.
+    """
     values = _values(entries, column)
     low, high = min(0.0, *values), max(values)
     scale = (high - low) or 1.0

@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
-from reportcard.core.layout import Results
+from reportcard.core.layout import Results, ScoreFolder
 
-HOME = "/leaderboard/index.html"
+HOME = f"/{Results(Path()).board.page.as_posix()}"
 HOSTS = ("127.0.0.1", "localhost")
 
 
@@ -68,9 +68,12 @@ class _Pages(SimpleHTTPRequestHandler):
         inside = (self._results / parts[0]).resolve()
         if not file.is_file() or not file.resolve().is_relative_to(inside):
             return False
-        if parts[0] == "predictions":
+        results = Results(self._results)
+        if file.is_relative_to(results.all_predictions):
             return self._open(parts[1])
-        return parts[0] == "leaderboard" or (parts[0] == "scores" and parts[-1] == "scores.json")
+        if file.is_relative_to(results.all_scores):
+            return file == ScoreFolder(file.parent).scores
+        return file.is_relative_to(results.board.path)
 
     def _open(self, cohort: str) -> bool:
         try:

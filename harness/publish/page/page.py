@@ -1,6 +1,6 @@
 """Renders the leaderboard as one self-contained HTML page, whose tables need no script.
 
-The page makes no request. Columns come from columns.py and cells from score_columns.py;
+The page makes no request. Columns and cells come from score_columns.py and fact_columns.py;
 page.html.j2 lays out the columns of the first view, with autoescape on. The other columns and the
 details of each line are in the page as JSON, and the scripts draw them on demand, as text and never
 as markup, because labels, descriptions, notes and reasons were written by models and users.
@@ -23,10 +23,10 @@ from reportcard.core.records import to_json
 from reportcard.data.cohort import plural
 from reportcard.publish.board.boards import Board, BoardCohort, Leaderboard
 from reportcard.publish.page.cells import MISSING, count
-from reportcard.publish.page.columns import columns_of
+from reportcard.publish.page.fact_columns import fact_columns, rank_columns
 from reportcard.publish.page.matrix import Matrix, matrix_of
 from reportcard.publish.page.row_view import KINDS, RowView, row_view
-from reportcard.publish.page.score_columns import PageColumn
+from reportcard.publish.page.score_columns import PageColumn, score_columns
 from reportcard.score.stats.family import FAMILY
 
 HERE = Path(__file__).parent
@@ -145,7 +145,7 @@ def breakable(label: str) -> Any:
 def _board(
     board: Board, boards: Sequence[Board], taken: set[str], viewers: Mapping[str, str]
 ) -> PageBoard:
-    made = columns_of(board)
+    made = [*rank_columns(board), *score_columns(board), *fact_columns(board)]
     columns = tuple(column for column, _ in made)
     name = anchor(board.id, taken)
     rows = tuple(

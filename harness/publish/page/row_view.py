@@ -160,9 +160,8 @@ def _files(entry: Entry, board: Board) -> tuple[tuple[str, str], ...]:
     """Return the files behind the numbers as (name, link from leaderboard/index.html)."""
     results, run = Results(Path("..")), board.run(entry.model)
     predictions = results.predictions(run.cohort, run.system)
-    found = [("predictions.jsonl", predictions.log), ("card.json", predictions.card)]
-    found += [
-        (f"{metric}/scores.json", results.metric(run, metric).scores)
-        for metric in entry.score_files
-    ]
+    found = [(path.name, path) for path in (predictions.log, predictions.card)]
+    for metric in entry.score_files:
+        path = results.metric(run, metric).scores
+        found.append((f"{metric}/{path.name}", path))
     return tuple((name, quote(path.as_posix())) for name, path in found)

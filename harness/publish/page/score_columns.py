@@ -7,11 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from reportcard.publish.board.boards import Board, Cell, Column, Entry
+from reportcard.publish.board.metric_group import groups_of
 from reportcard.publish.page.cells import PageCell, decimals, number, span
 
 UNDEFINED = "Nothing to count: no phrases, or no boxes"
 RANKED = "ranked by"
 
+# In the order of the page; the values are what its header says.
+GROUPS = {
+    "lexical": "lexical",
+    "clinical": "clinical",
+    "judged": "judged",
+    "grounding": "grounding",
+    "other": "other metrics",
+}
 MakeCell = Callable[[Entry], PageCell]
 
 
@@ -30,7 +39,20 @@ class PageColumn:
     tip: str
 
 
-def score_column(column: Column, board: Board, group: str) -> tuple[PageColumn, MakeCell]:
+Made = tuple[PageColumn, MakeCell]
+
+
+def score_columns(board: Board) -> list[Made]:
+    """Return the columns of scores, by metric group, each with the maker of its cells."""
+    groups = groups_of((column.metric for column in board.columns), board.protocol)
+    order = [RANKED, *GROUPS.values()]
+    found = [
+        _score_column(column, board, GROUPS[groups[column.metric]]) for column in board.columns
+    ]
+    return sorted(found, key=lambda made: (order.index(made[0].group), made[0].metric))
+
+
+def _score_column(column: Column, board: Board, group: str) -> Made:
     """Return the page's column of one key, and the function that makes its cells."""
     primary = column.key == board.primary
     places = decimals(column.range, board.values(column))

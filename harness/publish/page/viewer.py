@@ -57,22 +57,22 @@ def write_viewers(
         text: "open", "on" (also of data that is not open) or "off".
         scorers: metrics that are open already.
     """
-    root = Results(results_dir).board.studies
+    folder = Results(results_dir).board
     known = {cohort.folder: (cohort, protocol) for cohort, protocol in cohorts}
     pages: dict[str, str] = {}
     for board in found.boards:
         name = board.cohort_folder
-        page = root / name / "index.html"
+        page = folder.viewer(name)
         given = known.get(name)
         if given and board.protocol == given[1].name:
             closed = given[0].card.data_class != "open"
-            shutil.rmtree(root / name, ignore_errors=True)
+            shutil.rmtree(page.parent, ignore_errors=True)
             if text == "on" or (text == "open" and not closed):
                 _write(page, board, *given, results_dir, scorers)
                 if closed:
-                    make_private(root / name)
+                    make_private(page.parent)
         if page.is_file():
-            pages[name] = f"{root.name}/{quote(name)}/{page.name}"
+            pages[name] = quote(page.relative_to(folder.path).as_posix())
     return pages
 
 

@@ -19,8 +19,6 @@ from reportcard.publish.board.boards import Leaderboard
 from reportcard.publish.board.build import collect
 from reportcard.publish.page import page
 
-MLFLOW = "mlflow.html"  # in the leaderboard's folder: links to the runs in MLflow
-
 FIELDS = (
     *("cohort", "cohort_fingerprint", "protocol", "model", "model_fingerprint", "kind", "status"),
     *("key", "direction", "unit", "value", "ci_low", "ci_high", "spread", "draws", "n", "unscored"),
@@ -55,7 +53,8 @@ def write_leaderboard(
             that logging the page to MLflow does not change it.
     """
     folder = Results(results_dir).board
-    mlflow = MLFLOW if tracked or (folder.path / MLFLOW).is_file() else None
+    links = folder.mlflow_links
+    mlflow = links.name if tracked or links.is_file() else None
     text = json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     contents = {
         folder.page: page.render(found, viewers, mlflow),

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from reportcard.core.layout import RunId
+from reportcard.core.layout import RunId, scores_named
 
 MOST_FILES = 200_000
 LARGEST_TEXT = 256 * 2**20
@@ -102,6 +102,5 @@ def printable(text: object) -> str:
 def score_files(files: Iterable[str]) -> Iterator[tuple[RunId, str]]:
     """Yield the run and the metric of every score file among these relative names."""
     for name in files:
-        parts = PurePosixPath(name).parts
-        if len(parts) == 6 and parts[0] == "scores" and parts[-1] == "scores.json":
-            yield RunId(*parts[1:4]), parts[4]
+        if found := scores_named(name):
+            yield found

@@ -155,7 +155,7 @@ def errors(
     at = estimate(wide, rates, resampler, confidence)
     critical = [
         {
-            "name": spoken(k),
+            "name": display_name(k),
             **{what: _whole(at[f"{what} {k}"].value) for what in ("missed", "invented", "support")},
         }
         for k in CRITICAL
@@ -214,7 +214,7 @@ def findings(cells: Mapping[str, ShownScore], metric: str) -> list[Json]:
         invented = (f1.n - support) * (1 - specificity)
         found.append(
             {
-                "name": spoken(name),
+                "name": display_name(name),
                 "support": _whole(support),
                 "predicted": _whole(hits + invented),
                 "f1": f1.value,
@@ -227,10 +227,10 @@ def findings(cells: Mapping[str, ShownScore], metric: str) -> list[Json]:
     return found
 
 
-def spoken(name: str) -> str:
+def display_name(name: str) -> str:
     """Write the name of a finding as a person does.
 
-    >>> spoken("pleural_effusion")
+    >>> display_name("pleural_effusion")
     'Pleural effusion'
     """
     return name.replace("_", " ").capitalize()

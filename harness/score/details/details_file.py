@@ -64,7 +64,7 @@ class GroupScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subgroup:
+class SubgroupScores:
     """The scores of the studies that share a value, by key."""
 
     value: str
@@ -77,7 +77,7 @@ class Subgroup:
 class MetricDetails:
     """The subgroups of one metric, and the errors by finding where it scores findings."""
 
-    subgroups: Mapping[str, tuple[Subgroup, ...]] = field(default_factory=dict)
+    subgroups: Mapping[str, tuple[SubgroupScores, ...]] = field(default_factory=dict)
     errors: Json | None = None
 
 

@@ -74,7 +74,7 @@ def prior_comparisons(
     draws: Sequence[Sequence[Pair]],
     lines: Sequence[Json],
     given: Mapping[str, bool],
-    tells: bool,
+    inputs_reported: bool,
     resampler: Resampler,
     confidence: float,
 ) -> Json | None:
@@ -88,20 +88,20 @@ def prior_comparisons(
         draws: pairs, draw by draw.
         lines: stored answers, with the FIELDS.
         given: study id → whether its request had a prior.
-        tells: whether the model reports what it used, so that an answer without `used` used
-            nothing. If not, only studies count to which no prior was given.
+        inputs_reported: whether the model reports what it used, so that an answer without `used`
+            used nothing. If not, only studies count to which no prior was given.
         resampler: the bootstrap weights.
         confidence: of the interval.
 
     Returns {"share", "n", "ci_low", "ci_high", "reference_share"}, or None if no report counts.
     """
-    told = {
+    used_prior = {
         (line["study_id"], line["draw"]): any(map(_is_prior, line.get("used", ())))
         for line in lines
     }
 
     def saw(study_id: str, draw: int) -> bool:
-        return given[study_id] and (told[study_id, draw] or not tells)
+        return given[study_id] and (used_prior[study_id, draw] or not inputs_reported)
 
     rows = np.array(
         [[_counts(p, saw(p.study_id, d)) for p in pairs] for d, pairs in enumerate(draws)]
@@ -119,7 +119,7 @@ def prior_comparisons(
     }
 
 
-def tells_what_it_used(card: CardFile, lines: Sequence[Json]) -> bool:
+def reports_its_inputs(card: CardFile, lines: Sequence[Json]) -> bool:
     """Whether answers report which inputs reached the model.
 
     A file of predictions does not; nor does a model that can take a prior and never names an input.

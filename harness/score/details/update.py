@@ -121,7 +121,7 @@ def _reports(
     ]
     draws = [pairs for _, _, pairs in RunPairs(source.path, references).slices(whole=True)]
     given = {study.study_id: study.request.prior is not None for study in cohort.test}
-    tells = reports.tells_what_it_used(CardFile.read(source.card), lines)
+    inputs_reported = reports.reports_its_inputs(CardFile.read(source.card), lines)
     patients = clusters_of(references.patients)
     resampler = Resampler(len(references.ids), stats.resamples, stats.seed or 0, patients)
     return {
@@ -135,7 +135,7 @@ def _reports(
         "used": reports.used(lines),
         "tokens": reports.tokens(lines),
         "prior_comparisons_without_prior": reports.prior_comparisons(
-            draws, lines, given, tells, resampler, stats.confidence
+            draws, lines, given, inputs_reported, resampler, stats.confidence
         ),
     }
 

@@ -26,7 +26,8 @@ from typing import Literal
 import numpy as np
 
 from reportcard.api import Array
-from reportcard.score.stats.resampling import Difference, Scores, in_common
+from reportcard.score.stats.paired_difference import Difference, in_common
+from reportcard.score.stats.resampling import Scores
 
 ALPHA, POWER = 0.05, 0.8
 # With fewer studies no sign pattern of a randomisation test is rare enough: 2 / 2**5 > 0.05.
@@ -52,7 +53,7 @@ def effects(a: Array, b: Array, scores: Scores, found: dict[str, Difference]) ->
     Args:
         a, b: the rows that were compared, (draws, n, k), a NaN row is unscored.
         scores: turns summed rows into the metric's keys.
-        found: what `resampling.compare` found for them.
+        found: what `paired_difference.compare` found for them.
     """
     scored = ~(np.isnan(a).any(axis=(0, 2)) | np.isnan(b).any(axis=(0, 2)))
     a, b, _ = in_common(a, b)

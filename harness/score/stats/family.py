@@ -17,8 +17,9 @@ import numpy as np
 
 from reportcard.api import Array
 from reportcard.score.stats.effect_size import ALPHA
+from reportcard.score.stats.paired_difference import holm
 from reportcard.score.stats.pairwise import TRIALS, Family, PairTest, pair_tests
-from reportcard.score.stats.resampling import Resampler, Scores, holm
+from reportcard.score.stats.resampling import Resampler, Scores
 
 # What a reader is told beside every verdict.
 FAMILY = (

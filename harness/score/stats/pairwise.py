@@ -5,7 +5,7 @@ products and not n²: W @ rows and mask @ rows per system, of which a pair takes
 holds for systems without unscored studies; a pair with an unscored study is computed on its own,
 over the studies that both systems have scored.
 
-The test is that of `resampling.compare` (approximate randomisation, two-sided) with fewer trials.
+The test is that of paired_difference.py (approximate randomisation, two-sided) with fewer trials.
 Its p cannot fall below 1 / (1 + trials), and Holm multiplies that by the number of pairs. So where
 no trial reached the observed difference, p is the tail of a normal distribution with the standard
 deviation of the randomised differences, if that is smaller (for a mean of signed differences the
@@ -25,13 +25,8 @@ from typing import Literal
 import numpy as np
 
 from reportcard.api import Array
-from reportcard.score.stats.resampling import (
-    Resampler,
-    Scores,
-    difference_interval,
-    in_common,
-    replicate_scores,
-)
+from reportcard.score.stats.paired_difference import difference_interval, in_common
+from reportcard.score.stats.resampling import Resampler, Scores, replicate_scores
 
 TRIALS = 2_000
 ROUNDING = 1e-12

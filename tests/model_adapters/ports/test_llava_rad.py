@@ -396,7 +396,7 @@ def test_preflight_says_what_is_wrong(
     edit(copy[0] / "config.json", mm_vision_select_layer=-2)
     assert "224 pixels" in str(adapter(*copy).missing())
     (copy[0] / "adapter_model.bin.incomplete").touch()
-    assert "half a download" in str(adapter(*copy).missing())
+    assert "an incomplete download" in str(adapter(*copy).missing())
     (copy[1] / "pytorch_model-00001-of-00002.bin").unlink()
     assert "1 of 2 shards" in str(adapter(own, copy[1]).missing())
 

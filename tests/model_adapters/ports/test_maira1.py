@@ -122,4 +122,4 @@ def test_half_a_download_is_told_before_loading(folder: Path, tmp_path: Path) ->
     shutil.copytree(folder, tmp_path / "own")
     path = tmp_path / "own" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
-    assert "half a download" in str(Maira1(weights=str(tmp_path / "own")).missing())
+    assert "an incomplete download" in str(Maira1(weights=str(tmp_path / "own")).missing())

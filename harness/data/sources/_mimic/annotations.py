@@ -42,7 +42,7 @@ class Annotation:
 
 
 @dataclass
-class Funnel:
+class Filtered:
     """Filters rows by one rule after another and records the attrition."""
 
     items: list[Any]
@@ -56,7 +56,7 @@ class Funnel:
 
 def read_llava_rad(path: Path) -> tuple[list[Annotation], list[Step]]:
     """Return the test rows of LLaVA-Rad, in the order of their images, and the attrition."""
-    rows = Funnel(_objects(path, load_json(path)), [])
+    rows = Filtered(_objects(path, load_json(path)), [])
     rows.keep("image path of MIMIC-CXR's form", lambda row: _places([row.get("image")]) is not None)
     rows.keep("generate_method is rule-based", lambda r: r.get("generate_method") == "rule-based")
     rows.keep("findings are a text", lambda row: isinstance(_answer(row), str))
@@ -70,7 +70,7 @@ def read_r2gen(path: Path, split: str) -> tuple[list[Annotation], list[Step]]:
     value = load_json(path)
     if not isinstance(value, dict) or not isinstance(value.get(split), list):
         raise ReportCardError(f"{path}: expected an object with a list under '{split}'.")
-    rows = Funnel(_objects(path, value[split]), [])
+    rows = Filtered(_objects(path, value[split]), [])
     rows.keep(
         "image paths of MIMIC-CXR's form", lambda row: _places(row.get("image_path")) is not None
     )

@@ -1,4 +1,4 @@
-"""What a row is opened to: subgroups, findings, errors, texts, cost; and when it is made anew."""
+"""Details of a row: subgroups, findings, errors, texts and cost; and when they are made again."""
 
 from __future__ import annotations
 
@@ -232,24 +232,26 @@ def test_comparisons_count_only_where_no_prior_was_seen() -> None:
     given = {str(i): i in (1, 4) for i in range(5)}
     lines: list[dict[str, Any]] = [{"study_id": str(i), "draw": 0} for i in range(5)]
 
-    def found(lines: list[dict[str, Any]], tells: bool) -> dict[str, Any] | None:
-        return reports.prior_comparisons(draws, lines, given, tells, Resampler(5, 50), 0.95)
+    def found(lines: list[dict[str, Any]], inputs_reported: bool) -> dict[str, Any] | None:
+        return reports.prior_comparisons(
+            draws, lines, given, inputs_reported, Resampler(5, 50), 0.95
+        )
 
-    silent = found(lines, tells=False)  # 1 and 4 were given a prior; 3 is empty
+    silent = found(lines, inputs_reported=False)  # 1 and 4 were given a prior; 3 is empty
     assert silent is not None
     assert (silent["share"], silent["n"], silent["reference_share"]) == (0.5, 2, 1.0)
     lines[4] |= {"used": ["frontal", "prior_report"]}
-    told = found(lines, tells=True)  # 1 was given one and did not use it
+    told = found(lines, inputs_reported=True)  # 1 was given one and did not use it
     assert told is not None
     assert (told["share"], told["n"]) == (pytest.approx(2 / 3, abs=1e-6), 3)
     draws[0] = [replace(pair, candidate=" ") for pair in draws[0]]
-    assert found(lines, tells=True) is None
+    assert found(lines, inputs_reported=True) is None
 
     card = card_of("replay")
     bare = [{"study_id": "a", "draw": 0}]
-    assert not reports.tells_what_it_used(card, bare)
-    assert reports.tells_what_it_used(card_of("toy"), bare)
-    assert not reports.tells_what_it_used(card_of("toy", "prior"), bare)
+    assert not reports.reports_its_inputs(card, bare)
+    assert reports.reports_its_inputs(card_of("toy"), bare)
+    assert not reports.reports_its_inputs(card_of("toy", "prior"), bare)
 
 
 def test_a_row_discloses_tier_inputs_speed_and_cost(bench: Bench) -> None:
@@ -286,13 +288,13 @@ def test_details_are_made_anew_only_when_what_they_are_made_from_changed(
         Scoring(bench.results_dir, bench.cohort, bench.protocol, stats, bench.scorers).run(system)
 
     def fail(*_: object) -> None:
-        raise AssertionError("made anew")
+        raise AssertionError("made again")
 
     with monkeypatch.context() as patch:
         patch.setattr(breakdown, "subgroups", fail)
         patch.setattr(reports, "prior_comparisons", fail)
         rescore()
-        with pytest.raises(AssertionError, match="made anew"):
+        with pytest.raises(AssertionError, match="made again"):
             rescore(resamples=100)
     for damage in (b"{", b'{"version": 0}', b'{"version": 1, "reports": 3}'):
         path.write_bytes(damage)

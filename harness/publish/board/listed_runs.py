@@ -1,4 +1,4 @@
-"""Finds the runs of a results folder and reads their score files."""
+"""Finds the runs that the leaderboard shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
 from reportcard.core.layout import Results, RunId
-from reportcard.score.score_file import ScoreFile
 
 SAFE_NAME = re.compile(r"(?!\.\.?$)[^/\\\0]+")
 
@@ -43,12 +42,3 @@ def _listed(path: Path) -> Iterator[RunId]:
         if not safe:
             raise ReportCardError(f"{path}: not a run: {entry}. Run: reportcard score")
         yield run
-
-
-def score_files(results_dir: Path, run: RunId) -> dict[str, ScoreFile]:
-    """Read every score file of a run: metric → scores, in the order of the metrics' names."""
-    results = Results(results_dir)
-    return {
-        metric: ScoreFile.read_of(results.metric(run, metric).scores, run.cohort, run.system)
-        for metric in results.metrics(run)
-    }

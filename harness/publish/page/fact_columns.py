@@ -1,23 +1,14 @@
-"""The columns of a board on the page: rank, scores by metric group, then answers and cost."""
+"""The columns of the page that are no scores: rank, studies and answers, speed and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from reportcard.publish.board.boards import Board, Counts, Entry
-from reportcard.publish.board.metric_group import groups_of
 from reportcard.publish.page.cells import MISSING, PageCell, alert, count, fact
 from reportcard.publish.page.cells import share as percent
-from reportcard.publish.page.score_columns import RANKED, MakeCell, PageColumn, score_column
+from reportcard.publish.page.score_columns import RANKED, Made, MakeCell, PageColumn
 
-# In the order of the page; the values are what its header says.
-GROUPS = {
-    "lexical": "lexical",
-    "clinical": "clinical",
-    "judged": "judged",
-    "grounding": "grounding",
-    "other": "other metrics",
-}
 # What hovering over a header says.
 EVALUATED = "Studies evaluated. A reference without text is excluded for all systems alike."
 UNSCORED = "Studies that a metric could not score; the largest number over the metrics"
@@ -28,18 +19,6 @@ WORDS = "Words per report: median, then the 5th to the 95th percentile"
 SECONDS = "Seconds of generation per 1,000 studies, on the machine that ran it"
 COST = "What 1,000 studies cost at the prices that the run was given"
 DRAWS = "Answers per study. Scores are means over draws; sd is their standard deviation."
-Made = tuple[PageColumn, MakeCell]
-
-
-def columns_of(board: Board) -> list[Made]:
-    """Return every column of a board as the page shows it, each with the maker of its cells."""
-    groups = groups_of((column.metric for column in board.columns), board.protocol)
-    order = [RANKED, *GROUPS.values()]
-    scores = [
-        score_column(column, board, GROUPS[groups[column.metric]]) for column in board.columns
-    ]
-    scores.sort(key=lambda made: (order.index(made[0].group), made[0].metric))
-    return [*_rank(board), *scores, *_facts(board)]
 
 
 def _plain(name: str, group: str, better: str, tip: str, cell: Callable[[Entry], PageCell]) -> Made:
@@ -58,7 +37,8 @@ def _plain(name: str, group: str, better: str, tip: str, cell: Callable[[Entry],
     return column, cell
 
 
-def _rank(board: Board) -> list[Made]:
+def rank_columns(board: Board) -> list[Made]:
+    """Return the column of rank intervals, unless the board has no ranks."""
     if not any(entry.rank for entry in board.entries):
         return []
     tip = (
@@ -81,7 +61,8 @@ def _rank_cell(entry: Entry) -> PageCell:
     return fact(text, rank.low + rank.high / 1000, lines)
 
 
-def _facts(board: Board) -> list[Made]:
+def fact_columns(board: Board) -> list[Made]:
+    """Return the columns about studies, answers, speed and cost that the board has values for."""
     entries, answers, cost = board.entries, "studies and answers", "speed and cost"
     found = [
         _plain("n", answers, "higher", EVALUATED, _counted(lambda counts: counts.evaluated)),
