@@ -11,8 +11,12 @@ in either order, on one line or several, in any case and with or without Markdow
 (microsoft/chexprompt eval_utils.py) returns fewer types where a letter is missing, and fails where
 a blank is missing. Here an answer without each of the six letters in both parts is not a rating.
 Counts are whole numbers from 0 to 99; in JSON 2.0 counts as one, as in JSON Schema, in the text
-form it does not. Two different ratings in the text form are an error, because we cannot know which
-one is meant. Of several JSON objects the first is read.
+form it does not.
+
+Of several complete ratings the last counts, because a model corrects itself further down; the
+earlier ones are its drafts. A list of the text form that is in no complete rating and differs from
+the last rating is an error, because we cannot know what is meant. What is mended in JSON:
+harness/llm/judge/answer_reader.py.
 """
 
 from __future__ import annotations
@@ -22,7 +26,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from reportcard.api import Json
-from reportcard.llm.judge.contract import BadAnswerError, closed_object, loose_json
+from reportcard.llm.judge.contract import (
+    TEXT_COUNT,
+    BadAnswerError,
+    FoundObject,
+    Reading,
+    as_reading,
+    closed_object,
+    has_keys,
+    objects_in,
+    with_numbers,
+)
 
 # upstream eval_utils.py ERROR_TYPE_MAP
 TYPES = {
@@ -55,33 +69,65 @@ def rating_schema() -> Json:
     return closed_object(dict.fromkeys(PARTS, counts))
 
 
-def parse_rating(answer: str) -> Json:
-    """Return the rating in an answer, not yet checked. Raises BadAnswerError if it has none.
+def parse_rating(answer: str) -> Reading:
+    """Return the last rating of an answer as it has it, not yet checked, and the drafts before it.
 
-    >>> parse_rating("**Clinically significant errors:** (A, 1)")["significant"]
+    Raises BadAnswerError where there is none.
+
+    >>> parse_rating("**Clinically significant errors:** (A, 1)").value["significant"]
     {'A': 1}
     """
     if len(answer) > MAX_CHARACTERS:
         raise BadAnswerError(f"an answer of more than {MAX_CHARACTERS:,} characters")
+    objects = [_in_numbers(f) for f in objects_in(answer, PARTS) if has_keys(f.value, PARTS)]
+    if not objects:
+        found = _ratings_in_headings(answer)
+        if not found:
+            raise BadAnswerError("neither a JSON object nor the two lists of errors")
+        return Reading(found[-1], drafts=tuple(found[:-1]))
+    reading = as_reading(objects)
+    before = _complete(answer[: objects[0].begin])
+    after = _complete(answer[objects[-1].end :])
+    if not after:
+        return Reading(reading.value, reading.repairs, (*before, *reading.drafts))
+    return Reading(after[-1], (), (*before, *reading.drafts, reading.value, *after[:-1]))
+
+
+def _in_numbers(found: FoundObject) -> FoundObject:
+    """Return a JSON rating in which counts that are texts ("1") are numbers."""
+    value = {k: with_numbers(v) if k in PARTS else v for k, v in found.value.items()}
+    if value == found.value:
+        return found
+    return FoundObject(found.begin, found.end, value, (*found.repairs, TEXT_COUNT))
+
+
+def _complete(text: str) -> list[Json]:
+    """Return the complete ratings in the text beside a JSON rating; none where it is a guess."""
     try:
-        value = loose_json(answer)
+        return [found for found in _ratings_in_headings(text) if len(found) == len(PARTS)]
     except BadAnswerError:
-        value = {}
-    if PARTS[0] in value or PARTS[1] in value:
-        return dict(value)
-    return _parse_headings(answer)
+        return []
 
 
-def _parse_headings(answer: str) -> Json:
-    found: Json = {}
+def _ratings_in_headings(answer: str) -> list[Json]:
+    """Return the ratings in the text form: a part that comes again begins the next rating.
+
+    Raises BadAnswerError where a list belongs to no complete rating and differs from the last one.
+    """
+    found: list[Json] = [{}]
     for match in _LIST.finditer(answer):
         part = PARTS[match.group(1) is not None]
-        counts = _counts(match.group(2))
-        if found.setdefault(part, counts) != counts:
-            raise BadAnswerError(f"two lists of {part} errors that differ")
-    if not found:
-        raise BadAnswerError("neither a JSON object nor the two lists of errors")
-    return found
+        if part in found[-1]:
+            found.append({})
+        found[-1][part] = _counts(match.group(2))
+    complete = [rating for rating in found if len(rating) == len(PARTS)]
+    if not complete and len(found) == 1:
+        return [rating for rating in found if rating]
+    for rating in found:
+        for part, counts in rating.items():
+            if len(rating) < len(PARTS) and (not complete or complete[-1][part] != counts):
+                raise BadAnswerError(f"two lists of {part} errors that differ")
+    return complete
 
 
 def _counts(tuples: str) -> dict[str, int]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from reportcard.api import ReportCardError
 from reportcard.core.files import read_json
+from reportcard.core.model_answer import is_mark
 from reportcard.models.staged import Prepared, StagedAdapter, resolved_dtype
 
 PROMPT_TOKENS = 4096  # allowed for one request, images and text
@@ -261,3 +263,19 @@ def generate_answers(
 def _generated(ids: list[int], ends: set[int], tokens_in: int) -> GeneratedIds:
     end = next((n for n, token in enumerate(ids) if token in ends), None)
     return GeneratedIds(tuple(ids[:end]), end is not None, tokens_in)
+
+
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Return the text of an answer without special tokens, but with those that mark thoughts.
+
+    Magistral's [THINK] is one: without it nobody could tell its thoughts from its answer.
+    """
+    added = tokenizer.added_tokens_decoder.items()
+    marks = {i: t.content for i, t in added if t.special and is_mark(t.content)}
+    if marks.keys().isdisjoint(ids):
+        return str(tokenizer.decode(ids, skip_special_tokens=True))
+    pieces = [
+        "".join(marks[i] for i in run) if mark else tokenizer.decode(run, skip_special_tokens=True)
+        for mark, run in ((k, list(group)) for k, group in groupby(ids, marks.__contains__))
+    ]
+    return "".join(pieces)

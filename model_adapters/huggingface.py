@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reportcard.api import ModelCard, Report, ReportCardError, Request
+from reportcard.core.model_answer import opened_thoughts
 from reportcard.model_adapters._shared.chat_prompt import ROLES, ChatTurn, build_turn, text_inputs
 from reportcard.model_adapters._shared.local_weights import locate_if_here, missing_packages
 from reportcard.model_adapters._shared.parse_answer import FORMATS, parse_answer
@@ -182,7 +183,11 @@ class HuggingFace(StagedAdapter):
         return [found[n] for n in range(len(batch))]
 
     def _complete(self, batch: Sequence[Prepared]) -> list[Completion]:
-        from reportcard.model_adapters._chat_models import generate_answers, processor_options
+        from reportcard.model_adapters._chat_models import (
+            decode,
+            generate_answers,
+            processor_options,
+        )
 
         turns = [self._turns(self._build_turn(p.request), p.pixels) for p in batch]
         processor = self._processor()
@@ -204,12 +209,12 @@ class HuggingFace(StagedAdapter):
         with self._tokenizer_lock:
             return [
                 Completion(
-                    processor.tokenizer.decode(a.ids, skip_special_tokens=True),
+                    opened_thoughts(p.prompt.text) + decode(processor.tokenizer, a.ids),
                     a.ids,
                     a.finished,
                     a.tokens_in,
                 )
-                for a in found
+                for p, a in zip(batch, found, strict=True)
             ]
 
     def report(self, prepared: Prepared, completion: Completion) -> Report:

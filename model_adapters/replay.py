@@ -2,7 +2,8 @@
 
 The file is JSONL or CSV with `study_id` and one of candidate, prediction, findings, report; or
 ReXrank's JSON (an object by id with `model_prediction`: "Findings: … Impression: …"). Every study
-needs exactly one prediction: missing and duplicate ids are errors that name them.
+needs exactly one prediction: missing and duplicate ids are errors that name them. Thoughts
+of a reasoning model are no part of a prediction.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reportcard.api import ModelCard, Prediction, Report, ReportCardError, Request
+from reportcard.core.model_answer import answer_in
 from reportcard.core.user_files import by_id, listed, read_records
 
 COLUMNS = ("candidate", "prediction", "model_prediction", "findings", "report")
@@ -28,7 +30,8 @@ class Replay:
         self.path = path
         self._records = by_id(read_records(path))
         column = _column(path, next(iter(self._records.values())).row)
-        self._reports = {k: parse(r.text(column)) for k, r in self._records.items()}
+        self._raw = {k: r.text(column) for k, r in self._records.items()}
+        self._reports = {k: parse(text) for k, text in self._raw.items()}
         sha = hashlib.sha256(path.read_bytes()).hexdigest()
         self.card = ModelCard(f"Predictions read from {path.name}", revision=f"sha256:{sha}")
 
@@ -52,8 +55,9 @@ class Replay:
     def _answer(self, request: Request) -> Prediction:
         report = self._reports[request.study_id]
         text = report.text(("findings", "impression"))
+        raw = self._raw[request.study_id]
         return Prediction(
-            request.study_id, report, raw=text, status="ok" if text.strip() else "empty"
+            request.study_id, report, raw=raw, status="ok" if text.strip() else "empty"
         )
 
 
@@ -76,6 +80,7 @@ def _column(path: Path, row: Mapping[str, object]) -> str:
 
 def parse(text: str) -> Report:
     """Split ReXrank's "Findings: … Impression: …"; any other text is the findings."""
+    text = answer_in(text)
     match = SECTIONS.match(text)
     if match is None:
         return Report(findings=text)

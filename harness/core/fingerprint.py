@@ -2,7 +2,8 @@
 
 Covered are: the module of the adapter and of each of its base classes; the modules that these
 import from beside them (in `model_adapters/` those that begin with `_`, and folders); and what
-they import from `reportcard.models`. Imports are followed from module to module, inside functions
+they import from `reportcard.models` and of core/model_answer.py, which says what of a model's text
+is its answer. Imports are followed from module to module, inside functions
 too. Comments, docstrings and layout do not count (core/python_source.py). Other code that can
 change an answer has a version of its own, as `data/masks.py` does. docs/decisions/0013 says why.
 """
@@ -21,7 +22,7 @@ from reportcard.core.files import digest
 from reportcard.core.python_source import code_digest, code_of, identifiers, imports, parse
 
 PACKAGE = "reportcard"
-TOOLS = "reportcard.models"  # what adapters are made with
+TOOLS = {"reportcard.models", "reportcard.core.model_answer"}  # what adapters are made with
 # A module that uses one of these may reach a class without naming it.
 REACHES_ANY_CLASS = {"globals", "__subclasses__", "__init_subclass__", "getmembers"}
 
@@ -45,7 +46,7 @@ def sources_of(plugin: type[Any]) -> dict[str, Path]:
     starts = {base.__module__: _file_of(base) for base in plugin.__mro__ if _counts(base, plugin)}
     found: dict[str, Path] = {}
     todo = [(name, path) for name, path in starts.items() if path]
-    homes = {_home(name) for name in starts} | {TOOLS}
+    homes = {_home(name) for name in starts} | TOOLS
     folders = {path.parent for path in starts.values() if path}
     while todo:
         name, path = todo.pop()

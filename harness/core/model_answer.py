@@ -55,6 +55,10 @@ _MARK = re.compile(
 _CHANNEL = re.compile(
     r"(?:<\|start\|>\s{0,5}assistant\s{0,5})?<\|channel\|>\s{0,5}(?P<name>\w{1,20})[^<]{0,200}(?:<\|constrain\|>[^<]{0,50})?<\|message\|>"
 )
+_HARMONY = {
+    *("<|start|>", "<|channel|>", "<|constrain|>", "<|message|>"),
+    *("<|end|>", "<|return|>", "<|call|>"),
+}
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call|start)\|>")
 _PLAIN_CHANNELS = re.compile(r"\s*analysis(?=[A-Z])")  # harmony without its special tokens
 _WRAPPERS = (
@@ -83,6 +87,42 @@ def without_thoughts(text: str) -> str | None:
     if answer is not None:
         answer = _outside(answer)
     return None if answer is None else _unwrapped(answer)
+
+
+def answer_in(text: str) -> str:
+    """Return the answer in a model's text, empty where it holds none.
+
+    A text without thoughts stays as it is, white space included.
+    """
+    answer = without_thoughts(text) or ""
+    return text if answer == text.strip() else answer
+
+
+def opened_thoughts(prompt: str) -> str:
+    """Return the mark at the end of a prompt that opens thoughts, as some chat templates put it.
+
+    The answer to such a prompt begins within thoughts, which only this mark can tell.
+
+    >>> opened_thoughts("user: Write the findings. assistant: <think>\n")
+    '<think>'
+    """
+    tail = prompt.rstrip()[-200:]
+    marks = list(_MARK.finditer(tail))
+    last = marks[-1] if marks else None
+    opens = last and str(last.lastgroup).startswith("open_") and last.end() == len(tail)
+    return last[0] if last and opens else ""
+
+
+def is_mark(token: str) -> bool:
+    """Return whether a special token marks thoughts, a channel of them, or the answer.
+
+    Such tokens must be kept when token ids become text.
+
+    >>> is_mark("[THINK]"), is_mark("<|im_end|>")
+    (True, False)
+    """
+    wrappers = {mark for pair in _WRAPPERS for mark in pair}
+    return token in wrappers or token in _HARMONY or _MARK.fullmatch(token) is not None
 
 
 def _final_channel(text: str) -> str | None:

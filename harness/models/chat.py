@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 
 from reportcard.api import Custody, ReportCardError, Status
 from reportcard.config.endpoint_settings import ChatSettings as ChatSettings
+from reportcard.core.model_answer import answer_in
 from reportcard.llm.client.backoff import UNREACHABLE
 from reportcard.llm.client.batch import EventLoopThread, QuestionBatch, QuestionOutcome
 from reportcard.llm.client.budget import Ledger
 from reportcard.llm.client.endpoint import StructuredOutputModes, preflight
 from reportcard.llm.client.replies import CONTENT_FILTER, EMPTY, REFUSES, ReplyRecord, safe_id
-from reportcard.llm.judge.contract import Message, Question
+from reportcard.llm.judge.contract import ONLY_THOUGHTS, Message, Question
 
 if TYPE_CHECKING:
     from reportcard.llm.egress.policy import Permit
@@ -253,9 +254,12 @@ def _status(record: ReplyRecord) -> tuple[Status, str | None]:
         return "refused", CONTENT_FILTER
     if bad == REFUSES:
         return "refused", bad
-    if bad == EMPTY:
-        limit = f"no text within {record.max_tokens} tokens" if finish == "length" else None
-        return "empty", limit
+    if not bad and not answer_in(record.reply.content or ""):
+        bad = ONLY_THOUGHTS
+    if bad in (EMPTY, ONLY_THOUGHTS):
+        what = "text" if bad == EMPTY else "answer after the thoughts"
+        limit = f"no {what} within {record.max_tokens} tokens" if finish == "length" else None
+        return "empty", limit or (bad if bad == ONLY_THOUGHTS else None)
     if bad:
         return "failed", bad
     return ("truncated" if finish == "length" else "ok"), None

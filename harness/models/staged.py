@@ -31,6 +31,7 @@ from reportcard.api import (
     Request,
     Status,
 )
+from reportcard.core.model_answer import answer_in
 from reportcard.models.checkpoints import weights_identity, weights_revision
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -197,7 +198,10 @@ class StagedAdapter(ABC):
         """Run the forward pass. Lets the error through when the device has too little memory."""
 
     def report(self, prepared: Prepared, completion: Completion) -> Report:
-        """Parse the answer; by default all of its text is the findings."""
+        """Parse the answer; by default all of its text is the findings.
+
+        The completion comes without the thoughts of a reasoning model.
+        """
         return Report(findings=completion.text.strip())
 
     def close(self) -> None:  # noqa: B027 (most have nothing to add)
@@ -268,9 +272,10 @@ class StagedAdapter(ABC):
         return [self._answer(p, c) for p, c in zip(batch, self.complete(batch), strict=True)]
 
     def _answer(self, prepared: Prepared, completion: Completion) -> Prediction:
-        report = self.report(prepared, completion)
+        answer = answer_in(completion.text)
+        report = self.report(prepared, replace(completion, text=answer))
         status: Status = "ok" if completion.finished else "truncated"
-        if not answered(report, completion.text):
+        if not answered(report, answer):
             status = "empty"
         return Prediction(
             prepared.request.study_id,
@@ -285,15 +290,15 @@ class StagedAdapter(ABC):
         )
 
 
-def answered(report: Report, raw: str) -> bool:
-    """Return whether the model answered anything.
+def answered(report: Report, answer: str) -> bool:
+    """Return whether the model answered anything; thoughts are no answer.
 
     In phrase grounding the report repeats the phrase of the request. So a phrase without a box
     counts only if the model wrote some text.
     """
     written = report.text(("findings", "impression")).strip()
     located = any(phrase.boxes for phrase in report.phrases)
-    return bool(written or located or (report.phrases and raw.strip()))
+    return bool(written or located or (report.phrases and answer_in(answer).strip()))
 
 
 def decoding_of(adapter: StagedAdapter) -> Mapping[str, Any]:

@@ -9,15 +9,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import yaml
-
 from reportcard.api import Json
-from reportcard.llm.judge.contract import BadAnswerError
+from reportcard.llm.judge.contract import BadAnswerError, json_reader, yaml_reader
 
 MAX_PHRASES = 200
 MAX_PHRASE = 2_000  # characters
-MAX_YAML = 20_000  # characters; an answer of 1,024 tokens has some 4,000
-MAX_DEPTH = 10
+parse_phrases = json_reader("phrases", "sentence_list")
+parse_entailment = json_reader("status")
+parse_yaml = yaml_reader("status", "evidence", "phrase")
 FOREIGN = "evidence that is not among the premises"
 STATUSES = {  # RadFact reduces three logical states to two (EVState.from_nli_state)
     "entailment": "entailment",
@@ -103,29 +102,3 @@ def normal_form(text: str) -> str:
 
 def _text(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def parse_yaml(answer: str) -> Any:
-    """Return the value of YAML, in a code fence or not. Raises BadAnswerError.
-
-    Every scalar is a text: the loader knows no tags, numbers or booleans, because a finding may be
-    "No". Size and depth are bounded and anchors are refused, so a small answer cannot become a
-    large value.
-    """
-    fence = re.search(r"```(?:ya?ml)?[ \t]*\n(.*?)(?:```|\Z)", answer, re.DOTALL)
-    text = fence[1] if fence else answer
-    if len(text) > MAX_YAML:
-        raise BadAnswerError(f"more than {MAX_YAML} characters of YAML")
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
-            if getattr(event, "anchor", None):
-                raise BadAnswerError("YAML with anchors")
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise BadAnswerError("YAML that is nested too deep")
-        return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 (constructs texts only)
-    except (yaml.YAMLError, RecursionError) as error:
-        # `from None`: the parser's message quotes the answer
-        raise BadAnswerError(f"no YAML ({type(error).__name__})") from None

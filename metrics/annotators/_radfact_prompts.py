@@ -22,9 +22,14 @@ from typing import Any
 import yaml
 
 from reportcard.api import Json, ReportCardError
-from reportcard.llm.judge.contract import Message, closed_object, loose_json, prompt_id
+from reportcard.llm.judge.contract import Message, Reading, closed_object, prompt_id
 from reportcard.metrics._upstream import read_at
-from reportcard.metrics.annotators._radfact_answers import STATUSES, parse_yaml
+from reportcard.metrics.annotators._radfact_answers import (
+    STATUSES,
+    parse_entailment,
+    parse_phrases,
+    parse_yaml,
+)
 
 OWN = Path(__file__).parent.parent / "prompts"
 URL = "https://github.com/microsoft/RadFact"
@@ -96,17 +101,17 @@ PARSED_REPORT = closed_object(
 def reportcard_prompts() -> Prompts:
     """Return the prompts in our own words."""
     return Prompts(
-        _own("radfact_phrases.yaml", _phrases_schema),
-        _own("radfact_entailment.yaml", _entailment_schema),
+        _own("radfact_phrases.yaml", _phrases_schema, parse_phrases),
+        _own("radfact_entailment.yaml", _entailment_schema, parse_entailment),
     )
 
 
-def _own(name: str, schema: Callable[[Json], Json]) -> Prompt:
+def _own(name: str, schema: Callable[[Json], Json], parse: Callable[[str], Reading]) -> Prompt:
     found = yaml.safe_load((OWN / name).read_text(encoding="utf-8"))
     sample = schema(found["examples"][0]["ask"])
     shots = ((_json(one["ask"]), _json(one["answer"])) for one in found["examples"])
     static = _conversation(found["system"], shots)
-    return Prompt(_id("reportcard", static, sample), static, _json, loose_json, schema)
+    return Prompt(_id("reportcard", static, sample), static, _json, parse, schema)
 
 
 def _json(value: Any) -> str:
@@ -145,7 +150,9 @@ def _official_phrases(read: Callable[[str], str]) -> Prompt:
         for one in json.loads(read(f"{folder}/{EXAMPLES}"))
     )
     static = _conversation(system, shots)
-    return Prompt(_id("official", static, None), static, lambda texts: texts["report"], loose_json)
+    return Prompt(
+        _id("official", static, None), static, lambda texts: texts["report"], parse_phrases
+    )
 
 
 def _parsed_report(value: Mapping[str, Any]) -> Json:

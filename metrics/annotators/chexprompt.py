@@ -25,7 +25,7 @@ from reportcard.metrics.annotators._chexprompt_wording import (
     reportcard_wording,
 )
 
-VERSION = "1"
+VERSION = "2"
 PROMPTS = {"reportcard": "chexprompt", "official": "chexprompt_official"}  # → annotator id
 
 

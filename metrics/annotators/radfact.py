@@ -38,7 +38,7 @@ from reportcard.metrics.annotators._radfact_prompts import (
 
 PROMPTS = ("reportcard", "official")
 SAMPLING = {"temperature": 0.0, "top_p": 1.0}  # configs/default.yaml of RadFact
-VERSION = "1"
+VERSION = "2"
 COMMIT = "72463ac34442647886f13fad7d04958ab6c7c294"
 
 Side = str | tuple[str, ...]  # a narrative report, or the phrases of a grounded one

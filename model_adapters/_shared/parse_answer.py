@@ -1,14 +1,15 @@
 """Turns a chat model's answer into a report. There are five formats:
 
     plain                the whole text is the findings
-    reasoned             the text after </think>, inside <answer> if there is one
-    boxed                the last \\boxed{…} of `reasoned`
+    reasoned             the same: its name says that the model thinks before it answers
+    boxed                the last \\boxed{…}
     findings_impression  "Findings: … Impression: …" in its two sections
     boxes_0_1            the phrase of the request with every box [x1, y1, x2, y2] in fractions
 
-Text is never dropped because a mark is missing: without </think>, \\boxed or a heading, the whole
-text counts. The exception is a reasoning that has no end: then nothing was answered.
-The time is linear in the length of the text, whatever the text holds.
+In all of them the thoughts of a reasoning model are dropped first (harness/core/model_answer.py).
+No other text is dropped because a mark is missing: without \\boxed or a heading, the whole text
+counts. Thoughts that have no end are no answer. The time is linear in the length of the text,
+whatever the text holds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from reportcard.api import Box, Phrase, Report
+from reportcard.core.model_answer import answer_in
 
 # "Findings:", or the word alone on its line where Markdown marks it: "**Findings**", "## Findings".
 HEADING = re.compile(
@@ -32,23 +34,14 @@ BOXED = re.compile(r"\\boxed\s{0,4}\{")
 
 def parse_answer(kind: str, text: str, phrase: str | None = None) -> Report:
     """Parse an answer in one of FORMATS; `phrase` is the phrase to locate, for boxes_0_1."""
+    answer = answer_in(text).strip()
     if kind == "boxes_0_1":
-        return Report(phrases=(Phrase(phrase or text.strip(), find_boxes(text)),))
-    return PARSERS[kind](text)
+        return Report(phrases=(Phrase(phrase or answer, find_boxes(answer)),))
+    return PARSERS[kind](answer)
 
 
-def after_reasoning(text: str) -> str:
-    """Return the answer without the reasoning before it."""
-    _, closed, after = text.rpartition("</think>")
-    if not closed:
-        after = text.partition("<think>")[0]
-    _, opened, answer = after.rpartition("<answer>")
-    return (answer if opened else after).partition("</answer>")[0].strip()
-
-
-def last_boxed(text: str) -> str:
+def last_boxed(answer: str) -> str:
     """Return the inside of the last \\boxed{…}; one that is not closed runs to the end."""
-    answer = after_reasoning(text)
     starts = [match.end() for match in BOXED.finditer(answer)]
     if not starts:
         return answer
@@ -62,7 +55,6 @@ def last_boxed(text: str) -> str:
 
 def split_sections(text: str) -> Report:
     """Split findings and impression at their headings; text before the first one is findings."""
-    text = after_reasoning(text)
     found: dict[str, list[str]] = {"findings": [], "impression": []}
     name, begin, headed = "findings", 0, False
     for match in HEADING.finditer(text):
@@ -105,9 +97,9 @@ def _without_markdown(text: str) -> str:
 
 
 PARSERS: Mapping[str, Callable[[str], Report]] = {
-    "plain": lambda text: Report(findings=text.strip()),
-    "reasoned": lambda text: Report(findings=after_reasoning(text)),
-    "boxed": lambda text: Report(findings=last_boxed(text)),
+    "plain": lambda answer: Report(findings=answer),
+    "reasoned": lambda answer: Report(findings=answer),
+    "boxed": lambda answer: Report(findings=last_boxed(answer)),
     "findings_impression": split_sections,
 }
 FORMATS = (*PARSERS, "boxes_0_1")

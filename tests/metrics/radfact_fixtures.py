@@ -40,7 +40,7 @@ class FakeJudge:
         if isinstance(answer, Verdict):
             return answer
         try:
-            return Verdict(question.check(question.parse(answer)))
+            return question.read(answer)
         except BadAnswerError as error:
             return Verdict(reason=f"no usable answer: {error}")
 

@@ -70,7 +70,7 @@ class FakeJudge:
         if answer == "down":
             return Verdict(reason="the endpoint is down", again=True)
         try:
-            return Verdict(question.check(question.parse(answer)))
+            return question.read(answer)
         except BadAnswerError as error:
             return Verdict(reason=str(error))
 
@@ -105,7 +105,7 @@ class FakeJudge:
     ],
 )
 def test_a_rating_is_read_in_either_form(answer: str) -> None:
-    assert check_rating(parse_rating(answer)) == RATING
+    assert check_rating(parse_rating(answer).value) == RATING
 
 
 def without(part: str, letter: str) -> dict[str, Any]:
@@ -132,7 +132,11 @@ TEXT = f"{SIGNIFICANT}\n{INSIGNIFICANT}"
         json.dumps(with_count(-1)),
         json.dumps(with_count(0.5)),
         json.dumps(with_count(True)),
-        json.dumps(with_count("1")),
+        json.dumps(with_count("one")),
+        json.dumps(with_count("1.5")),
+        json.dumps(with_count("-1")),
+        json.dumps(with_count("100")),
+        json.dumps(with_count("")),
         json.dumps(with_count(None)),
         json.dumps(with_count(100)),
         json.dumps(with_count(float("inf"))),
@@ -157,7 +161,7 @@ TEXT = f"{SIGNIFICANT}\n{INSIGNIFICANT}"
 )
 def test_what_is_no_rating_is_refused_and_not_quoted(answer: str) -> None:
     with pytest.raises(BadAnswerError) as caught:
-        check_rating(parse_rating(answer))
+        check_rating(parse_rating(answer).value)
     assert "sentinel7" not in str(caught.value)
     assert len(str(caught.value)) < 100
 
@@ -182,7 +186,7 @@ def test_what_is_no_rating_is_refused_and_not_quoted(answer: str) -> None:
 def test_hostile_answers_end(answer: str) -> None:
     """Each of these takes minutes or the whole stack where reading is not linear."""
     with pytest.raises(BadAnswerError):
-        check_rating(parse_rating(answer))
+        check_rating(parse_rating(answer).value)
 
 
 @given(
@@ -193,7 +197,7 @@ def test_hostile_answers_end(answer: str) -> None:
 )
 def test_any_answer_is_a_rating_or_a_refusal(parts: list[str]) -> None:
     try:
-        found = check_rating(parse_rating("".join(parts)))
+        found = check_rating(parse_rating("".join(parts)).value)
     except BadAnswerError:
         return
     assert check_rating(found) == found
@@ -239,7 +243,7 @@ def test_our_examples_are_ratings_that_the_parser_takes() -> None:
     Annotator(judge).annotate([("Clear.", "Clear.")])
     answers = [m.content for m in judge.asked[0].messages if m.role == "assistant"]
     assert len(answers) == 5
-    ratings = [check_rating(parse_rating(answer)) for answer in answers]
+    ratings = [check_rating(parse_rating(answer).value) for answer in answers]
     examples = yaml.safe_load(OURS.read_text(encoding="utf-8"))["examples"]
     for example, found in zip(examples, ratings, strict=True):
         for part in ("significant", "insignificant"):

@@ -143,7 +143,7 @@ def test_our_own_examples_are_verdicts() -> None:
     for question in judge.asked[:2]:
         shots = question.messages[1:-1]
         for ask, answer in zip(shots[::2], shots[1::2], strict=True):
-            told, value = json.loads(ask.content), question.parse(answer.content)
+            told, value = json.loads(ask.content), question.parse(answer.content).value
             if question.kind == "radfact.phrases":
                 assert check_phrases(value) == value
             else:
@@ -154,7 +154,7 @@ def test_our_own_examples_are_verdicts() -> None:
 
 def test_version_tells_prompts_judge_and_sampling() -> None:
     annotator = RadfactAnnotator(FakeJudge())
-    assert annotator.version.startswith("1|prompts:reportcard@")
+    assert annotator.version.startswith("2|prompts:reportcard@")
     assert annotator.version.endswith("|judge:fake@1|temperature:0|top_p:1")
     assert annotator.caveat == "worthless"
     with pytest.raises(ReportCardError, match="no prompts 'mine'"):

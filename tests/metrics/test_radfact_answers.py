@@ -100,9 +100,9 @@ def test_phrases_are_read_in_our_form_and_in_radfacts() -> None:
 def test_yaml_is_read_fenced_or_not_and_as_texts() -> None:
     bare = "phrase: No\nevidence:\n- No\n- 1:30\nstatus: neutral\n"
     read = {"phrase": "No", "evidence": ["No", "1:30"], "status": "neutral"}
-    assert parse_yaml(bare) == read
-    assert parse_yaml(f"Here it is:\n```yaml\n{bare}```\nDone.") == read
-    assert parse_yaml(f"```\n{bare}") == read
+    assert parse_yaml(bare).value == read
+    assert parse_yaml(f"Here it is:\n```yaml\n{bare}```\nDone.").value == read
+    assert parse_yaml(f"```\n{bare}").value == read
 
 
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
@@ -123,9 +123,9 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 )
 def test_hostile_yaml_is_refused_without_a_word_of_it(answer: str) -> None:
     with pytest.raises(BadAnswerError) as caught:
-        check_entailment(PREMISES, parse_yaml(answer))
+        check_entailment(PREMISES, parse_yaml(answer).value)
     assert SECRET not in str(caught.value)
 
 
 def test_no_yaml_makes_an_object_of_its_own_choice() -> None:
-    assert parse_yaml("status: !!python/object/apply:os.getcwd []") == {"status": []}
+    assert parse_yaml("status: !!python/object/apply:os.getcwd []").value == {"status": []}

@@ -9,9 +9,7 @@ import pytest
 from reportcard.api import Box
 from reportcard.model_adapters._shared.parse_answer import (
     FORMATS,
-    after_reasoning,
     find_boxes,
-    last_boxed,
     parse_answer,
 )
 
@@ -25,15 +23,30 @@ CLEAR = "The lungs are clear."
         (f"<think>Is it an effusion?</think>\n {CLEAR}", CLEAR),
         (f"<think>a</think><answer>{CLEAR}</answer> bye", CLEAR),
         (f"no opening mark</think>{CLEAR}", CLEAR),
-        (f"<think>a</think>first<think>b</think>{CLEAR}", CLEAR),
+        (f"<think>a</think>Both lungs.<think>b</think> {CLEAR}", f"Both lungs. {CLEAR}"),
+        (f"[THINK]Is it?[/THINK]{CLEAR}", CLEAR),
+        (f"<unused94>thought\nIs it?<unused95>{CLEAR}", CLEAR),
+        (
+            f"<|channel|>analysis<|message|>Is it?<|end|><|start|>assistant<|channel|>final"
+            f"<|message|>{CLEAR}",
+            CLEAR,
+        ),
+        ("◁think▷an effusion, or perhaps", ""),
         (f"<answer>{CLEAR}", CLEAR),
         ("<think>an effusion, or perhaps", ""),  # cut off while reasoning: nothing was answered
         ("", ""),
     ],
 )
-def test_reasoning_is_no_part_of_the_report(text: str, answer: str) -> None:
-    assert after_reasoning(text) == answer
-    assert parse_answer("reasoned", text).findings == answer
+@pytest.mark.parametrize("kind", ["plain", "reasoned", "boxed", "findings_impression"])
+def test_reasoning_is_no_part_of_the_report(kind: str, text: str, answer: str) -> None:
+    assert parse_answer(kind, text).findings == answer
+
+
+@pytest.mark.parametrize("closing", ["</think>", "[/THINK]", "<channel|>"])
+def test_a_box_of_the_thoughts_is_no_box(closing: str) -> None:
+    text = f"At [0.1, 0.1, 0.2, 0.2]? No.{closing} [0.3, 0.3, 0.4, 0.4]"
+    (phrase,) = parse_answer("boxes_0_1", text, "small effusion").phrases
+    assert phrase.boxes == (Box(0.3, 0.3, 0.4, 0.4),)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +64,6 @@ def test_reasoning_is_no_part_of_the_report(text: str, answer: str) -> None:
     ],
 )
 def test_the_last_box_is_the_answer(text: str, answer: str) -> None:
-    assert last_boxed(text) == answer
     assert parse_answer("boxed", text).findings == answer
 
 

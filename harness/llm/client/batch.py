@@ -169,11 +169,12 @@ class QuestionBatch:
             if reply.finish == "content_filter":
                 return QuestionOutcome(index, Verdict(reason=CONTENT_FILTER), model, tuple(answers))
             try:
-                value = question.value_of(reply.content, reply.bad)
+                verdict = question.read(reply.content, reply.bad)
             except BadAnswerError as error:
-                reason = str(error)
+                cut = ", cut by its limit of tokens" if reply.finish == "length" else ""
+                reason = f"{error}{cut}"
             else:
-                return QuestionOutcome(index, Verdict(value), model, tuple(answers))
+                return QuestionOutcome(index, verdict, model, tuple(answers))
             if model != self.resolved:
                 raise FatalError(model_changed(self._settings, self.resolved, model))
             if reply.finish == "length" and max_tokens == question.max_tokens:

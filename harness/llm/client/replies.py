@@ -18,11 +18,19 @@ from typing import Any
 
 from reportcard.api import Json
 from reportcard.config.endpoint_settings import EndpointSettings
-from reportcard.llm.judge.contract import MAX_ANSWER
+from reportcard.llm.judge.contract import EMPTY as EMPTY
+from reportcard.llm.judge.contract import MAX_ANSWER, ONLY_THOUGHTS
 
 # Reasons for a reply without an answer (`Reply.bad`) or for a failure.
-EMPTY, REFUSES = "an empty answer", "the model refuses to answer"
+REFUSES = "the model refuses to answer"
 CONTENT_FILTER = "content filter"
+# Where endpoints put thoughts, which are never read: DeepSeek's API, SGLang and vLLM
+# (reasoning_content), newer vLLM, OpenRouter and Ollama (reasoning, reasoning_details), LiteLLM
+# (thinking_blocks), and Ollama's own API (thinking).
+THOUGHTS = (
+    "reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks"
+)  # fmt: skip
+THOUGHT_PART = re.compile("think|thought|reason")  # in the type of a content part (Mistral)
 
 OVERFLOW = re.compile(
     r"context[_ ](length|size|window)|maximum context|exceed_context|exceeds? the .*context"
@@ -184,14 +192,17 @@ def read_reply(body: bytes, seconds: float) -> Reply:
         content, refusal = message.get("content"), message.get("refusal")
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         raise TransientError("the endpoint's answer is no chat completion", billed=True) from None
+    thought = any(message.get(name) for name in THOUGHTS)
     if isinstance(content, list):  # content parts: text, and a reasoning model's thoughts
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        content = "".join(part for part in parts if isinstance(part, str))
+        parts = [part for part in content if isinstance(part, dict)]
+        texts = [part.get("text") for part in parts if not _is_thought(part)]
+        thought |= any(map(_is_thought, parts))
+        content = "".join(text for text in texts if isinstance(text, str))
     bad = None
     if refusal:
         content, bad = None, REFUSES
     elif not isinstance(content, str) or not content.strip():
-        content, bad = None, EMPTY
+        content, bad = None, ONLY_THOUGHTS if thought else EMPTY
     elif len(content) > MAX_ANSWER:
         content, bad = None, f"an answer of more than {MAX_ANSWER:,} characters"
     model, fingerprint = value.get("model"), value.get("system_fingerprint")
@@ -204,6 +215,11 @@ def read_reply(body: bytes, seconds: float) -> Reply:
         safe_id(fingerprint) if isinstance(fingerprint, str) else None,
         seconds,
     )
+
+
+def _is_thought(part: Json) -> bool:
+    """Return whether a part of a message's content holds thoughts."""
+    return THOUGHT_PART.search(str(part.get("type")).lower()) is not None
 
 
 def failure_of(

@@ -1,5 +1,6 @@
 """Opens the judge that conf/judge names; judged metrics ask it questions about report text.
 
+answer_reader reads a verdict out of an answer, and mends what has one possible meaning
 contract      the questions and verdicts that pass between a judged metric and a judge
 live          a language model behind an endpoint
 cache         the verdicts of a live judge in SQLite, and their keys

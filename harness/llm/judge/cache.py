@@ -22,7 +22,7 @@ from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.files import canonical
 from reportcard.core.layout import CacheFolder
 from reportcard.llm.client.batch import QuestionOutcome
-from reportcard.llm.judge.contract import Question, Verdict
+from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict, read_with
 
 NOBODY = ""  # in place of a model's id: the verdict was final before a model answered
 # SQLite's names for a file that is damaged or no database. Any other error (locked, no space, no
@@ -72,7 +72,8 @@ def key_of(digest: bytes, resolved: str) -> bytes:
 class VerdictCache:
     """Verdicts and the raw answers beside them, in one SQLite file that only its owner can read.
 
-    verdicts  key → {"value": …}, or {"reason": …, "answers": n} for what stays unscored
+    verdicts  key → {"value": …}, with "repairs" and "drafts" where there are any (contract.py); or
+              {"reason": …, "answers": n} for what stays unscored
     answers   key → every answer that was received for it, zlib-packed JSON
     models    (endpoint, model) → the id that the endpoint last resolved it to
     ids       (endpoint, model) → every id that it has answered under
@@ -144,13 +145,21 @@ class VerdictCache:
         return found
 
     def answers(self, key: bytes) -> list[Json]:
-        """Return every answer that was received for one question, as ReplyRecord.to_json does."""
+        """Return every answer that was received for one question, as ReplyRecord.to_json does.
+
+        A damaged row has none.
+        """
         query = "SELECT answers FROM answers WHERE key = ?"
-        row = self._db.execute(query, (key,)).fetchone()
-        if row is None:
+        try:
+            row = self._db.execute(query, (key,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise self._broken(error) from None
+        try:
+            packed = zlib.decompress(row[0]) if row else b"[]"
+            answers = json.loads(packed.decode("utf-8", "surrogatepass"))
+        except (ValueError, TypeError, RecursionError, zlib.error):
             return []
-        answers: list[Json] = json.loads(zlib.decompress(row[0]).decode("utf-8", "surrogatepass"))
-        return answers
+        return answers if isinstance(answers, list) else []
 
     def put(
         self,
@@ -188,23 +197,37 @@ class VerdictCache:
         self._db.close()
 
 
-def usable_verdict(row: Any, question: Question, attempts: int) -> Verdict | None:
+def usable_verdict(
+    row: Any, question: Question, attempts: int, received: Sequence[Json] = ()
+) -> Verdict | None:
     """Read a row of the cache; None where the question must be asked (again).
 
-    That is so for a damaged row, and for an unscored one that had fewer answers than may be
-    requested now.
+    That is so for a damaged row, for an unscored one that had fewer answers than may be requested
+    now, and where the answers beside a value hold no verdict: an earlier version of the reader may
+    have taken a model's thoughts for one.
+
+    received: the answers beside the row. They are read again, which costs nothing, and decide.
     """
     if not isinstance(row, dict):
         return None
-    value = row.get("value")
+    value, reason, unread = row.get("value"), row.get("reason"), row.get("answers", attempts)
     if isinstance(value, dict):
         try:
-            return Verdict(question.check(value))
+            kept = Verdict(question.check(value))
         except Exception:  # a check meets whatever the row holds
             return None
-    reason, answers = row.get("reason"), row.get("answers", attempts)
-    if isinstance(reason, str) and type(answers) is int and answers >= attempts:
-        return Verdict(reason=reason)
+        return _read_again(question, received) if received else kept
+    if not isinstance(reason, str) or type(unread) is not int:
+        return None
+    mended = _read_again(question, received) if "answers" in row else None
+    return mended or (Verdict(reason=reason) if unread >= attempts else None)
+
+
+def _read_again(question: Question, received: Sequence[Json]) -> Verdict | None:
+    """Return the verdict in the first answer that holds one."""
+    for answer in received:
+        with suppress(BadAnswerError, AttributeError, TypeError):  # or a damaged record
+            return question.read(answer.get("answer"), answer.get("bad"))
     return None
 
 
@@ -212,7 +235,7 @@ def _row_of(outcome: QuestionOutcome) -> Json:
     """Return what the cache stores of a verdict; `usable_verdict` reads it."""
     verdict = outcome.verdict
     if verdict.value is not None:
-        return {"value": verdict.value}
+        return {"value": verdict.value, **read_with(verdict)}
     return {"reason": verdict.reason} | ({"answers": outcome.unread} if outcome.unread else {})
 
 

@@ -5,27 +5,36 @@
                              │ recorded.py: a JSONL file, no model
 
 An answer is not trusted until it has passed the question's own `check`. A question without a usable
-answer gets a verdict with a reason, never a guessed value. Plugins may import this module.
+answer gets a verdict with a reason, never a guessed value. Plugins may import this module, which
+also has the readers of answers (answer_reader.py).
 """
 
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Literal, Protocol
 
 from reportcard.api import Custody, Json
 from reportcard.core.files import digest
+from reportcard.core.model_answer import answer_in
+from reportcard.llm.judge.answer_reader import TEXT_COUNT as TEXT_COUNT
+from reportcard.llm.judge.answer_reader import BadAnswerError as BadAnswerError
+from reportcard.llm.judge.answer_reader import FoundObject as FoundObject
+from reportcard.llm.judge.answer_reader import Reading as Reading
+from reportcard.llm.judge.answer_reader import as_reading as as_reading
+from reportcard.llm.judge.answer_reader import has_keys as has_keys
+from reportcard.llm.judge.answer_reader import json_reader as json_reader
+from reportcard.llm.judge.answer_reader import loose_json as loose_json
+from reportcard.llm.judge.answer_reader import objects_in as objects_in
+from reportcard.llm.judge.answer_reader import with_numbers as with_numbers
+from reportcard.llm.judge.answer_reader import yaml_reader as yaml_reader
 
 MAX_ANSWER = 100_000  # characters; a longer answer is no verdict
-MAX_OBJECTS = 100  # places in an answer where parsing is tried; 100,000 would take seconds
-
-
-class BadAnswerError(ValueError):
-    """An answer is no verdict. The message says what is wrong and quotes none of the answer."""
+EMPTY, ONLY_THOUGHTS = "an empty answer", "only thoughts, and no answer"
+READ_JSON = json_reader()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +50,6 @@ class Message:
     images: tuple[Callable[[], bytes], ...] = ()
 
 
-def loose_json(answer: str) -> Any:
-    """Return the first complete JSON object in an answer, ignoring prose or fences around it.
-
-    The thoughts of a reasoning model (<think>…</think>) are skipped. Raises BadAnswerError where
-    there is no object.
-
-    >>> loose_json('Sure! {"a": 1} Hope that helps.')
-    {'a': 1}
-    """
-    answer = answer.rpartition("</think>")[2]
-    decoder = json.JSONDecoder()
-    for opening in islice(re.finditer(r'\{(?=\s*["}])', answer), MAX_OBJECTS):
-        try:
-            value, _ = decoder.raw_decode(answer, opening.start())
-        except (ValueError, RecursionError):  # ValueError also for an integer of 5,000 digits
-            continue
-        return value
-    raise BadAnswerError("no JSON object in the answer")
-
-
 @dataclass(frozen=True)
 class Question:
     """One question. Its verdict is cached under (model, sampling, prompt, kind, texts).
@@ -72,7 +61,8 @@ class Question:
                 cache them
     prompt      name and digest of the static part: `reportcard@1a2b3c4d`
     check       turns a parsed answer into the verdict's value; raises BadAnswerError
-    parse       turns the raw answer into what `check` reads; raises BadAnswerError
+    parse       turns an answer, without the thoughts in it, into what `check` reads, or into a
+                Reading of it; raises BadAnswerError
     schema      JSON schema of the answer, for servers that constrain decoding; None: free text
     sampling    temperature, top_p, …, as the endpoint names them
     max_tokens  limit of the answer
@@ -85,40 +75,89 @@ class Question:
     messages: tuple[Message, ...]
     prompt: str
     check: Callable[[Any], Json]
-    parse: Callable[[str], Any] = loose_json
+    parse: Callable[[str], Any] = READ_JSON
     schema: Json | None = None
     sampling: Mapping[str, float] = field(default_factory=dict)
     max_tokens: int = 512
     repeat: int = 0
     once: bool = False
 
-    def value_of(self, answer: str | None, why_none: str | None = None) -> Json:
-        """Parse and check an answer. Raises nothing but BadAnswerError, whatever it holds.
+    def read(self, answer: str | None, why_none: str | None = None) -> Verdict:
+        """Return the verdict in an answer. Raises nothing but BadAnswerError, whatever it holds.
+
+        Thoughts are dropped first; but an answer that is one JSON object, as a schema makes it, is
+        read as it stands: no thoughts can be outside of it.
 
         why_none: the reason in that error when there is no answer.
         """
         if answer is None:
-            raise BadAnswerError(why_none or "an empty answer")
+            raise BadAnswerError(why_none or EMPTY)
         try:
-            return self.check(self.parse(answer))
+            text = answer if _is_object(answer) else answer_in(answer)
+            if not text.strip():
+                raise BadAnswerError(ONLY_THOUGHTS if answer.strip() else EMPTY)
+            found = self.parse(text)
+            reading = found if isinstance(found, Reading) else Reading(found)
+            value = self.check(reading.value)
         except BadAnswerError:
             raise
         except Exception as error:  # deep nesting, numbers of 10⁵ digits: no answer may end a run
             name = type(error).__name__
             raise BadAnswerError(f"an answer that breaks the reader ({name})") from None
+        drafts = [self._draft(each) for each in reading.drafts]
+        kept = tuple(each for each in drafts if each not in (None, value))
+        return Verdict(value, repairs=tuple(dict.fromkeys(reading.repairs)), drafts=kept)
+
+    def _draft(self, value: Any) -> Json | None:
+        """Return an earlier value of an answer in the form of a verdict, if it has that form."""
+        try:
+            return self.check(value)
+        except Exception:  # it is no verdict and decides nothing
+            return None
+
+
+def _is_object(answer: str) -> bool:
+    """Return whether an answer is one JSON object and nothing else."""
+    if not answer.lstrip().startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(answer), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A value, or the reason why there is none.
 
-    again  asking later may succeed (the endpoint was down, the budget was spent). Otherwise the
-           reason is final and cached.
+    again    asking later may succeed (the endpoint was down, the budget was spent). Otherwise the
+             reason is final and cached.
+    repairs  what was mended in the answer (answer_reader.py)
+    drafts   other values that stood before this one in the answer
     """
 
     value: Json | None = None
     reason: str | None = None
     again: bool = False
+    repairs: tuple[str, ...] = ()
+    drafts: tuple[Json, ...] = ()
+
+
+def read_with(verdict: Verdict) -> Json:
+    """Return what is kept beside a verdict of how it was read; {} where nothing was mended."""
+    found = {"repairs": list(verdict.repairs), "drafts": list(verdict.drafts)}
+    return {name: values for name, values in found.items() if values}
+
+
+def reading_summary(verdicts: Sequence[Verdict]) -> str:
+    """Return `; 3 mended (2 × nesting, 1 × a colon); 1 with drafts`, or nothing."""
+    mended = Counter(repair for verdict in verdicts for repair in verdict.repairs)
+    corrected = sum(bool(verdict.drafts) for verdict in verdicts)
+    text = ""
+    if mended:
+        which = ", ".join(f"{n:,} × {name}" for name, n in mended.most_common())
+        text += f"; {sum(bool(v.repairs) for v in verdicts):,} mended ({which})"
+    return text + (f"; {corrected:,} with drafts, of which the last counts" if corrected else "")
 
 
 def closed_object(properties: Mapping[str, Json]) -> Json:

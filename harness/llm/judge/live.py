@@ -35,7 +35,7 @@ from reportcard.llm.judge.cache import (
     question_digest,
     usable_verdict,
 )
-from reportcard.llm.judge.contract import Question, Verdict
+from reportcard.llm.judge.contract import Question, Verdict, read_with, reading_summary
 from reportcard.llm.judge.recorded import VerdictRecorder, given_by
 
 if TYPE_CHECKING:
@@ -133,7 +133,10 @@ class LiveJudge:
         verdicts = [known[digest] for digest in digests]
         if self._recorder:
             model, caveat = self.identity, self.caveat
-            sources = [given_by(question, model, caveat) for question in questions]
+            sources = [
+                given_by(question, model, caveat) | read_with(verdict)
+                for question, verdict in zip(questions, verdicts, strict=True)
+            ]
             self._recorder.write(questions, verdicts, sources)
         custody.say(self._summary(label, verdicts, len(asked)))
         return verdicts
@@ -146,7 +149,8 @@ class LiveJudge:
         for model in (NOBODY,) if self._resolved is None else (self._resolved, NOBODY):
             keys = {key_of(d, model): d for d in questions if d not in known}
             for key, row in cache.get(list(keys)).items():
-                verdict = usable_verdict(row, questions[keys[key]], self.settings.attempts)
+                question, answers = questions[keys[key]], cache.answers(key)
+                verdict = usable_verdict(row, question, self.settings.attempts, answers)
                 if verdict is not None:
                     known[keys[key]] = verdict
         return known
@@ -223,4 +227,5 @@ class LiveJudge:
         if reasons:
             why = "; ".join(f"{n:,} × {reason}" for reason, n in reasons.most_common(5))
             parts.append(f"{sum(reasons.values()):,} unscored ({why})")
-        return "; ".join([*parts, f"so far {self._ledger.summary()}"])
+        mended = reading_summary(verdicts)
+        return "; ".join(parts) + f"{mended}; so far {self._ledger.summary()}"

@@ -2,8 +2,9 @@
 
 Each line is one verdict: {"kind": …, the texts…, the value…}; an unscored one has "unscored" with
 the reason in place of the value. The field "by" says who gave it: {"model": …, "prompt": …,
-"sampling": …, "caveat": …}, each optional. `judge=recorded` answers from the file without a model,
-a network or the `openai` package.
+"sampling": …, "caveat": …}, each optional, and with "repairs" and "drafts" how it was read
+(contract.py). `judge=recorded` answers from the file without a model, a network or the `openai`
+package.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from reportcard.api import Custody, Json, ReportCardError
 from reportcard.config.endpoint_settings import JudgeSettings
 from reportcard.core.files import canonical, file_digest, read_jsonl
 from reportcard.llm.client.replies import safe_id
-from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict
+from reportcard.llm.judge.answer_reader import REPAIRS
+from reportcard.llm.judge.contract import BadAnswerError, Question, Verdict, reading_summary
 
 KIND, UNSCORED, BY, CAVEAT = "kind", "unscored", "by", "caveat"
 TERMS = ("prompt", "sampling")  # fields of `by` that must be those of the question
@@ -111,6 +113,25 @@ class _Line:
         found = self.row.get(BY)
         return found if isinstance(found, dict) else {}
 
+    @property
+    def named_terms(self) -> tuple[str, ...]:
+        """The terms of asking that the line names."""
+        return tuple(name for name in TERMS if self.by.get(name) is not None)
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What was mended in the answer, as the recording has it."""
+        found = self.by.get("repairs")
+        every = found if isinstance(found, list) else []
+        return tuple(each for each in every if each in REPAIRS)
+
+    @property
+    def drafts(self) -> tuple[Json, ...]:
+        """The values that stood before the verdict in the answer, as the recording has them."""
+        found = self.by.get("drafts")
+        every = found if isinstance(found, list) else []
+        return tuple(each for each in every if isinstance(each, dict))
+
     def value(self, *given: str) -> Json:
         """Return the line without the fields that are no part of its verdict."""
         return {k: v for k, v in self.row.items() if k not in (BY, *given)}
@@ -187,6 +208,7 @@ class RecordedJudge:
             self._recorder.write(questions, verdicts, [who for _, who in found])
         absent = sum(v.value is None for v in verdicts)
         note = f", {absent:,} unscored" if absent else ""
+        note += reading_summary(verdicts)
         self._say(f"{label}: {len(verdicts):,} verdicts from {self._path}{note}")
         return verdicts
 
@@ -207,7 +229,8 @@ class RecordedJudge:
                 )
             return Verdict(reason=reason[:200]), line.by
         try:
-            return Verdict(question.check(value)), line.by
+            value = question.check(value)
+            return Verdict(value, repairs=line.repairs, drafts=line.drafts), line.by
         except BadAnswerError as error:
             raise ReportCardError(f"{self._path}:{line.number}: {error}.") from None
         except Exception as error:
@@ -274,7 +297,7 @@ class _Index:
         for group in self._groups(question):
             fitting = [line for line in group.values() if line and line.fits(question)]
             if fitting:  # a line that names the prompt comes before one that does not
-                return max(fitting, key=lambda line: len(line.by))
+                return max(fitting, key=lambda line: (len(line.named_terms), len(line.by)))
         return None
 
     def _groups(self, question: Question) -> Iterator[Mapping[str, _Line | None]]:

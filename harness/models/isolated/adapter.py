@@ -30,6 +30,7 @@ from reportcard.api import (
     Status,
 )
 from reportcard.core.files import digest, file_digest, read_text
+from reportcard.core.model_answer import answer_in
 from reportcard.core.python_source import code_digest
 from reportcard.models.checkpoints import Checkpoint, locate
 from reportcard.models.isolated import worker_main
@@ -137,7 +138,8 @@ class IsolatedAdapter(ABC):
     def report(self, request: Request, answer: Json) -> Report:
         """Parse the worker's answer; by default all of its text is the findings.
 
-        answer["text"] is a string; the other fields are unchecked.
+        answer["text"] is a string without the thoughts of a reasoning model; the other fields are
+        unchecked.
         """
         return Report(findings=answer["text"].strip())
 
@@ -275,7 +277,7 @@ class IsolatedAdapter(ABC):
         return self._supervised
 
     def _prediction(self, request: Request, task: Task, answer: Json) -> Prediction:
-        report = self.report(request, answer)
+        report = self.report(request, {**answer, "text": answer_in(answer["text"])})
         status: Status = "ok" if _finished(answer) else "truncated"
         if not answered(report, answer["text"]):
             status = "empty"

@@ -89,9 +89,10 @@ class ReplayJudge:
             if self._cache is None or model is None:
                 continue
             key = key_of(digest, model)
-            verdict = usable_verdict(self._cache.get([key]).get(key), question, settings.attempts)
+            row, answers = self._cache.get([key]).get(key), self._answers(key)
+            verdict = usable_verdict(row, question, settings.attempts, answers)
             if verdict is not None:
-                return Exchange(question, verdict, tuple(self._answers(key)))
+                return Exchange(question, verdict, tuple(answers))
         return Exchange(question, ABSENT)
 
     def _answers(self, key: bytes) -> list[Json]:
