@@ -173,6 +173,12 @@ def test_what_an_imported_adapter_uses_is_covered(name: str) -> None:
     assert seen <= covered(name)
 
 
+def test_what_counts_as_an_answer_is_covered_where_a_text_is_read() -> None:
+    readers = {name for name in MODELS if "reportcard.core.model_answer" in covered(name)}
+    assert {"openai_chat", "huggingface", "maira2", "replay", "chexagent2"} <= readers
+    assert "normal" not in readers
+
+
 def test_one_baseline_is_edited_without_the_other_six(
     changed: Callable[[Path, str], set[str]],
 ) -> None:

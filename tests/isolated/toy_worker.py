@@ -68,6 +68,10 @@ def _one(model, task, n):
         return {"text": 7}
     if word == "cut":
         return {"text": "Cut short", "finished": False, "tokens_out": 3}
+    if word == "think":
+        return {"text": "<think>An effusion?</think> Clear."}
+    if word == "only think":
+        return {"text": "[THINK]An effusion?", "finished": False}
     if word == "child":
         pid = os.fork()
         if pid == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -106,8 +107,6 @@ def test_replay_answers_what_the_file_says(
 
 
 def test_replay_reads_rexrank_json(tmp_path: Path, mini_cohort: Cohort) -> None:
-    import json
-
     path = tmp_path / "rexrank.json"
     rows = {
         f"CXR{i}": {"model_prediction": f"Findings: Clear {i}. Impression: Normal."}
@@ -117,6 +116,18 @@ def test_replay_reads_rexrank_json(tmp_path: Path, mini_cohort: Cohort) -> None:
     given = answers(mini_cohort, "replay", predictions=str(path))
     assert given[0].report.findings == "Clear 1."
     assert given[0].report.impression == "Normal."
+
+
+def test_replay_drops_the_thoughts_of_a_saved_answer(tmp_path: Path, mini_cohort: Cohort) -> None:
+    saved = {f"CXR{i}": f"<think>An effusion?</think>Text {i}." for i in range(1, 5)}
+    saved["CXR5"] = "[THINK]An effusion?"
+    path = tmp_path / "p.jsonl"
+    rows = [{"study_id": study, "candidate": text} for study, text in saved.items()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = answers(mini_cohort, "replay", predictions=str(path))
+    assert texts(given) == [*(f"Text {i}." for i in range(1, 5)), ""]
+    assert [prediction.status for prediction in given] == [*["ok"] * 4, "empty"]
+    assert [prediction.raw for prediction in given] == list(saved.values())
 
 
 def test_replay_lists_missing_ids_by_name(tmp_path: Path, mini_cohort: Cohort) -> None:

@@ -212,6 +212,20 @@ def test_an_image_that_cannot_be_read_costs_its_study(tmp_path: Path, cohort: Co
         (answer(None, refusal=f"I cannot read {CANARY}"), "refused", "the model refuses to answer"),
         (answer("  \n"), "empty", None),
         (answer(None, "length"), "empty", "no text within 512 tokens"),
+        (answer("<think>Half of it"), "empty", "only thoughts, and no answer"),
+        (answer("[THINK]Half of it[/THINK]\n"), "empty", "only thoughts, and no answer"),
+        (
+            answer("◁think▷Half of it", "length"),
+            "empty",
+            "no answer after the thoughts within 512 tokens",
+        ),
+        (answer(None, reasoning_content="Half"), "empty", "only thoughts, and no answer"),
+        (
+            answer("", "length", reasoning="Half"),
+            "empty",
+            "no answer after the thoughts within 512 tokens",
+        ),
+        (answer("<think>An effusion?</think>Lungs are clear", "length"), "truncated", None),
         (answer("x" * 200_000), "failed", "an answer of more than 100,000 characters"),
         (Reply(b"x" * 2_000_000), "failed", "an answer too long to read"),
         (scripted.context_overflow(), "failed", "too long for the model's context"),
@@ -234,6 +248,25 @@ def test_what_an_answer_counts_as(
     assert row.get("findings") == ("Lungs are clear" if status == "truncated" else None)
     assert {r["status"] for r in rows if r is not row} == {"ok"}
     assert asked_for.count(study) == 1  # such answers stand
+
+
+THINKS = (
+    "<think>A mass at [0.1, 0.1, 0.2, 0.2]?</think>",
+    "<|START_THINKING|>A mass?<|END_THINKING|>",
+)
+
+
+@pytest.mark.parametrize("thoughts", THINKS)
+@pytest.mark.parametrize("kind", ["plain", "reasoned", "boxed", "findings_impression"])
+def test_thoughts_are_in_the_raw_answer_and_not_in_the_report(
+    kind: str, thoughts: str, tmp_path: Path, cohort: Cohort
+) -> None:
+    with ScriptedJudge(lambda request: f"{thoughts}\n{say(request)}") as server:
+        rows = Runner(tmp_path, cohort, server).run(answer=kind)
+    for row, study in zip(rows, cohort.test, strict=True):
+        said = f"Lungs of {study.study_id} are clear."
+        assert (row["status"], row["findings"]) == ("ok", said)
+        assert row["raw"] == f"{thoughts}\n{said}"
 
 
 @pytest.mark.parametrize(

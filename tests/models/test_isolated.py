@@ -63,6 +63,13 @@ def ask(study: str, word: str = "", image: bool = True) -> Request:
     return Request(study, images, indication=word)
 
 
+def test_a_worker_may_think_aloud(toys: list[Toy], tmp_path: Path) -> None:
+    said, none = toy(toys, tmp_path).generate([ask("a", "think"), ask("b", "only think")])
+    assert (said.report.findings, said.status) == ("Clear.", "ok")
+    assert said.raw == "<think>An effusion?</think> Clear."
+    assert (none.report.findings, none.status, none.raw) == ("", "empty", "[THINK]An effusion?")
+
+
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "scratch"

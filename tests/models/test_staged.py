@@ -12,12 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reportcard.api import Image, ModelCard, Prediction, ReportCardError, Request
+from reportcard.api import (
+    Image,
+    ModelCard,
+    Phrase,
+    Prediction,
+    Report,
+    ReportCardError,
+    Request,
+)
 from reportcard.config.compose import load
 from reportcard.config.settings import Plugin
 from reportcard.core import registry
 from reportcard.data.cohort import load_cohort
-from reportcard.models.staged import StagedAdapter
+from reportcard.models.staged import Completion, Prepared, StagedAdapter, answered
 from reportcard.pipeline import run
 from reportcard.predict.engines import local
 from reportcard.predict.engines.job import Worker
@@ -328,3 +336,33 @@ def test_half_a_surrogate_pair_in_an_answer_survives_the_reordering(tmp_path: Pa
     from reportcard.core.files import jsonl
 
     assert jsonl([{"raw": "a\ud83e"}]) == b'{"raw":"a\\ud83e"}\n'
+
+
+class Thinker(ToyStaged):
+    """Says what the indication says."""
+
+    def _completion(self, prepared: Prepared, names: list[str]) -> Completion:
+        return Completion(prepared.request.indication or "", finished=prepared.request.draw == 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "draw", "findings", "status"),
+    [
+        ("<think>An effusion?</think>Clear.", 0, "Clear.", "ok"),
+        ("[unused16]An effusion?[unused17]Clear", 1, "Clear", "truncated"),
+        ("<unused94>thought\nAn effusion?", 1, "", "empty"),
+        ("<seed:think>An effusion?</seed:think>\n", 0, "", "empty"),
+        (" Clear. ", 0, "Clear.", "ok"),
+    ],
+)
+def test_thoughts_are_no_part_of_any_staged_models_report(
+    text: str, draw: int, findings: str, status: str
+) -> None:
+    (found,) = Thinker().generate([replace(request(1, text), draw=draw)])
+    assert (found.report.findings, found.status, found.raw) == (findings, status, text)
+
+
+def test_a_phrase_that_was_only_thought_about_is_not_answered() -> None:
+    report = Report(phrases=(Phrase("small effusion"),))
+    assert answered(report, "It is not there.")
+    assert not answered(report, "<think>It is not there.")
