@@ -11,6 +11,8 @@ NAMES = [
     "lexical",
     "resampling",
     "ranks",
+    "coverage",
+    "power",
     "scale",
     "score_at_scale",
     "rerun",

@@ -42,8 +42,12 @@ KEYS = {
 }
 
 
-def population(root: str) -> list[tuple[str, str]]:
-    """(candidate, reference) of every report with findings; candidates are other reports."""
+def population(root: str, nearest_one: int = 15) -> list[tuple[str, str]]:
+    """(candidate, reference) of every report with findings; candidates are other reports.
+
+    nearest_one: the place of the candidate among the nearest reports, from 0. The default is the
+    16th: nearer ones are often the same sentence again, which no system writes.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     reports = OpenI(root).reports()
@@ -54,8 +58,7 @@ def population(root: str) -> list[tuple[str, str]]:
         similar = (vectors[start : start + 512] @ vectors.T).toarray()
         rows = np.arange(len(similar))
         similar[rows, start + rows] = -1
-        # The 16th: nearer ones are often the same sentence again, which no system writes.
-        nearest = np.argsort(-similar, axis=1)[:, 15]
+        nearest = np.argsort(-similar, axis=1)[:, nearest_one]
         found += [(texts[j], texts[start + i]) for i, j in enumerate(nearest)]
     return found
 

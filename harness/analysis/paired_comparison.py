@@ -20,10 +20,11 @@ from reportcard.publish.board.comparison import NotComparableError, Samplers
 from reportcard.publish.board.verdicts import systems_to_test
 from reportcard.score.rows_file import load_rows
 from reportcard.score.score_file import IntervalStats, ScoreFile
-from reportcard.score.scorer import Scorer
-from reportcard.score.stats.effect_size import Effect, effects, studies_needed
+from reportcard.score.scorer import Scorer, sample_doubts
+from reportcard.score.stats.effect_size import Effect, effects
 from reportcard.score.stats.paired_difference import Difference, compare, in_common
 from reportcard.score.stats.pairwise import TRIALS, PairTest
+from reportcard.score.stats.pilot import Pilot, pilots
 from reportcard.score.stats.resampling import Resampler
 
 
@@ -33,13 +34,15 @@ class KeyComparison:
 
     `unscored` counts the studies that one or both have no score for. `verdict` is the test of the
     two in their board's family of comparisons (score/stats/family.py), which every other view
-    shows; None for two that no board compares, such as a ceiling.
+    shows; None for two that no board compares, such as a ceiling. `pilot` is what these studies
+    say of how many a test needs.
     """
 
     key: str
     direction: Direction
     difference: Difference
     effect: Effect
+    pilot: Pilot
     verdict: PairTest | None = None
     unscored: int = 0
     caveat: str | None = None
@@ -56,8 +59,8 @@ class KeyComparison:
 
     @property
     def studies_needed(self) -> int | None:
-        """The studies for 80 % power at the observed difference and variance, this key alone."""
-        return studies_needed(self.difference.value, self.difference.se, self.difference.n)
+        """The studies for 80 % power, as far as these studies say, this key alone."""
+        return self.pilot.needed() if self.difference.value else None
 
     def to_json(self) -> Json:
         """Return what `compare --json` writes of the key."""
@@ -71,6 +74,7 @@ class KeyComparison:
             "family": self.verdict.family if self.verdict else None,
             "told_apart": self.significant,
             "studies_needed": self.studies_needed,
+            "studies_needed_interval": self.pilot.interval() if self.difference.value else None,
             "unscored": self.unscored,
             **({"caveat": self.caveat} if self.caveat else {}),
         }
@@ -175,7 +179,7 @@ def compare_runs(
             continue
         verdicts = _verdicts(pair, board, scorer, list(names), trials) if board else {}
         alone = 1 if set(verdicts) == set(names) else trials  # p comes from the verdicts
-        tests, sizes, studies = _test(pair, scorer, first.recipe, alone)
+        tests, sizes, plans, studies = _test(pair, scorer, first.recipe, alone)
         for name, key in names.items():
             test, direction = tests[key], spec.keys[key].direction
             verdict = verdicts.get(name)
@@ -185,7 +189,16 @@ def compare_runs(
                 continue
             unscored = studies - test.n
             found.append(
-                KeyComparison(name, direction, test, sizes[key], verdict, unscored, scorer.caveat)
+                KeyComparison(
+                    name,
+                    direction,
+                    test,
+                    sizes[key],
+                    plans[key],
+                    verdict,
+                    unscored,
+                    scorer.caveat,
+                )
             )
     if not found and left_out:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
@@ -288,14 +301,15 @@ def saved_scores(folder: Path, scorer: Scorer) -> ScoreFile:
 
 def _test(
     pair: tuple[Path, Path], scorer: Scorer, stats: IntervalStats, trials: int
-) -> tuple[dict[str, Difference], dict[str, Effect], int]:
-    """Return the comparison and the effect size per key, and the number of studies."""
+) -> tuple[dict[str, Difference], dict[str, Effect], dict[str, Pilot], int]:
+    """Return the comparison, effect size and pilot per key, and the number of studies."""
     folders = [folder / scorer.label for folder in pair]
     (ids_a, a, clusters), (ids_b, b, _) = (load_rows(folder) for folder in folders)
     if ids_a != ids_b:
         raise ReportCardError(f"{folders[0]} and {folders[1]} hold different studies.")
     resampler = Resampler(len(ids_a), stats.resamples, stats.seed, clusters)
-    common, _, _ = in_common(a, b)
-    scores = scorer.scores_of_sample(common)
+    ours, theirs, n = in_common(a, b)
+    scores = scorer.scores_of_sample(ours)
     tests = compare(a, b, scores, resampler, trials, stats.confidence)
-    return tests, effects(a, b, scores, tests), len(ids_a)
+    plans = pilots(ours, theirs, scores, resampler, n, sample_doubts(scorer.metric, ours))
+    return tests, effects(a, b, scores, tests), plans, len(ids_a)

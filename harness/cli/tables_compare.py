@@ -70,13 +70,12 @@ def power_table(title: str, plans: Sequence[Plan]) -> None:
     for name in ("difference", "n", "power at n", "n for 80 %", "n for 90 %", "detectable at n"):
         table.add_column(name, justify="right")
     for plan in plans:
-        needed = [plan.needed(wanted) for wanted in (0.8, 0.9)]
         table.add_row(
             Text(f"{plan.key} {ARROW[plan.direction]}"),
             number(plan.difference),
             f"{plan.n:,}",
             f"{100 * plan.power_at(plan.n):.0f} %",
-            *("–" if n is None else f"{n:,}" for n in needed),
+            *(_studies(plan, wanted) for wanted in (0.8, 0.9)),
             number(plan.detectable(0.8)),
         )
     out = console()
@@ -84,8 +83,24 @@ def power_table(title: str, plans: Sequence[Plan]) -> None:
     for plan in plans:
         curve = "  ".join(f"{n:,}: {100 * chance:.0f} %" for n, chance in plan.curve)
         out.print(Text(f"{plan.key}  n → power  {curve}"))
+    for plan in plans:
+        if plan.caution:
+            out.print(Text(f"caution: {plan.key}: {plan.caution}", style="bold"))
+    out.print(
+        "n for 80 %: the power averages 80 % over what the scored studies leave open; in brackets,"
+        " the 95 % interval of the answer (docs/statistics.md)"
+    )
     for assumed in dict.fromkeys(plan.assumed for plan in plans):
         out.print(Text(f"{assumed}; two-sided 5 %, 80 % power for what is detectable"))
+
+
+def _studies(plan: Plan, wanted: float) -> str:
+    """Return the studies that are needed, with their interval: 912 [310, 5,200]."""
+    needed, interval = plan.needed(wanted), plan.interval(wanted)
+    if needed is None or interval is None:
+        return "–"
+    low, high = interval
+    return f"{needed:,} [{low:,}, {'no end' if high is None else f'{high:,}'}]"
 
 
 def pairs_table(title: str, found: Pairs, labels: Mapping[str, str]) -> None:

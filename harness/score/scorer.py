@@ -265,10 +265,18 @@ def numbers(
     return found
 
 
+def sample_doubts(metric: Metric, rows: Array) -> dict[str, str]:
+    """Return the keys whose intervals a sample cannot support, each with the reason.
+
+    rows: (n, k) or (draws, n, k); a NaN row is unscored.
+    """
+    return dict(metric.doubts(_sample_total(rows))) if isinstance(metric, SampleMetric) else {}
+
+
 def _doubts(metric: Metric, rows: Array, found: Mapping[str, Json]) -> dict[str, str]:
     """Per key why its interval is not to be relied on: too few studies, or no width."""
     n = rows.shape[1] - int(np.isnan(rows).any(axis=(0, 2)).sum())
-    doubts = dict(metric.doubts(_sample_total(rows))) if isinstance(metric, SampleMetric) else {}
+    doubts = sample_doubts(metric, rows)
     for name, entry in found.items():
         if n < FEWEST_STUDIES:
             doubts[name] = f"{n} studies, under {FEWEST_STUDIES}"

@@ -12,10 +12,11 @@ import pytest
 
 from reportcard.api import Array
 from reportcard.cli.main import main
-from reportcard.score.stats.effect_size import studies_needed
+from reportcard.score.stats.effect_size import power, studies_needed
 from reportcard.score.stats.family import family_tests
 from reportcard.score.stats.paired_difference import compare, holm
-from reportcard.score.stats.resampling import Resampler
+from reportcard.score.stats.pilot import Pilot, pilots
+from reportcard.score.stats.resampling import Clusters, Resampler
 from tests.analysis.test_compare_effects import both, two
 from tests.cli.test_cli import options
 
@@ -116,11 +117,17 @@ def test_power_of_two_rows_and_of_one(
     (plan,) = json.loads(out.read_text())["cohorts"][0]["keys"]
     assert plan["studies_80"] < plan["studies_90"]
     assert plan["n"] == 5
-    smaller = [*words, "--difference", str(plan["difference"] / 2)]
-    assert main([*smaller, *ran]) == 0
-    (half,) = json.loads(out.read_text())["cohorts"][0]["keys"]
-    assert half["studies_80"] == pytest.approx(4 * plan["studies_80"], abs=4)
-    assert half["detectable_80"] == plan["detectable_80"]
+    assert plan["studies_80_interval"][0] <= plan["studies_80"]
+    assert "5 studies is too small" in plan["caution"]
+    given = []
+    for part in (1, 2):
+        difference = ["--difference", str(plan["difference"] / part)]
+        assert main([*words, *difference, *ran]) == 0
+        given += json.loads(out.read_text())["cohorts"][0]["keys"]
+    assert given[1]["studies_80"] == pytest.approx(4 * given[0]["studies_80"], abs=8)
+    assert given[1]["detectable_80"] == plan["detectable_80"]
+    # The observed difference is uncertain itself, so that to count on it takes more studies.
+    assert plan["studies_80"] > given[0]["studies_80"]
     one = ["power", rows[0], "--metric", "rouge", "--difference", "0.05", "--json", str(out)]
     assert main([*one, *ran]) == 0
     free = json.loads(out.read_text())["cohorts"][0]["keys"]
@@ -130,8 +137,10 @@ def test_power_of_two_rows_and_of_one(
     capsys.readouterr()
     assert main(["power", rows[0], *ran]) == 2
     assert "--difference" in capsys.readouterr().err
-    assert main(["power", rows[0], "--difference", "0.1", "--correlation", "1", *ran]) == 2
-    assert main(["power", "fixed_normal", "--difference", "0.1", *ran]) == 2
+    rouge = ["--difference", "0.1", "--metric", "rouge"]
+    assert main(["power", rows[0], *rouge, "--correlation", "1", *ran]) == 2
+    assert "--correlation" in capsys.readouterr().err
+    assert main(["power", "fixed_normal", *rouge, *ran]) == 2
     assert "Did you mean fixed_normal_report" in capsys.readouterr().err
 
 
@@ -155,3 +164,99 @@ def test_compare_as_json_and_all_pairs(
     pairs, about = page["boards"][0]["pairs"], page["boards"][0]["pairs_about"]
     assert about["key"] == page["boards"][0]["primary"]
     assert {"a", "b", "difference", "low", "high", "p", "p_holm"} <= set(pairs[0])
+
+
+@pytest.mark.parametrize(
+    "names", [("fixed_normal_report",), ("fixed_normal_report", "indication_retrieval")]
+)
+def test_a_difference_is_in_the_unit_of_one_score(
+    names: tuple[str, ...], ran: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0.01 is large for ROUGE from 0 to 1, and nothing for BLEU from 0 to 100."""
+    assert main(["power", *names, "--difference", "0.01", *ran]) == 2
+    said = capsys.readouterr().err
+    assert "several" in said
+    assert "percent from 0 to 100" in said
+    assert "--metric" in said
+    for metric in ("bleu", "rouge", "bleu.bleu_4"):
+        assert main(["power", *names, "--difference", "0.01", "--metric", metric, *ran]) == 0
+    capsys.readouterr()
+    assert main(["power", *names, "--difference", "2", "--metric", "rouge.rouge_l", *ran]) == 2
+    assert "from 0 to 1" in capsys.readouterr().err
+    assert main(["power", *names, "--difference", "2", "--metric", "bleu.bleu_4", *ran]) == 0
+
+
+def pilot_of(a: Array, b: Array, key: str, seed: int, groups: Clusters | None = None) -> Pilot:
+    n = a.shape[1]
+    return pilots(a, b, both, Resampler(n, 200, seed, groups), n)[key]
+
+
+@pytest.mark.parametrize("key", ["mean", "ratio"])
+def test_pilots_of_200_keep_the_promise_on_average(key: str) -> None:
+    """The real power is that of the population; the plug-in answer of the same pilots misses it."""
+    a, b = two(4000, 0.011, seed=7)
+    whole = pilot_of(a, b, key, 0)
+    difference = float(whole.differences.mean())
+    spread = float(whole.errors.mean()) * math.sqrt(4000)
+    truth = studies_needed(difference, spread / math.sqrt(4000), 4000)
+    assert truth is not None
+    assert 400 < truth < 1500
+    real, plug_in, held = [], [], []
+    for i in range(120):
+        drawn = np.random.default_rng(i).integers(0, 4000, 200)
+        pilot = pilot_of(a[:, drawn], b[:, drawn], key, i)
+        needed, interval = pilot.needed(), pilot.interval()
+        assert needed is not None
+        assert interval is not None
+        real.append(power(difference, spread / math.sqrt(needed)))
+        seen = both(a[:, drawn].sum(axis=1))[key] - both(b[:, drawn].sum(axis=1))[key]
+        m = studies_needed(float(seen.mean()), float(pilot.errors.mean()), 200)
+        plug_in.append(power(difference, spread / math.sqrt(m or 10**9)))
+        held.append(interval[0] <= truth <= (interval[1] or 10**9))
+    assert np.mean(real) == pytest.approx(0.8, abs=0.1)
+    assert np.mean(plug_in) < 0.74
+    assert np.mean(held) > 0.88
+
+
+def test_standard_errors_of_resamples_vary_around_that_of_the_pilot() -> None:
+    a, b = two(300, 0.014, seed=3)
+    pilot = pilot_of(a, b, "mean", 0)
+    assert pilot.errors.mean() == pytest.approx(pilot.differences.std(ddof=1), rel=0.02)
+    # The standard error of a mean varies as the sample's standard deviation does.
+    d = (a - b)[0, :, 0]
+    weights = Resampler(300, 200, 0).weights
+    each = np.sqrt(weights @ d**2 / 300 - (weights @ d / 300) ** 2) / d.std()
+    assert pilot.errors / pilot.errors.mean() == pytest.approx(each / each.mean(), rel=1e-6)
+    twice = [np.repeat(x, 2, axis=1) for x in (a, b)]
+    doubled = pilot_of(*twice, "mean", 0, np.repeat(np.arange(300), 2))
+    assert doubled.errors == pytest.approx(pilot.errors)
+
+
+def test_a_pilot_that_cannot_say_says_so() -> None:
+    a, b = two(400, 0.014, seed=3)
+    enough = pilot_of(a, b, "mean", 0)
+    assert enough.caution() is None
+    assert "too small" in str(pilot_of(a[:, :199], b[:, :199], "mean", 0).caution())
+    assert "10 times" in str(enough.at(1e-4).caution())
+    doubted = pilots(a, b, both, Resampler(400, 200), 400, {"mean": "3 classes are rare"})
+    assert doubted["mean"].needed() is None
+    assert doubted["mean"].interval() is None
+    assert "3 classes are rare" in str(doubted["mean"].caution())
+    assert doubted["ratio"].needed() is not None
+    same = pilot_of(a, a, "mean", 0)
+    assert same.needed() is None
+    assert same.interval() is None
+
+
+def test_an_average_over_rare_classes_is_refused(
+    mini_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = options(mini_data, tmp_path / "r", "metrics=f1_chexpert_rules")
+    assert main(["run", *chosen, "model=fixed_normal_report,indication_retrieval"]) == 0
+    capsys.readouterr()
+    key = "f1_chexpert_rules.macro_f1_14"
+    words = ["power", "fixed_normal_report", "--metric", key, "--difference", "0.1"]
+    assert main([*words, "--json", "-", *chosen]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)["cohorts"][0]["keys"]
+    assert plan["studies_80"] is None
+    assert "classes have under" in plan["caution"]

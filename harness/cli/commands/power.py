@@ -1,6 +1,7 @@
 """Plan a study: how many studies tell two models apart.
 
-With A and B, from their measured difference; with A alone, for a --difference that you give.
+With A and B, from their measured difference; with A alone, for a --difference that you give. The
+answer has an interval, and a pilot of fewer than 200 studies is too small to plan with.
 
 Examples:
   reportcard power maira2 llava_rad --metric rouge
@@ -31,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--difference",
         type=float,
         metavar="D",
-        help="difference to detect, in the metric's unit (default: the one between A and B)",
+        help="difference to detect, in the score's unit: 1 of BLEU's 100, 0.01 of an F1"
+        " (default: the one between A and B)",
     )
     parser.add_argument(
         "--correlation",
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from reportcard.analysis.paired_comparison import check_label, run_folders, runs_of
-    from reportcard.analysis.sample_size import plan_one, plan_pair
+    from reportcard.analysis.sample_size import check_difference, plan_one, plan_pair
     from reportcard.cli.tables_compare import power_table
     from reportcard.score.scorer import open_metrics
 
@@ -63,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_scored(config.results_dir)
     scorers = open_metrics(config.metrics, config.annotators)
     protocol, where = config.protocol.name, config.results_dir
+    if difference is not None:
+        check_difference(scorers, arguments.metric, difference)
     written = []
     if len(names) == 2:
         pairs = runs_of(where, (names[0], names[1]), protocol, cohorts)
