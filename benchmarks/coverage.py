@@ -1,14 +1,15 @@
 """Measure whether intervals hold what they promise: coverage, bias and width per headline key.
 
-    python -m benchmarks.coverage [--root data/openi] [--samples 400] [--json FILE]
+    python -m benchmarks.coverage [--root data/openi] [--samples 100] [--json FILE]
 
-The population is the real one: the 3,199 Open-I reports with findings, each beside the report that
-a TF-IDF retrieval over the other reports finds for it by its own text (the nearest other report,
-so a plausible system). Cohorts of n studies are drawn from it with replacement, scored, and their
-intervals compared with the population's value. "By patient" draws groups of 1 to 4 studies that
-share a patient (Open-I has one study per patient, so the groups are made up, at random).
+The population is the 3,199 studies of the cohort `openi_findings`. Each reference stands beside the
+16th nearest report of another study (TF-IDF), which plays the system. Cohorts of n studies are
+drawn from it with replacement and scored, and their intervals are compared with the population's
+value. "By patient" draws made-up patients of 1 to 4 studies, because Open-I has one study per
+patient.
 
-A key over supported classes has a population value for the classes that the sample itself supports.
+The value of a key over supported classes is that of the population over the classes that the drawn
+cohort supports. docs/statistics.md has the table of 1,000 cohorts per size.
 """
 
 from __future__ import annotations
@@ -43,15 +44,14 @@ KEYS = {
 
 
 def population(root: str, nearest_one: int = 15) -> list[tuple[str, str]]:
-    """(candidate, reference) of every report with findings; candidates are other reports.
+    """Return (candidate, reference) of every study; candidates are reports of other studies.
 
     nearest_one: the place of the candidate among the nearest reports, from 0. The default is the
     16th: nearer ones are often the same sentence again, which no system writes.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    reports = OpenI(root).reports()
-    texts = [report.findings for report in reports.values() if (report.findings or "").strip()]
+    texts = [study.reference.findings or "" for study in OpenI(root).select().test]
     vectors = TfidfVectorizer(max_features=4000).fit_transform(texts)
     found = []
     for start in range(0, len(texts), 512):
@@ -139,7 +139,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--root", default="data/openi", help="folder of the Open-I reports")
-    parser.add_argument("--samples", type=int, default=400, help="cohorts drawn per size")
+    parser.add_argument("--samples", type=int, default=100, help="cohorts drawn per size")
     parser.add_argument("--resamples", type=int, default=500, help="bootstrap resamples")
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
     parser.add_argument("--json", type=Path, help="also write every number here")

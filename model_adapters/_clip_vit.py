@@ -17,10 +17,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from reportcard.api import ReportCardError
 
-HEAD_WIDTH = 64  # open_clip's default, which the config does not change
+# open_clip's defaults (CLIPVisionCfg). As upstream, the config may change them:
+# vision_heads = vision_cfg.width // vision_cfg.head_width.
+HEAD_WIDTH, MLP_RATIO = 64, 4.0
 ONLY = {  # options of open_clip of which this tower implements the default only
-    "head_width": HEAD_WIDTH,
-    "mlp_ratio": 4.0,
     "ls_init_value": None,
     "attentional_pool": False,
     "no_ln_pre": False,
@@ -35,9 +35,9 @@ ONLY = {  # options of open_clip of which this tower implements the default only
 class Attention(nn.Module):
     """Attention computes the queries, keys and values of all heads with one matrix."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = width // HEAD_WIDTH
+        self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
         self.out_proj = nn.Linear(width, width)
@@ -45,7 +45,7 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         projected = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = (
-            part.unflatten(-1, (self.heads, HEAD_WIDTH)).transpose(1, 2)
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in projected.chunk(3, dim=-1)
         )
         mixed = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -55,15 +55,15 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Block is one layer: attention and MLP, each after a LayerNorm."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
-        self.attn = Attention(width)
+        self.attn = Attention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential()
-        self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
+        self.mlp.add_module("c_fc", nn.Linear(width, hidden))
         self.mlp.add_module("gelu", nn.GELU())
-        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
+        self.mlp.add_module("c_proj", nn.Linear(hidden, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.attn(self.ln_1(x))
@@ -71,16 +71,37 @@ class Block(nn.Module):
 
 
 class ClipViT(nn.Module):
-    """ClipViT maps pixels (n, 1, side, side) to features (n, (side / patch)², width)."""
+    """ClipViT maps pixels (n, 1, side, side) to features (n, (side / patch)², width).
 
-    def __init__(self, side: int, patch: int, width: int, layers: int, embedding: int) -> None:
+    Args:
+        side: of the image, in pixels.
+        patch: side of a patch, in pixels.
+        width: of the features.
+        layers: the number of blocks.
+        heads: of each attention.
+        hidden: the width inside the MLP.
+        embedding: the width of `proj`, which is not used.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        patch: int,
+        width: int,
+        layers: int,
+        heads: int,
+        hidden: int,
+        embedding: int,
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, width, patch, patch, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width))
         self.positional_embedding = nn.Parameter(torch.empty((side // patch) ** 2 + 1, width))
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = nn.Module()
-        self.transformer.resblocks = nn.Sequential(*(Block(width) for _ in range(layers)))
+        self.transformer.resblocks = nn.Sequential(
+            *(Block(width, heads, hidden) for _ in range(layers))
+        )
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.empty(width, embedding))
 
@@ -111,4 +132,9 @@ def clip_vit(config: Mapping[str, Any], embedding: int, what: str) -> ClipViT:
         raise ReportCardError(
             f"{what}: clip_vision_cfg needs image_size, patch_size, width and layers."
         ) from None
-    return ClipViT(side, patch, width, layers, embedding)
+    head, ratio = config.get("head_width", HEAD_WIDTH), config.get("mlp_ratio", MLP_RATIO)
+    if not isinstance(head, int) or head < 1 or width % head or not isinstance(ratio, int | float):
+        raise ReportCardError(
+            f"{what}: clip_vision_cfg has width {width}, head_width {head!r}, mlp_ratio {ratio!r}."
+        )
+    return ClipViT(side, patch, width, layers, width // head, int(width * ratio), embedding)

@@ -21,8 +21,14 @@ def load(adapter: StagedAdapter, found: Checkpoint) -> VisionLlama:
     vision_state, projector_state, llama_state = split_by_prefix(
         read_shards(found.folder, ("*.safetensors",)), PARTS, where
     )
-    vision = build_tower(vision_state, dtype, f"{where}: vision tower")
-    config = llama_config(read_json(found.path("config.json")), "text_config", where)
+    whole = read_json(found.path("config.json"))
+    vision = build_tower(
+        vision_state,
+        dtype,
+        f"{where}: vision tower",
+        vision_config=whole.get("vision_config"),  # optional: the layout is ours
+    )
+    config = llama_config(whole, "text_config", where)
     lm = build_llama(config, llama_state, adapter, f"{where}: language model")
     widths = (vision.config.hidden_size, *[lm.config.hidden_size] * 4)
     mlp = build_projector(projector_state, widths, dtype, f"{where}: projector")

@@ -81,7 +81,8 @@ class Maira2(VisionLlamaAdapter):
         frontal = frontal_of(request)
         left_out: dict[str, str] = {}
         used = ["frontal"]
-        given = {name: (getattr(request, name) or "").strip() for name in SECTIONS}
+        # As upstream, which keeps white space and takes only an empty section for a missing one.
+        given = {name: getattr(request, name) or "" for name in SECTIONS}
         lateral, prior_image = lateral_of(request), prior_frontal_of(request)
         prior_report = _prior_text(request)
         images: list[Image] = [frontal]
@@ -90,17 +91,24 @@ class Maira2(VisionLlamaAdapter):
                 raise ReportCardError("maira2: phrase_grounding needs a phrase.")
             content = words.phrase_grounding(str(request.phrase))
             used.append("phrase")
-            context = {"lateral": lateral, "prior_image": prior_image, "prior_report": prior_report}
-            left_out = {name: ALONE for name, value in {**context, **given}.items() if value}
+            context: dict[str, object] = {
+                "lateral": lateral,
+                "prior_image": prior_image,
+                "prior_report": prior_report.strip(),
+            }
+            context |= {name: text.strip() for name, text in given.items()}
+            left_out = {name: ALONE for name, value in context.items() if value}
         else:
-            if prior_report and prior_image is None:
-                # Upstream's prompt has no place for it either.
-                left_out["prior_report"] = "there is no prior frontal image to go with it"
+            if prior_image is None:
+                if prior_report.strip():
+                    # Upstream's prompt has no place for it either.
+                    left_out["prior_report"] = "there is no prior frontal image to go with it"
                 prior_report = ""
             reaching = {"lateral": lateral, "prior_image": prior_image}
             images += [image for image in reaching.values() if image is not None]
             texts = {"prior_report": prior_report, **given}
-            used += [name for name, value in {**reaching, **texts}.items() if value]
+            used += [name for name, image in reaching.items() if image is not None]
+            used += [name for name, text in texts.items() if text.strip()]
             content = words.reporting(
                 request.task == "grounded_findings",
                 lateral is not None,
@@ -165,13 +173,23 @@ class Maira2(VisionLlamaAdapter):
 
 
 def _prior_text(request: Request) -> str:
-    """Return the prior report with its headings on one line.
+    """Return the prior report: one text as it is, two sections with their headings on one line.
 
-    Which sections upstream shows, and how, is unverified.
+    Upstream's `prior_report` is one text, which its prompt takes unchanged. How the sections of a
+    report were joined for training is unverified; a section that begins with its own heading does
+    not get a second one.
     """
     report = request.prior.report if request.prior else None
-    sections = (("FINDINGS", report.findings), ("IMPRESSION", report.impression)) if report else ()
-    return " ".join(f"{name}: {text.strip()}" for name, text in sections if text and text.strip())
+    if report is None:
+        return ""
+    if report.impression is None:
+        return report.findings or ""
+    sections = (("FINDINGS", report.findings), ("IMPRESSION", report.impression))
+    return " ".join(
+        text if text.lstrip().upper().startswith(f"{name}:") else f"{name}: {text}"
+        for name, text in sections
+        if text and text.strip()
+    )
 
 
 def _vocabulary(checkpoint: Checkpoint) -> LlamaTokenizer:

@@ -2,7 +2,7 @@
 
 The prompt contains those findings, and its authors publish no version without them (RaDialog_v2
 issue 5). You bring them: model.findings names a CSV file with one row per study,
-`study_id,findings`, the findings separated by ", " ("No Finding" if there are none). Prompt and
+`study_id,findings`, the findings separated by ", " ("no finding" if there are none). Prompt and
 pre-processing follow RadVLM's re-implementation and third-party code. Unverified: we loaded no
 published weights.
 """
@@ -71,6 +71,7 @@ class RaDialog(IsolatedAdapter):
             raise ReportCardError("RaDialog needs model.findings=FILE.csv.")
         if request.study_id not in self._findings:
             raise ReportCardError(f"{self.own['findings']} has no row for this study.")
-        found = self._findings[request.study_id].strip() or "No Finding"
+        # As upstream (test.py): ", ".join(findings).lower().strip().
+        found = self._findings[request.study_id].lower().strip() or "no finding"
         prompt = f"<image>. Predicted Findings: {found}. {INSTRUCTION}"
         return Task(prompt, (frontal_of(request),), used=("frontal",))

@@ -74,7 +74,7 @@ def memory_problem_of(
 
     size = 4 if resolved_dtype(adapter) == "float32" else 2
     heads = int(llama.get("num_attention_heads") or 32)
-    width = int(llama.get("hidden_size") or 4096) // heads
+    width = int(llama.get("head_dim") or int(llama.get("hidden_size") or 4096) // heads)
     keys = width * int(llama.get("num_key_value_heads") or heads)
     layers = int(llama.get("num_hidden_layers") or 32)
     return gpu_memory_problem(adapter, size * count, 2 * layers * keys * size, tokens)

@@ -17,14 +17,16 @@ def findings_prompt(indication: str | None) -> str:
 
     It is Vicuna v1's conversation (llava/conversation.py, `conv_vicuna_v1`) around the instruction
     of llava/utils.py, `data_loader_mimic_reason_findings`. As upstream, an empty indication is
-    treated as an indication; only None leaves it out.
+    treated as an indication; only None leaves it out. Blanks before an indication stay; blanks at
+    the end, and the characters `<image>`, go: llava/eval/model_mimic_cxr.py cleans the whole
+    question (`q.replace("<image>", "").strip()`) before it puts the image in front.
     """
     task = "Provide a description of the findings in the radiology image"
     if indication is None:
         task += "."
     else:
         task += " given the following indication: " + indication.replace("\n", " ")
-    return f"{SYSTEM} USER: <image>\n{task} ASSISTANT:"
+    return f"{SYSTEM} USER: <image>\n{task.replace('<image>', '').strip()} ASSISTANT:"
 
 
 def used_inputs(request: Request) -> tuple[str, ...]:

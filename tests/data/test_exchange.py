@@ -114,6 +114,18 @@ def test_the_context_is_the_indication(rexrank: Selection) -> None:
     assert one(rexrank, "10_").request.provenance["indication"] == "context"
 
 
+def test_the_context_keeps_its_white_space(tmp_path: Path) -> None:
+    path = write_rexrank_json(tmp_path)
+    written = json.loads(path.read_text())
+    said = {"10_": "  Indication: Cough.\n", "7_": " \n"}
+    for key, row in written.items():
+        row["context"] = next((t for start, t in said.items() if key.startswith(start)), None)
+    path.write_text(json.dumps(written))
+    found = RexrankJson(str(path.parent)).select()
+    assert one(found, "10_").request.indication == "  Indication: Cough.\n"
+    assert one(found, "7_").request.indication is None
+
+
 def test_the_order_of_rexrank_rows_does_not_matter(tmp_path: Path) -> None:
     path = write_rexrank_json(tmp_path)
     plugin = Plugin("rexrank_json", "r", {"root": str(tmp_path)})

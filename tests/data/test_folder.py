@@ -110,6 +110,24 @@ def test_rows_of_one_study_are_joined(tmp_path: Path) -> None:
     assert adds_up(found)
 
 
+def test_texts_for_models_keep_their_white_space(tmp_path: Path) -> None:
+    """LLaVA-Rad's and MAIRA-2's prompts show it, so a stripped text would be another prompt."""
+    head, rows = (
+        "study_id,findings,indication,comparison",
+        ["a, Clear. ,  chest pain ,", "b,x, ,y "],
+    )
+    table(tmp_path, "\n".join([head, *rows]) + "\n")
+    found = Folder(str(tmp_path)).select()
+    assert study(found, "a").request.indication == "  chest pain "
+    assert study(found, "a").reference.findings == "Clear."
+    assert study(found, "b").request.indication is None
+    assert study(found, "b").request.comparison == "y "
+    # Rows of one study that differ in white space alone agree, in whatever order they stand.
+    for both in ("a,Clear., pain\na,Clear.,pain\n", "a,Clear.,pain\na,Clear., pain\n"):
+        table(tmp_path, f"study_id,findings,indication\n{both}")
+        assert study(Folder(str(tmp_path)).select(), "a").request.indication == " pain"
+
+
 def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
     text = "study_id,image,findings,group_x\n" + "".join(
         f"s{n},{n}/{k}.png,Report {n}.,{n % 2}\n" for n in range(12) for k in range(3)

@@ -304,9 +304,9 @@ def test_llava_rad_rows(root: Path) -> None:
         pair_id("AP and LATERAL"),
         pair_id("PA and LL"),
     }
-    assert pairs[pair_id(FIRST, 0)].request.indication == "Cough and fever."
+    assert pairs[pair_id(FIRST, 0)].request.indication == "Cough\nand fever."  # as in the file
     assert pairs[pair_id("AP and LATERAL")].request.indication is None  # reason null
-    assert pairs[pair_id("PA and LL")].request.indication is None  # reason ""
+    assert pairs[pair_id("PA and LL")].request.indication == ""  # upstream shows an empty reason
     assert pairs[pair_id(FIRST, 0)].reference.findings == "Clear lungs CANARY-J1."
 
 

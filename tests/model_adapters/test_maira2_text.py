@@ -130,6 +130,47 @@ def test_a_prior_report_without_its_image_is_dropped_and_said_to_be():
     assert "no prior frontal image" in prompt.left_out["prior_report"]
 
 
+# Texts as microsoft/maira-2's processing_maira2.py shows them: f" PRIOR_REPORT: {prior_report}" and
+# f"INDICATION: {indication} TECHNIQUE: …", where only a section of length 0 is missing ("N/A").
+@pytest.mark.parametrize(
+    ("report", "shown"),
+    [
+        (Report("FINDINGS: Clear lungs.\n\nIMPRESSION: Normal. "), None),  # a text with headings
+        (Report("  Clear lungs.\n"), None),
+        (Report("EXAMINATION: PA view.  Clear lungs."), None),
+        (Report(" "), None),
+        (Report("", None), "N/A"),
+        (Report(None, None), "N/A"),
+        (Report("Clear lungs.", ""), "FINDINGS: Clear lungs."),
+        (Report(None, "Normal."), "IMPRESSION: Normal."),
+        (Report("Clear lungs.", "Normal."), "FINDINGS: Clear lungs. IMPRESSION: Normal."),
+        (
+            Report("Findings: Clear lungs.", " IMPRESSION: Normal."),
+            "Findings: Clear lungs.  IMPRESSION: Normal.",
+        ),
+    ],
+)
+def test_a_prior_text_is_shown_as_it_is_and_sections_with_one_heading_each(report, shown):
+    shown = report.findings if shown is None else shown
+    text = Maira2().prompt(request(prior=Prior((OLD,), report))).text
+    assert f"<image> PRIOR_REPORT: {shown} Provide a description" in text
+
+
+@pytest.mark.parametrize("section", ["indication", "technique", "comparison"])
+@pytest.mark.parametrize("text", ["  chest pain", "chest pain \n", "\tcough\n\nfever ", " "])
+def test_white_space_of_a_section_reaches_the_model(section, text):
+    prompt = Maira2().prompt(request(**{section: text}))
+    assert f" {section.upper()}: {text}" in prompt.text
+    assert (section in prompt.used) == bool(text.strip())
+
+
+def test_blanks_are_no_text_that_was_left_out():
+    blank = Prior((), Report("  "))
+    assert "prior_report" not in Maira2().prompt(request(prior=blank)).left_out
+    asked = request(prior=blank, task="phrase_grounding", phrase="Effusion", technique="  ")
+    assert set(Maira2().prompt(asked).left_out) == {"indication", "comparison"}
+
+
 def test_a_lateral_prior_is_no_prior():
     prompt = Maira2().prompt(request(prior=Prior((image("x", "LATERAL"),), REPORT)))
     assert prompt.images == (FRONTAL,)

@@ -130,9 +130,8 @@ class Folder:
         return Selection(tuple(studies), tuple(train), tuple(attrition.steps), tuple(notes))
 
     def _study(self, name: str, rows: Sequence[Record]) -> Study:
-        findings, impression, indication, technique, comparison = (
-            _one(rows, column) for column in TEXTS
-        )
+        findings, impression = (_one(rows, column) for column in TEXTS[:2])
+        indication, technique, comparison = (_as_written(rows, column) for column in TEXTS[2:])
         request = Request(
             study_id=name,
             images=self._images(rows),
@@ -191,23 +190,32 @@ def _study_id(record: Record) -> str:
 
 
 def _one(rows: Sequence[Record], column: str) -> str | None:
-    """Return the value of a column in the rows of one study; blanks are ignored.
+    """Return the value of a column in the rows of one study, without white space around it.
 
     None if no row has the column, "" if all are blank. Raises ReportCardError when rows differ.
     """
+    found = _as_written(rows, column)
+    return None if found is None else found.strip()
+
+
+def _as_written(rows: Sequence[Record], column: str) -> str | None:
+    """Return the same with its white space: models show their prompt's texts as they are."""
     said: dict[str, str] = {}
+    where: dict[str, str] = {}
     present = False
     for record in rows:
         text = cell(record, column) if column != "age" else _number(record, column)
         if text is not None:
             present = True
             if text.strip():
-                said.setdefault(text.strip(), record.where)
+                # The least of two spellings, so that the order of rows does not matter.
+                said[text.strip()] = min(text, said.get(text.strip(), text))
+                where.setdefault(text.strip(), record.where)
     if len(said) > 1:
         raise ReportCardError(
-            f"{' and '.join(list(said.values())[:2])}: rows of one study differ in '{column}'."
+            f"{' and '.join(list(where.values())[:2])}: rows of one study differ in '{column}'."
         )
-    return next(iter(said)) if said else ("" if present else None)
+    return next(iter(said.values())) if said else ("" if present else None)
 
 
 def _number(record: Record, column: str) -> str | None:

@@ -286,7 +286,7 @@ def _with_texts(example: Example, texts: StudyTexts) -> Example:
         example,
         findings=parsed.findings,
         impression=parsed.impression,
-        indication=parsed.indication,
+        indication=parsed.indication or None,
         technique=parsed.technique,
         comparison=parsed.comparison,
     )
@@ -300,7 +300,7 @@ def _of_row(row: Annotation, exams: dict[tuple[int, int], Exam], split: str) -> 
     images = tuple(known[dicom] for dicom in row.dicoms)
     if row.view is not None:  # the annotation's view counts, as in its own filter
         images = tuple(replace(image, view=row.view) for image in images)
-    return Example(exam, images, row.findings, indication=row.reason or "")
+    return Example(exam, images, row.findings, indication=row.reason)
 
 
 def _expected(what: str, n: int, filtered: Filtered) -> str:

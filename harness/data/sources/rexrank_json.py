@@ -112,7 +112,7 @@ class RexrankJson:
         request = Request(
             study_id=name,
             images=images,
-            indication=(cell(record, "context") or "").strip() or None,
+            indication=context if (context := cell(record, "context") or "").strip() else None,
             provenance={
                 "image_select": self.image_select,
                 "views": views,

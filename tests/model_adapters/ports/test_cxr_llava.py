@@ -192,7 +192,27 @@ def test_logits_are_those_of_the_architecture_written_out(loaded):
     assert torch.allclose(logits, theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max())
 
 
-def vision(state: dict, pixels):
+def test_heads_are_those_of_the_config(tmp_path):
+    """As upstream: vision_heads = vision_cfg.width // vision_cfg.head_width."""
+    folder = write_cxr_llava(tmp_path, shards=1, half=False, vision={"head_width": 32})
+    adapter = CxrLlava(str(folder))
+    adapter.load()
+    pixels = torch.from_numpy(adapter.prepare(A).pixels[0])
+    state = cxr_llava_state()
+    with torch.inference_mode():
+        found = adapter._network.encode(pixels[None])[0]
+        features = vision(state, pixels, head_width=32)
+        expected = features @ state["mm_projector.weight"].T + state["mm_projector.bias"]
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("vision", [{"head_width": 48}, {"head_width": 0}, {"mlp_ratio": "x"}])
+def test_heads_that_cannot_be_are_refused(tmp_path, vision):
+    with pytest.raises(ReportCardError, match="head_width"):
+        CxrLlava(str(write_cxr_llava(tmp_path, shards=1, vision=vision))).load()
+
+
+def vision(state: dict, pixels, head_width: int = 64):
     """open_clip's VisionTransformer written out: the last layer, ln_post, no class token."""
     s = {k.removeprefix("vision_tower."): v for k, v in state.items()}
     grid = pixels[0].unfold(0, 16, 16).unfold(1, 16, 16).reshape(1024, -1)
@@ -210,7 +230,7 @@ def vision(state: dict, pixels):
     x = norm(x, "ln_pre")
     for n in range(DEPTH):
         block = f"transformer.resblocks.{n}."
-        attention = torch.nn.MultiheadAttention(x.shape[-1], x.shape[-1] // 64).eval()
+        attention = torch.nn.MultiheadAttention(x.shape[-1], x.shape[-1] // head_width).eval()
         prefix = f"{block}attn."
         attention.load_state_dict({k.removeprefix(prefix): v for k, v in s.items() if prefix in k})
         h = norm(x, f"{block}ln_1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,6 +117,10 @@ def test_chexagent_is_asked_as_its_authors_ask() -> None:
         ["pa", "ll"],
         ("frontal", "lateral", "indication"),
     )
+    for text in ("  pain ", "", None):
+        task = adapter.task(replace(STUDY, indication=text))
+        assert f'Given the indication: "{text or ""}", write' in task.prompt  # f-string upstream
+        assert ("indication" in task.used) == bool((text or "").strip())
     srrg = build("chexagent2_srrg").task(STUDY)
     assert srrg.prompt == "Structured Radiology Report Generation for Findings Section"
     assert "indication" in srrg.left_out
@@ -182,9 +187,9 @@ def test_radialog_needs_a_classifiers_findings(tmp_path: Path) -> None:
     assert adapter.missing() is None
     prompt = adapter.task(STUDY).prompt
     assert prompt.startswith(
-        "<image>. Predicted Findings: Edema, Pleural Effusion. You are to act as a radiologist"
+        "<image>. Predicted Findings: edema, pleural effusion. You are to act as a radiologist"
     )
-    assert "Findings: No Finding." in adapter.task(Request("s2", (PA,))).prompt
+    assert "Findings: no finding." in adapter.task(Request("s2", (PA,))).prompt
     with pytest.raises(ReportCardError, match="has no row for this study"):
         adapter.task(Request("s3", (PA,)))
     before = dict(adapter.identity)

@@ -80,7 +80,12 @@ ASK = "USER: <image>\nProvide a description of the findings in the radiology ima
     [
         ("cough", f"{ASK} given the following indication: cough ASSISTANT:"),
         ("pain\n// r/o  ptx", f"{ASK} given the following indication: pain // r/o  ptx ASSISTANT:"),
-        ("", f"{ASK} given the following indication:  ASSISTANT:"),
+        # llava/eval/model_mimic_cxr.py: q.replace("<image>", "").strip() of the whole question
+        ("  cough", f"{ASK} given the following indication:   cough ASSISTANT:"),
+        ("cough \n ", f"{ASK} given the following indication: cough ASSISTANT:"),
+        ("a <image> b", f"{ASK} given the following indication: a  b ASSISTANT:"),
+        (" ", f"{ASK} given the following indication: ASSISTANT:"),
+        ("", f"{ASK} given the following indication: ASSISTANT:"),
         (None, f"{ASK}. ASSISTANT:"),
     ],
 )

@@ -144,6 +144,51 @@ def test_logits_are_those_of_the_architecture_written_out(loaded):
     assert logits[-1].argmax() == expected.argmax()
 
 
+@pytest.mark.parametrize(
+    ("changes", "heads", "eps", "layers"),
+    [
+        ({"vision": {"num_attention_heads": 1}}, 1, 1e-6, 4),
+        ({"vision": {"num_attention_heads": 8, "layer_norm_eps": 1e-2}}, 8, 1e-2, 4),
+        ({"projector": 2}, 2, 1e-6, 2),
+        ({"projector": 1}, 2, 1e-6, 1),
+    ],
+)
+def test_heads_norm_and_projector_are_those_of_the_config(tmp_path, changes, heads, eps, layers):
+    """As upstream: AutoBackbone.from_config, and Maira2MultiModalProjector's n_layers."""
+    adapter = Maira2(str(write_maira2(tmp_path / "m", shards=1, **changes)), max_new_tokens=2)
+    adapter.load()
+    pixels = torch.from_numpy(adapter.prepare(ONE).pixels[0])
+    state = maira2_state(projector=layers)
+    with torch.inference_mode():
+        found = adapter._network.encode(pixels[None])[0]
+        expected = bridge(state, vision(state, pixels, heads, eps), layers)
+        default = bridge(state, vision(state, pixels), layers)
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max())
+    if (heads, eps) != (2, 1e-6):
+        assert not torch.allclose(found, default, rtol=1e-3, atol=1e-3 * expected.abs().max())
+    assert adapter.generate([ONE])[0].tokens_out == 2
+
+
+def test_heads_that_the_config_does_not_name_are_transformers_default(tmp_path):
+    """Dinov2Config has 12, which does not divide this tower's width; upstream fails too."""
+    folder = write_maira2(tmp_path / "m", shards=1, vision={"num_attention_heads": None})
+    with pytest.raises(ReportCardError, match="12 heads do not divide a width of 128"):
+        Maira2(str(folder)).load()
+
+
+@pytest.mark.parametrize("heads", [3, 0, -2, 2.0, "2"])
+def test_heads_that_cannot_be_are_refused(tmp_path, heads):
+    folder = write_maira2(tmp_path / "m", shards=1, vision={"num_attention_heads": heads})
+    with pytest.raises(ReportCardError, match="heads do not divide a width of 128"):
+        Maira2(str(folder)).load()
+
+
+def test_another_layers_features_are_refused(tmp_path):
+    folder = write_maira2(tmp_path / "m", shards=1, vision={"out_features": ["stage1"]})
+    with pytest.raises(ReportCardError, match="out_features"):
+        Maira2(str(folder)).load()
+
+
 def reference(state: dict, prepared) -> object:
     """The last position's logits, from the tensors and the published architecture alone."""
     embed = state["language_model.model.embed_tokens.weight"]
@@ -159,7 +204,7 @@ def reference(state: dict, prepared) -> object:
     return state["language_model.lm_head.weight"] @ x
 
 
-def vision(state: dict, pixels):
+def vision(state: dict, pixels, heads: int = 2, eps: float = 1e-6):
     s = {k.removeprefix("vision_tower."): v for k, v in state.items()}
     grid = pixels.unfold(1, 14, 14).unfold(2, 14, 14).permute(1, 2, 0, 3, 4).reshape(1369, -1)
     kernel = s["embeddings.patch_embeddings.projection.weight"].flatten(1)
@@ -168,7 +213,7 @@ def vision(state: dict, pixels):
 
     def norm(x, name):
         return torch.nn.functional.layer_norm(
-            x, x.shape[-1:], s[f"{name}.weight"], s[f"{name}.bias"], 1e-6
+            x, x.shape[-1:], s[f"{name}.weight"], s[f"{name}.bias"], eps
         )
 
     def linear(x, name):
@@ -177,23 +222,25 @@ def vision(state: dict, pixels):
     for n in range(DEPTH):
         block = f"encoder.layer.{n}."
         h = norm(x, f"{block}norm1")
-        heads = [
-            linear(h, f"{block}attention.attention.{part}").unflatten(-1, (-1, 64)).transpose(0, 1)
+        q, k, v = (
+            linear(h, f"{block}attention.attention.{part}")
+            .unflatten(-1, (heads, -1))
+            .transpose(0, 1)
             for part in ("query", "key", "value")
-        ]
-        q, k, v = heads
-        mixed = ((q @ k.transpose(1, 2) / 8).softmax(-1) @ v).transpose(0, 1).flatten(1)
+        )
+        scale = q.shape[-1] ** 0.5
+        mixed = ((q @ k.transpose(1, 2) / scale).softmax(-1) @ v).transpose(0, 1).flatten(1)
         x = x + linear(mixed, f"{block}attention.output.dense") * s[f"{block}layer_scale1.lambda1"]
         h = torch.nn.functional.gelu(linear(norm(x, f"{block}norm2"), f"{block}mlp.fc1"))
         x = x + linear(h, f"{block}mlp.fc2") * s[f"{block}layer_scale2.lambda1"]
     return norm(x, "layernorm")[1:]
 
 
-def bridge(state: dict, x):
-    for n in (0, 2, 4, 6):
-        name = f"multi_modal_projector.layers.{n}"
+def bridge(state: dict, x, layers: int = 4):
+    for n in range(layers):
+        name = f"multi_modal_projector.layers.{2 * n}"
         x = x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
-        x = x if n == 6 else torch.nn.functional.gelu(x)
+        x = x if n == layers - 1 else torch.nn.functional.gelu(x)
     return x
 
 

@@ -30,7 +30,11 @@ IMAGE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One row with its image paths parsed. view: as in the file, None if it has none."""
+    """One row with its image paths parsed.
+
+    reason, view: as in the file, None if it has none. LLaVA-Rad's prompt keeps the white space of
+    the reason and shows an empty one, so both are kept.
+    """
 
     row_id: str
     subject: int
@@ -118,7 +122,7 @@ def _llava_rad(row: dict[str, Any]) -> Annotation:
     subject, study, dicom = (_places([row["image"]]) or [])[0]
     return Annotation(
         *(str(row.get("id")), subject, study, (dicom,), _text(_answer(row))),
-        reason=_text(row.get("reason")) or None,
+        reason=reason if isinstance(reason := row.get("reason"), str) else None,
         view=row["view"],
     )
 

@@ -38,7 +38,7 @@ class Example:
     images: tuple[Radiograph, ...]
     findings: str = ""
     impression: str = ""
-    indication: str = ""
+    indication: str | None = None  # "": LLaVA-Rad's file has an empty one, which its prompt shows
     technique: str = ""
     comparison: str = ""
 
@@ -133,7 +133,7 @@ class Studies:
                 study_id=f"{name}/{example.images[0].dicom_id}" if pair else name,
                 images=tuple(self._files.image(exam, i) for i in (*example.images, *lateral)),
                 prior=prior,
-                indication=example.indication or None,
+                indication=example.indication,
                 technique=example.technique or None,
                 comparison=example.comparison or None,
                 provenance=self._provenance,
@@ -142,7 +142,7 @@ class Studies:
             patient_id=f"p{exam.subject}",
             groups={
                 "view": "+".join(dict.fromkeys(views)),
-                "indication": "given" if example.indication else "absent",
+                "indication": "given" if (example.indication or "").strip() else "absent",
                 "prior": "given" if prior else "absent",
             },
         )

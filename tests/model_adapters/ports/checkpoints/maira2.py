@@ -70,14 +70,14 @@ def vision_state(seed: int = 0) -> dict[str, Any]:
     return state
 
 
-def maira2_state(seed: int = 0) -> dict[str, Any]:
+def maira2_state(seed: int = 0, projector: int = 4) -> dict[str, Any]:
     import torch
 
     model = tiny_llama(seed, VOCABULARY, rope_scaling={"type": "linear", "factor": 1.5})
     state = {f"vision_tower.{k}": v for k, v in vision_state(seed).items()}
     state |= {f"language_model.{k}": v for k, v in model.state_dict().items()}
     rng = torch.Generator().manual_seed(seed + 1)
-    for n, (rows, columns) in enumerate([(64, WIDTH), (64, 64), (64, 64), (64, 64)]):
+    for n, (rows, columns) in enumerate([(64, WIDTH), *[(64, 64)] * (projector - 1)]):
         name = f"multi_modal_projector.layers.{2 * n}"
         state[f"{name}.weight"] = torch.randn(rows, columns, generator=rng) * 0.15
         state[f"{name}.bias"] = torch.randn(rows, generator=rng) * 0.15
@@ -93,15 +93,19 @@ def write_maira2(
     drop: str | None = None,
     add: str | None = None,
     seed: int = 0,
+    vision: dict[str, Any] | None = None,
+    projector: int = 4,
     **config: Any,
 ) -> Path:
     """says: names of tokens that every answer consists of, "</s>" last; nothing: at random.
-    drop, add: a tensor too few or too many. config: fields changed."""
+    drop, add: a tensor too few or too many. projector: its number of layers.
+    vision, config: fields of vision_config and of config.json changed; a field None is left out.
+    """
     from reportcard.model_adapters._shared.llama_tokenizer import open_llama_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, ADDED, fast, legacy)
-    state = maira2_state(seed)
+    state = maira2_state(seed, projector)
     if says:
         tokens = open_llama_tokenizer(folder)
         last = tokens.encode("  ASSISTANT: ")[-1]
@@ -114,7 +118,7 @@ def write_maira2(
     text = tiny_llama_config(VOCABULARY).to_diff_dict()  # as nested configs are saved
     text = {k: v for k, v in text.items() if k not in ("rope_parameters", "dtype")}
     text |= {"rope_scaling": {"type": "linear", "factor": 1.5}, "torch_dtype": "float32"}
-    vision = {
+    tower = {
         "model_type": "dinov2",
         "hidden_size": WIDTH,
         "num_hidden_layers": DEPTH,
@@ -124,7 +128,9 @@ def write_maira2(
         "out_features": [f"stage{DEPTH}"],
         "apply_layernorm": True,
         "reshape_hidden_states": False,
+        **(vision or {}),
     }
+    tower = {name: value for name, value in tower.items() if value is not None}
     auto = {
         "AutoConfig": "configuration_maira2.Maira2Config",
         "AutoModelForCausalLM": "modeling_maira2.Maira2ForConditionalGeneration",
@@ -139,10 +145,10 @@ def write_maira2(
         "image_token_index": IDS["<image>"],
         "pad_token_id": 0,
         "projector_hidden_act": "gelu",
-        "projector_n_layers": 4,
+        "projector_n_layers": projector,
         "text_config": text,
         "torch_dtype": "float32",
-        "vision_config": vision,
+        "vision_config": tower,
         "vision_feature_layer": -1,
         "vision_feature_select_strategy": "default",
         **config,
