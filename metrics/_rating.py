@@ -55,6 +55,7 @@ MAX_CHARACTERS = 100_000
 # time.
 _TUPLE = r"\(\s{0,5}([^(),\s]{1,12})\s{0,5},\s{0,5}([^(),\s]{1,12})\s{0,5}\)"
 _ONE = re.compile(_TUPLE)
+_QUOTE = re.compile("[\"'`]")
 _LIST = re.compile(
     r"\bclinically[\s_*-]{1,5}(in)?significant[\s_*]{1,5}errors?(?:\s{1,5}by\s{1,5}type)?"
     rf"[\s:=*_`-]{{0,20}}[\[({{]?\s{{0,5}}((?:{_TUPLE}[\s,;*]{{0,20}})+)",
@@ -84,7 +85,8 @@ def parse_rating(answer: str) -> Reading:
         found = _ratings_in_headings(answer)
         if not found:
             raise BadAnswerError("neither a JSON object nor the two lists of errors")
-        return Reading(found[-1], drafts=tuple(found[:-1]))
+        quoted = any(_QUOTE.search(match.group(2)) for match in _LIST.finditer(answer))
+        return Reading(found[-1], (TEXT_COUNT,) if quoted else (), tuple(found[:-1]))
     reading = as_reading(objects)
     before = _complete(answer[: objects[0].begin])
     after = _complete(answer[objects[-1].end :])
@@ -132,7 +134,7 @@ def _ratings_in_headings(answer: str) -> list[Json]:
 
 def _counts(tuples: str) -> dict[str, int]:
     found: dict[str, int] = {}
-    for letter, count in _ONE.findall(tuples):
+    for letter, count in _ONE.findall(_QUOTE.sub("", tuples)):
         if not re.fullmatch(r"[0-9]{1,4}", count):
             raise BadAnswerError("a count that is no whole number")
         if found.setdefault(letter.upper(), int(count)) != int(count):

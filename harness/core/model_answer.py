@@ -103,7 +103,7 @@ def opened_thoughts(prompt: str) -> str:
 
     The answer to such a prompt begins within thoughts, which only this mark can tell.
 
-    >>> opened_thoughts("user: Write the findings. assistant: <think>\n")
+    >>> opened_thoughts("user: Write the findings. assistant: <think> ")
     '<think>'
     """
     tail = prompt.rstrip()[-200:]

@@ -146,6 +146,8 @@ JSON_3, JSON_1 = json.dumps(rating(3)), json.dumps(rating(1))
         (JSON_1, (), ()),
         (in_words(1), (), ()),
         (json.dumps(rating("1")), (TEXT_COUNT,), ()),
+        (in_words(1).replace("(A, 1)", "('A', '1')"), (TEXT_COUNT,), ()),
+        (in_words(1).replace("(B, 0)", '("B", 0)'), (TEXT_COUNT,), ()),
         (json.dumps({"result": rating(" 1 ")}), (NESTING, TEXT_COUNT), ()),
         (JSON_1.replace("}", ",}"), (TRAILING_COMMA,), ()),
         (f"{JSON_3} Wait, one of them is there. {JSON_1}", (), (rating(3),)),
