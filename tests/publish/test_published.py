@@ -68,6 +68,15 @@ def test_every_system_that_cannot_be_run_has_a_row_with_its_source() -> None:
         "Med-PaLM M paper, Table 2",
         "Libra, README of X-iZhang/Libra",
         "ReXrank, results of an older board",
+        "ReXrank, results/findings_result_iu_xray.csv at commit 1602a4c",
+        "ReXrank, results/result_iu_xray.csv at commit 0a1fd6b",
+        "CvT2DistilGPT2, README of aehrc/cvt2distilgpt2 at commit 7dee565",
+        "VLCI, README of WissingChen/VLCI at commit 216038f",
+        "CXR-LLaVA paper, abstract of arXiv 2310.18341v3 (2024)",
+        "CXR-LLaVA paper, abstract of arXiv 2310.18341v3 (2024) and of European Radiology 35:4374"
+        " (2025)",
+        "CXR-LLaVA paper, abstract of European Radiology 35:4374 (2025), in the authors’ copy on"
+        " ResearchGate",
     }
 
 
@@ -80,6 +89,41 @@ def test_sources_that_differ_both_stand_and_are_marked() -> None:
     maira = {f["metric"]: f["conflict"] for f in rest if f["system"] == "MAIRA-1"}
     assert (maira["Micro-F1-14"], maira["Macro-F1-14"]) == (False, True)
     assert all(f["conflict"] for f in rest if f["system"] == "M4CXR" and "F1-14" in f["metric"])
+
+
+def test_iu_x_ray_has_the_rows_that_newcomers_look_for() -> None:
+    iu = [c for c in by_name().values() if "IU X-Ray" in c["dataset"]]
+    found = {
+        (f["system"], f["metric"]): f["printed"]
+        for cohort in iu
+        for f in cohort["figures"]
+        if cohort["section"] in ("findings", "findings test, ReXrank")
+    }
+    assert found["R2Gen", "BLEU-4"] == "0.165"
+    assert found["CvT2DistilGPT2", "BLEU-4"] == "0.1752"
+    assert found["VLCI", "BLEU-4"] == "0.1826"
+    assert found["MedVersa", "1/RadCliQ-v1"] == "1.46"
+    assert found["CvT2DistilGPT2-IU", "BLEU-2"] == "0.244"
+    assert found["MAIRA-2", "GREEN"] == "0.194"
+    older = [c["figures"] for c in iu if c["section"] == "test, ReXrank"]
+    assert {f["metric"] for figures in older for f in figures} >= {"RadCliQ-v0", "RadCliQ-v1"}
+    assert len({f["system"] for figures in older for f in figures}) == 14
+
+
+def test_cxr_llavas_two_abstracts_both_stand() -> None:
+    figures = by_name()["CXR-LLaVA external test set labels, n not stated — as published"][
+        "figures"
+    ]
+    f1 = [f for f in figures if f["metric"] == "F1"]
+    assert {f["printed"] for f in f1} == {"0.62", "0.56"}
+    assert all(f["conflict"] for f in f1)
+    assert all("findings" in f["note"] for f in f1)
+    accepted = {f["system"]: f for f in figures if (f["metric"] or "").startswith("acceptable")}
+    assert {name: f["printed"] for name, f in accepted.items()} == {
+        "CXR-LLaVA": "72.7",
+        "reference reports": "84.0",
+    }
+    assert not any(f["conflict"] for f in accepted.values())
 
 
 @pytest.mark.parametrize(
