@@ -155,7 +155,8 @@ class Bleu:
         orders = (2,) if self.per_sample else range(1, ORDERS + 1)
         key = Key(high=self.variant.high, unit="percent" if self.variant.high > 1 else "fraction")
         self.spec = MetricSpec(
-            version="1",
+            # hf's 2: "-" before a last line end is removed, as the Hugging Face package does.
+            version="2" if variant == "hf" else "1",
             keys={f"bleu_{n}": key for n in orders},
             signature=self.variant.signature,
             group="lexical",
