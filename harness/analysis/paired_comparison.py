@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from reportcard.analysis.difference_doubts import difference_doubts
 from reportcard.api import Direction, Json, ReportCardError
 from reportcard.core.files import read_json
 from reportcard.core.layout import Results, RunId, ScoreFolder, VersionedName
@@ -35,7 +36,7 @@ class KeyComparison:
     `unscored` counts the studies that one or both have no score for. `verdict` is the test of the
     two in their board's family of comparisons (score/stats/family.py), which every other view
     shows; None for two that no board compares, such as a ceiling. `pilot` is what these studies
-    say of how many a test needs.
+    say of how many a test needs. `doubt` says why the interval of the difference is unreliable.
     """
 
     key: str
@@ -46,6 +47,7 @@ class KeyComparison:
     verdict: PairTest | None = None
     unscored: int = 0
     caveat: str | None = None
+    doubt: str | None = None
 
     @property
     def p_holm(self) -> float | None:
@@ -77,6 +79,7 @@ class KeyComparison:
             "studies_needed_interval": self.pilot.interval() if self.difference.value else None,
             "unscored": self.unscored,
             **({"caveat": self.caveat} if self.caveat else {}),
+            **({"doubt": self.doubt} if self.doubt else {}),
         }
 
 
@@ -179,7 +182,7 @@ def compare_runs(
             continue
         verdicts = _verdicts(pair, board, scorer, list(names), trials) if board else {}
         alone = 1 if set(verdicts) == set(names) else trials  # p comes from the verdicts
-        tests, sizes, plans, studies = _test(pair, scorer, first.recipe, alone)
+        tests, sizes, plans, studies, doubts = _test(pair, scorer, first.recipe, alone)
         for name, key in names.items():
             test, direction = tests[key], spec.keys[key].direction
             verdict = verdicts.get(name)
@@ -198,6 +201,7 @@ def compare_runs(
                     verdict,
                     unscored,
                     scorer.caveat,
+                    doubts.get(key),
                 )
             )
     if not found and left_out:
@@ -301,8 +305,8 @@ def saved_scores(folder: Path, scorer: Scorer) -> ScoreFile:
 
 def _test(
     pair: tuple[Path, Path], scorer: Scorer, stats: IntervalStats, trials: int
-) -> tuple[dict[str, Difference], dict[str, Effect], dict[str, Pilot], int]:
-    """Return the comparison, effect size and pilot per key, and the number of studies."""
+) -> tuple[dict[str, Difference], dict[str, Effect], dict[str, Pilot], int, Mapping[str, str]]:
+    """Return the comparison, effect size and pilot per key, the number of studies, and doubts."""
     folders = [folder / scorer.label for folder in pair]
     (ids_a, a, clusters), (ids_b, b, _) = (load_rows(folder) for folder in folders)
     if ids_a != ids_b:
@@ -312,4 +316,5 @@ def _test(
     scores = scorer.scores_of_sample(ours)
     tests = compare(a, b, scores, resampler, trials, stats.confidence)
     plans = pilots(ours, theirs, scores, resampler, n, sample_doubts(scorer.metric, ours))
-    return tests, effects(a, b, scores, tests), plans, len(ids_a)
+    doubts = difference_doubts(scorer.metric, a, b, tests)
+    return tests, effects(a, b, scores, tests), plans, len(ids_a), doubts

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reportcard.api import Direction, Json
-from reportcard.core.console import ARROW, console, number
+from reportcard.core.console import ARROW, UNRELIABLE, console, number, unreliable_lines
 from reportcard.core.records import from_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class EvaluatedScore:
     direction: Direction
     bounds: tuple[float | None, float | None] | None = None
     caveat: str | None = None
+    doubt: str | None = None
     not_run: str | None = None
 
 
@@ -73,6 +74,9 @@ def scores_table(result: Json) -> None:
     for metric, why in found.unscored.items():
         for reason, count in Counter(why.values()).most_common():
             out.print(Text(f"unscored: {metric}: {count:,} × {reason}"))
+    lines = unreliable_lines((key, s.doubt) for key, s in shown.items() if s.ci_low is not None)
+    for line in lines:
+        out.print(Text(line))
     for caveat in dict.fromkeys(s.caveat for s in metrics.values() if s.caveat is not None):
         out.print(Text(f"caution: {caveat}", style="bold"))
     if len(shown) < len(metrics):
@@ -92,11 +96,12 @@ def _scores(title: str, scores: Mapping[str, EvaluatedScore]) -> Table:
     for name in ("value", "95 % low", "95 % high", "n", "unscored", *last):
         table.add_column(name, justify="right")
     for key, score in scores.items():
+        doubtful = score.ci_low is not None
         table.add_row(
             Text(f"{key} {ARROW[score.direction]}"),
             "not run" if score.not_run is not None else number(score.value),
             number(score.ci_low),
-            number(score.ci_high),
+            number(score.ci_high) + (f" {UNRELIABLE}" if doubtful and score.doubt else ""),
             f"{score.n:,}",
             f"{score.unscored:,}",
             *([_range(score.bounds)] if bounded else []),

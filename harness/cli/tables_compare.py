@@ -10,7 +10,7 @@ from rich.text import Text
 from reportcard.analysis.paired_comparison import KeyComparison, PairedComparison
 from reportcard.analysis.sample_size import Plan
 from reportcard.analysis.score_difference import Explanation
-from reportcard.core.console import ARROW, console, number
+from reportcard.core.console import ARROW, UNRELIABLE, console, number, unreliable_lines
 from reportcard.publish.board.pairwise_matrix import Pairs
 from reportcard.score.stats.family import FAMILY
 
@@ -30,7 +30,7 @@ def comparison_table(cohort: str, names: tuple[str, str], found: PairedCompariso
             number(d.a),
             number(d.b),
             number(d.value),
-            f"{number(d.low)} … {number(d.high)}",
+            f"{number(d.low)} … {number(d.high)}" + (f" {UNRELIABLE}" if one.doubt else ""),
             f"{d.p:.4f}",
             "–" if one.p_holm is None else f"{one.p_holm:.4f}",
             "–" if one.effect.size is None else f"{one.effect.size:+.2f}",
@@ -52,6 +52,8 @@ def comparison_table(cohort: str, names: tuple[str, str], found: PairedCompariso
             out.print(Text(line))
     for key, reason in found.left_out.items():
         out.print(Text(f"left out: {key}: {reason}"))
+    for line in unreliable_lines((one.key, one.doubt) for one in found.keys):
+        out.print(Text(line))
     for caveat in dict.fromkeys(one.caveat for one in found.keys if one.caveat):
         out.print(Text(f"caution: {caveat}", style="bold"))
 

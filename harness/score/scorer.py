@@ -257,7 +257,7 @@ def numbers(
             "ci_high": _finite(e.high),
             **({} if e.spread is None else {"draws": len(rows), "spread": _finite(e.spread)}),
         }
-    for name, reason in _doubts(metric, rows, found).items():
+    for name, reason in doubts_of(metric, rows, found).items():
         found[name] |= {"doubt": reason}
     if unscored.any() and isinstance(metric, BoundedMetric):
         for name, bounds in _bounds(metric, rows, unscored).items():
@@ -273,16 +273,31 @@ def sample_doubts(metric: Metric, rows: Array) -> dict[str, str]:
     return dict(metric.doubts(_sample_total(rows))) if isinstance(metric, SampleMetric) else {}
 
 
-def _doubts(metric: Metric, rows: Array, found: Mapping[str, Json]) -> dict[str, str]:
-    """Per key why its interval is not to be relied on: too few studies, or no width."""
+def doubts_of(metric: Metric, rows: Array, found: Mapping[str, Json]) -> dict[str, str]:
+    """Return per key why its interval is not to be relied on: too few studies, or no width.
+
+    Args:
+        metric: the metric, which may know more, such as the support of its classes.
+        rows: (draws, n, k), a NaN row is unscored.
+        found: key → its value, ci_low and ci_high; keys that it lacks are left out.
+    """
     n = rows.shape[1] - int(np.isnan(rows).any(axis=(0, 2)).sum())
     doubts = sample_doubts(metric, rows)
     for name, entry in found.items():
-        if n < FEWEST_STUDIES:
-            doubts[name] = f"{n} studies, under {FEWEST_STUDIES}"
-        elif entry["value"] is not None and entry["ci_low"] == entry["ci_high"]:
-            doubts.setdefault(name, "the interval has no width: every resample gave the same")
-    return {name: reason for name, reason in doubts.items() if found[name]["value"] is not None}
+        own = doubt_of_interval(n, entry["ci_low"], entry["ci_high"])
+        if own and (n < FEWEST_STUDIES or name not in doubts):
+            doubts[name] = own
+    valued = {name for name, entry in found.items() if entry["value"] is not None}
+    return {name: reason for name, reason in doubts.items() if name in valued}
+
+
+def doubt_of_interval(n: int, low: float | None, high: float | None) -> str | None:
+    """Return why an interval from n studies is not to be relied on, whatever it is of; or None."""
+    if n < FEWEST_STUDIES:
+        return f"{n} {'study' if n == 1 else 'studies'}, under {FEWEST_STUDIES}"
+    if low is not None and low == high:
+        return "the interval has no width: every resample gave the same"
+    return None
 
 
 def _bounds(

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from reportcard.api import Array, Json
 from reportcard.data.subgroups import in_order
-from reportcard.score.scorer import Scorer
+from reportcard.score.scorer import Scorer, doubt_of_interval, doubts_of
 from reportcard.score.stats.resampling import (
     Centre,
     Estimate,
@@ -79,8 +79,9 @@ def subgroups(
         confidence: of the intervals.
         centre: whether a value is the score of the data or the median of the replicates.
 
-    Returns group → [{"value", "n", "too_few"?, "cells": {key: {"value", "ci_low", "ci_high"}}}].
-    n counts the scored studies of a subgroup; below FEW there is a value and no interval.
+    Returns group → [{"value", "n", "too_few"?, "cells": {key: {"value", "ci_low", "ci_high",
+    "doubt"?}}}]. n counts the scored studies of a subgroup; below FEW there is a value and no
+    interval; doubt says why an interval is unreliable.
     """
     filled, unscored = mask_unscored(rows)
     scored = ~unscored.any(axis=0)
@@ -96,7 +97,10 @@ def subgroups(
                 k: {"value": _finite(v), "ci_low": None, "ci_high": None} for k, v in values.items()
             }
         found = estimate(part, only, Subgroup(resampler, places), confidence, centre)
-        return {k: _cell(e) for k, e in found.items()}
+        cells = {k: _cell(e) for k, e in found.items()}
+        for name, reason in doubts_of(scorer.metric, part, cells).items():
+            cells[name] |= {"doubt": reason}
+        return cells
 
     result: dict[str, list[Json]] = {}
     for group, values in groups.items():
@@ -129,7 +133,8 @@ def errors(
         confidence: of the intervals.
 
     Returns {"n", "findings": how many are counted, "omissions", "hallucinations": per report,
-    "omissions_interval", "hallucinations_interval": [low, high],
+    "omissions_interval", "hallucinations_interval": [low, high], "omissions_doubt" and
+    "hallucinations_doubt" where one is unreliable,
     "critical": [{"name", "missed", "invented", "support"}, …]}.
     """
     filled, unscored = mask_unscored(rows)
@@ -153,6 +158,8 @@ def errors(
         }
 
     at = estimate(wide, rates, resampler, confidence)
+    n = int((~unscored.any(axis=0)).sum())
+    doubts = {k: _doubt(at[k], n) for k in ("omissions", "hallucinations")}
     critical = [
         {
             "name": display_name(k),
@@ -162,13 +169,14 @@ def errors(
         if k in counted
     ]
     return {
-        "n": int((~unscored.any(axis=0)).sum()),
+        "n": n,
         "findings": len(counted),
         **{k: _finite(at[k].value) for k in ("omissions", "hallucinations")},
         **{
             f"{k}_interval": [_finite(at[k].low), _finite(at[k].high)]
             for k in ("omissions", "hallucinations")
         },
+        **{f"{k}_doubt": doubt for k, doubt in doubts.items() if doubt},
         "critical": critical,
     }
 
@@ -193,6 +201,8 @@ class ShownScore(Protocol):
     def ci_high(self) -> float | None: ...
     @property
     def n(self) -> int | None: ...
+    @property
+    def doubt(self) -> str | None: ...
 
 
 def findings(cells: Mapping[str, ShownScore], metric: str) -> list[Json]:
@@ -222,6 +232,7 @@ def findings(cells: Mapping[str, ShownScore], metric: str) -> list[Json]:
                 "recall": recall,
                 "f1_low": f1.ci_low,
                 "f1_high": f1.ci_high,
+                **({"f1_doubt": f1.doubt} if f1.doubt else {}),
             }
         )
     return found
@@ -239,6 +250,10 @@ def display_name(name: str) -> str:
 def _cell(found: Estimate) -> Json:
     numbers = {"value": found.value, "ci_low": found.low, "ci_high": found.high}
     return {name: _finite(value) for name, value in numbers.items()}
+
+
+def _doubt(found: Estimate, n: int) -> str | None:
+    return doubt_of_interval(n, found.low, found.high)
 
 
 def _whole(value: float) -> float:

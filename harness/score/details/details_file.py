@@ -55,12 +55,16 @@ class ReportFacts:
 
 @dataclass(frozen=True, slots=True)
 class GroupScore:
-    """A score of a subgroup. `n` is set where fewer studies are scored than the subgroup has."""
+    """A score of a subgroup. `n` is set where fewer studies are scored than the subgroup has.
+
+    `doubt` says why the interval is unreliable.
+    """
 
     value: float | None
     ci_low: float | None
     ci_high: float | None
     n: int | None = field(default=None, metadata=OMITTED)
+    doubt: str | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from reportcard.score.rows_file import load_rows
 from reportcard.score.scorer import Scorer, ScoringContext
 from reportcard.score.stats.resampling import Resampler, clusters_of
 
-VERSION = 1  # goes up whenever a number in the file would change
+VERSION = 2  # goes up whenever a number in the file would change
 AGAIN = "not recorded: run `reportcard score` again"
 
 

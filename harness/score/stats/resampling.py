@@ -218,21 +218,32 @@ def estimate(
 
 
 def accelerations(rows: Array, scores: Scores, resampler: Resampler | Subgroup) -> dict[str, float]:
-    """Per key the acceleration of the BCa interval: the skewness of the jackknife values / 6."""
+    """Per key the acceleration of the BCa interval."""
+    found = jackknife_scores(rows, scores, resampler)
+    return {name: acceleration(values) for name, values in found.items()}
+
+
+def acceleration(values: Array) -> float:
+    """The acceleration of the BCa interval: the skewness of the jackknife values / 6."""
+    influence = values[~np.isnan(values)]
+    influence = influence.mean() - influence if len(influence) else influence
+    spread = float((influence**2).sum())
+    return float((influence**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+
+
+def jackknife_scores(
+    rows: Array, scores: Scores, resampler: Resampler | Subgroup
+) -> dict[str, Array]:
+    """The scores without one study (patient) each: (draws, n, k) → (units,) per key."""
     draws, n, k = rows.shape
     flat = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(n, draws * k)
     parts = [
         {name: values.mean(axis=1) for name, values in scores(block.reshape(-1, draws, k)).items()}
         for block in resampler.without_each(flat)
     ]
-    found = {}
-    for name in parts[0] if parts else ():
-        values = np.concatenate([part[name] for part in parts])
-        influence = values[~np.isnan(values)]
-        influence = influence.mean() - influence if len(influence) else influence
-        spread = float((influence**2).sum())
-        found[name] = float((influence**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-    return found
+    return (
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    )
 
 
 def bca_levels(
