@@ -34,13 +34,17 @@ def publish(config: RunConfig, scored: Sequence[tuple[Cohort, list[System]]], sa
 
 
 def publish_board(
-    config: RunConfig, everything: bool, cohorts: Sequence[Cohort] | None = None
+    config: RunConfig,
+    everything: bool,
+    cohorts: Sequence[Cohort] | None = None,
+    skill: bool = False,
 ) -> tuple[Leaderboard, list[Path]]:
     """Write the leaderboard's files, show its tables, and return the board and the paths.
 
     Args:
         config: where the results are.
         everything: show older fingerprints of a model too.
+        skill: show skill in the terminal instead of scores.
         cohorts: those that are loaded; None: the configured ones whose data is on this machine.
     """
     board = collect(config.results_dir, everything)
@@ -50,5 +54,5 @@ def publish_board(
     )
     tracked = cohorts is not None and config.tracking.enabled and find_spec("mlflow") is not None
     files = write_leaderboard(board, config.results_dir, viewers, tracked)
-    render(board, console())
+    render(board, console(), skill)
     return board, files

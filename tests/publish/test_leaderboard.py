@@ -74,6 +74,9 @@ class Toy:
     def __init__(self, answers: dict[str, str], rate: float, seed: int, card: ModelCard) -> None:
         self.answers, self.rate, self.seed, self.card = answers, rate, seed, card
 
+    def see_references(self, test: Sequence[Study]) -> None:
+        """It has them already; a card may say so."""
+
     def generate(self, requests: Sequence[Request]) -> list[Prediction]:
         found = []
         for request in requests:

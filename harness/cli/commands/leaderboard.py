@@ -6,6 +6,7 @@
 
 Example:
   reportcard leaderboard results_dir=results --all
+  reportcard leaderboard --skill
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="also show runs with older fingerprints of a model"
     )
+    parser.add_argument(
+        "--skill",
+        action="store_true",
+        help="print each value between the best floor (0) and the ceiling (1) of its column",
+    )
     add_words(parser, "[export DIR | verify DIR]", "an action, and settings (see below)")
 
 
@@ -36,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from reportcard.publish.page.terminal_board import render_published
     from reportcard.publish.publishing_stage import publish_board
 
-    model, files = publish_board(load_config(overrides), arguments.all)
+    model, files = publish_board(load_config(overrides), arguments.all, skill=arguments.skill)
     render_published(model, console())
     for path in files:
         say(f"  {path}")

@@ -32,7 +32,7 @@ class Cell:
 
     An empty `value` comes with `not_run`, a sentence, unless no study could be scored. `best`,
     `tied_with_best` and `difference` (the interval of this entry minus the best one) are set where
-    the entries of a column were compared.
+    the entries of a column were compared. `doubt` says why the interval is unreliable.
     """
 
     value: float | None = None
@@ -45,6 +45,7 @@ class Cell:
     spread: float | None = field(default=None, metadata=omitted_without("draws"))
     signature: str | None = field(default=None, metadata=OMITTED)
     caveat: str | None = field(default=None, metadata=OMITTED)
+    doubt: str | None = field(default=None, metadata=OMITTED)
     not_run: str | None = field(default=None, metadata=OMITTED)
     not_applicable: bool | None = field(default=None, metadata=OMITTED)
     other_version: bool | None = field(default=None, metadata=OMITTED)
@@ -77,7 +78,8 @@ class Column:
     """One key of one metric. `headline`: tables show it; `lead`: it represents its metric.
 
     Where entries were scored by several versions of the metric, the column is of the version that
-    most entries have (`version_of_rows`).
+    most entries have (`version_of_rows`). `not_headline` says why a headline key of the metric is
+    none on this board, and `floor_leads` that a floor has the best value.
     """
 
     key: str
@@ -93,6 +95,8 @@ class Column:
     headline: bool = True
     lead: bool = False
     ties_unknown: str | None = field(default=None, metadata=OMITTED)
+    not_headline: str | None = field(default=None, metadata=OMITTED)
+    floor_leads: str | None = field(default=None, metadata=OMITTED)
 
     @property
     def sign(self) -> int:
@@ -200,10 +204,14 @@ class Entry:
         """Whether the vision-use probe flagged the run; one that was not probed is not flagged."""
         return self.vision is not None and self.vision.ignores_pixels
 
+    def has_score(self, column: Column) -> bool:
+        """Whether the entry has a value that compares with the others of this column."""
+        cell = self.cells[column.key]
+        return cell.value is not None and not cell.other_version
+
     def competes(self, column: Column) -> bool:
         """Whether the entry is compared with others in this column; a ceiling never is."""
-        cell = self.cells[column.key]
-        return self.kind != "ceiling" and cell.value is not None and not cell.other_version
+        return self.kind != "ceiling" and self.has_score(column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +254,41 @@ class MetricTies:
     keys: Mapping[str, KeyTies]
 
 
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A value between the best floor (0) and the ceiling (1) of its column, with its interval.
+
+    The floor and the ceiling themselves have no interval. `doubt` says why one is unreliable.
+    """
+
+    value: float
+    low: float | None = field(default=None, metadata=OMITTED)
+    high: float | None = field(default=None, metadata=OMITTED)
+    doubt: str | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Both ends of the confidence interval, or None where there is none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySkill:
+    """The skill of every entry in one column; `unknown` is a sentence where there is none.
+
+    `floor` and `ceiling` name the entries that are 0 and 1; `inputs` is a digest of everything that
+    the numbers depend on.
+    """
+
+    inputs: str | None = field(default=None, metadata=OMITTED)
+    unknown: str | None = field(default=None, metadata=OMITTED)
+    floor: str | None = field(default=None, metadata=OMITTED)
+    floor_value: float | None = field(default=None, metadata=OMITTED)
+    ceiling: str | None = field(default=None, metadata=OMITTED)
+    ceiling_value: float | None = field(default=None, metadata=OMITTED)
+    systems: Mapping[str, Skill] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
     """The rank intervals of a board; `unknown` is a sentence where there are none."""
@@ -284,7 +327,7 @@ class PairsAbout:
 class Board:
     """The entries of one cohort under one protocol, best first.
 
-    `ties`, `ranking` and the pairs are None until the entries are compared.
+    `ties`, `ranking`, `skill` (by key) and the pairs are None until the entries are compared.
     """
 
     id: str
@@ -296,6 +339,7 @@ class Board:
     entries: tuple[Entry, ...] = field(metadata=named("rows"))
     ties: Mapping[str, MetricTies] | None = field(default=None, metadata=OMITTED)
     ranking: Ranking | None = None
+    skill: Mapping[str, KeySkill] | None = field(default=None, metadata=OMITTED)
     pairs: tuple[PairTest, ...] | None = field(default=None, metadata=OMITTED)
     pairs_about: PairsAbout | None = None
 

@@ -25,11 +25,13 @@ from reportcard.publish.board.boards import (
     Leaderboard,
     ScoredRows,
 )
+from reportcard.publish.board.column_marks import exact, marked_columns, primary_column
 from reportcard.publish.board.disclosures import disclosed, read_card
 from reportcard.publish.board.listed_runs import runs
 from reportcard.publish.board.pairwise_matrix import with_pairs
 from reportcard.publish.board.published import published
 from reportcard.publish.board.ranks import with_ranks
+from reportcard.publish.board.skill import with_skill
 from reportcard.publish.board.ties import with_ties
 from reportcard.publish.board.vision import vision_of
 from reportcard.score.score_file import ScoreFile
@@ -43,14 +45,15 @@ Scores = Mapping[str, ScoreFile]  # metric → its score file
 def collect(
     results_dir: Path, everything: bool = False, scorers: Sequence[Scorer] = ()
 ) -> Leaderboard:
-    """Build the leaderboard: boards with ties, ranks and pairs, and the published figures.
+    """Build the leaderboard: boards with ties, ranks, pairs, skill, and the published figures.
 
     everything: every score folder on disk, not only the runs that `current.json` lists.
     scorers: metrics that are open already; others are opened by name when ties need them.
     Raises ReportCardError naming the file when one is damaged, or when there are no scores.
     """
     boards = boards_of(results_dir, everything)
-    for compared in (with_ties, with_pairs, with_ranks):  # ranks come from the pairs' verdicts
+    # Ranks come from the pairs' verdicts.
+    for compared in (with_ties, with_pairs, with_ranks, with_skill):
         boards = compared(results_dir, boards, scorers)
     return Leaderboard(MODEL_VERSION, tuple(boards), published())
 
@@ -69,12 +72,14 @@ def boards_of(results_dir: Path, everything: bool = False) -> list[Board]:
 def _board(results_dir: Path, listed: Sequence[RunId]) -> Board:
     found = {run: ScoreFile.read_run(results_dir, run) for run in listed}
     columns = _columns(list(found.values()))
-    primary = _primary(columns, found.values())
     labels = Counter(VersionedName.parse(run.system).label for run in listed)
     entries = [
         _entry(results_dir, run, files, columns, unique=labels[run.labels[1]] == 1)
         for run, files in found.items()
     ]
+    columns = marked_columns(columns, entries)
+    wanted = [key for files in found.values() for file in files.values() for key in file.primary]
+    primary = primary_column(wanted, columns, entries)
     first = listed[0]
     return Board(
         id=f"{first.cohort}/{first.protocol}",
@@ -97,6 +102,8 @@ def _entry(
     counts = _counts(files)
     about = disclosed(results_dir, run, files, cells, counts, card)
     model = card.card
+    if model.kind == "ceiling" and model.sees_references:
+        cells = {column.key: exact(cells[column.key], column) for column in columns}
     return Entry(
         label=name.label if unique else run.system,
         model=run.system,
@@ -127,13 +134,6 @@ def _entry(
         mode_collapse=about.mode_collapse,
         details=about.details,
     )
-
-
-def _primary(columns: Sequence[Column], found: Collection[Scores]) -> Column | None:
-    """Return the first key of the protocol's list that has a column, else the first column."""
-    wanted = [key for files in found for file in files.values() for key in file.primary]
-    by_key = {column.key: column for column in columns}
-    return next((by_key[key] for key in wanted if key in by_key), columns[0] if columns else None)
 
 
 def rank_key(entry: Entry, column: Column | None) -> tuple[bool, bool, float, str]:
@@ -208,6 +208,7 @@ def _cell(files: Scores, column: Column, label: str) -> Cell:
         spread=score.spread,
         signature=score.signature,
         caveat=score.caveat,
+        doubt=score.doubt if ran else None,
         not_run=file.not_run,
         not_applicable=file.not_applicable or None,
         other_version=other or None,

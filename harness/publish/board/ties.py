@@ -1,10 +1,10 @@
 """Finds the entries of a column that do not differ significantly from its best entry.
 
-The best entry is the best measured one that is not a ceiling. Another entry is tied with it unless
-the verdict on the two is that they differ (verdicts.py): the page's marks say what its matrix and
-`compare` say. The paired bootstrap interval of the difference is shown beside it, without
-multiple-testing correction. Overlap of the two entries' own intervals would be the wrong test: it
-ignores that both were scored on the same studies.
+The best entry is the best measured model; a ceiling and a floor are never it. Another entry is tied
+with it unless the verdict on the two is that they differ (verdicts.py): the page's marks say what
+its matrix and `compare` say. The paired bootstrap interval of the difference is shown beside it,
+without multiple-testing correction. Overlap of the two entries' own intervals would be the wrong
+test: it ignores that both were scored on the same studies.
 
 The tests go into leaderboard.json under a digest of everything that they depend on, so that a
 second build with the same rows tests nothing.
@@ -98,11 +98,13 @@ def _marked_cell(cell: Cell, model: str, found: KeyTies) -> Cell:
 
 
 def best_entry(entries: Sequence[Entry], column: Column) -> Entry | None:
-    """Return the best measured entry that is not a ceiling; between equals the first by name."""
+    """Return the best measured model; between equals the first by name. Floors do not compete."""
     rated = [
         (column.sign * value, entry.model, entry)
         for entry in entries
-        if entry.competes(column) and (value := entry.cells[column.key].value) is not None
+        if entry.kind != "floor"
+        and entry.competes(column)
+        and (value := entry.cells[column.key].value) is not None
     ]
     return min(rated)[2] if rated else None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reportcard.core.console import ARROW
+from reportcard.core.console import ARROW, unreliable_lines
 from reportcard.publish.mlflow.run_fields import place_of
-from reportcard.publish.page.cells import decimals, number, span
+from reportcard.publish.page.cells import decimals, marked_span, number
 from reportcard.score.score_file import KeyScore, ScoreFile
 
 LONGEST = 7500  # characters: MLflow keeps 8,000 of a tag
@@ -32,7 +32,7 @@ def describe_run(
         "",
         *_lines(files),
         "",
-        *(f"- {_cell(remark)}" for remark in remarks),
+        *(f"- {_cell(remark)}" for remark in (*remarks, *_doubts(files))),
     ]
     return _fitting(lines, _signatures(files))
 
@@ -70,6 +70,12 @@ def _lines(files: Sequence[ScoreFile]) -> list[str]:
     return lines
 
 
+def _doubts(files: Sequence[ScoreFile]) -> list[str]:
+    """Return why intervals in the table are unreliable, a line per reason."""
+    shown = [(key, file.keys.get(key)) for file in _ordered(files) for key in file.headline_keys]
+    return unreliable_lines((key, score.doubt) for key, score in shown if score)
+
+
 def _signatures(files: Sequence[ScoreFile]) -> list[str]:
     """Return one signature per metric: that of the key that stands for it."""
     leads = [file.keys.get(file.lead or "") for file in _ordered(files) if not file.not_run]
@@ -87,7 +93,7 @@ def _value(score: KeyScore) -> str:
     text = f"**{number(score.value, places)}**"
     if score.ci_low is None or score.ci_high is None:
         return text
-    return f"{text} {span((score.ci_low, score.ci_high), places)}"
+    return f"{text} {marked_span((score.ci_low, score.ci_high), places, score.doubt)}"
 
 
 def _fitting(lines: Sequence[str], signatures: Sequence[str]) -> str:

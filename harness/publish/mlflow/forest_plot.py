@@ -10,7 +10,7 @@ from html import escape
 
 from reportcard.core.console import ARROW
 from reportcard.publish.board.boards import Board, Column, Entry
-from reportcard.publish.page.cells import decimals, number, span
+from reportcard.publish.page.cells import decimals, marked_span, number
 
 PANELS = 4
 ROW, PANEL, LABEL, TOP, GAP, CHAR = 22, 210, 200, 56, 26, 26  # pixels; CHAR: letters of a label
@@ -92,7 +92,8 @@ def _panel(entries: Sequence[Entry], column: Column, left: int, height: int) -> 
             start, end = cell.interval
             line = f"M{x(start)} {y}H{x(end)}"
             parts.append(f'<path d="{line}" stroke="{colour}" stroke-width="2"/>')
-            text += f" {span(cell.interval, places)}"
+            text += f" {marked_span(cell.interval, places, cell.doubt)}"
+            text += f"; unreliable: {cell.doubt}" if cell.doubt else ""
         text = escape(f"{entry.label}: {text}")
         parts.append(
             f'<circle cx="{x(cell.value)}" cy="{y}" r="4" fill="{colour}">'

@@ -14,6 +14,7 @@ from typing import Any
 
 from reportcard.api import Json
 from reportcard.config.settings import RunConfig
+from reportcard.core.console import unreliable_lines
 from reportcard.core.files import digest, read_json
 from reportcard.core.layout import Results, RunId
 from reportcard.core.records import from_json, to_json
@@ -28,7 +29,7 @@ LAYOUT = 2  # version of what is logged; with another number everything is logge
 LONGEST_PARAM = 120  # characters: what a column of the compare page shows
 COLUMNS = (
     *("key", "value", "ci_low", "ci_high", "n", "unscored", "bounds", "direction"),
-    *("caveat", "signature"),
+    *("caveat", "doubt", "signature"),
 )
 
 
@@ -168,7 +169,20 @@ def model_tags(
         **_code(Results(config.results_dir).predictions(cohort.folder, system.folder).card),
         **{f"not_run.{file.metric}": file.not_run for file in files if file.not_run},
         **{f"caveat.{metric}": score.caveat for metric, score in keys if score.caveat},
+        **_unreliable(files),
     }
+
+
+def _unreliable(files: Sequence[ScoreFile]) -> dict[str, str]:
+    """Return a tag per metric that names the headline keys with an unreliable interval, and why."""
+    found = {}
+    for file in files:
+        lines = unreliable_lines(
+            (key, score.doubt) for key, score in file.keys.items() if key in file.headline_keys
+        )
+        if lines:
+            found[f"unreliable_interval.{file.metric}"] = "; ".join(lines)
+    return found
 
 
 def _code(path: Path) -> dict[str, str]:

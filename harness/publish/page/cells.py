@@ -7,11 +7,14 @@ holds thousands of cells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from reportcard.core.console import UNRELIABLE
 from reportcard.core.records import OMITTED, named
 
+Interval = tuple[float, float]
 MISSING = "–"
 
 
@@ -31,6 +34,7 @@ class PageCell:
         said: what screen readers say instead.
         dagger: whether another version of the metric made the value.
         caveat: a warning about the value.
+        doubt: why the interval is unreliable; the interval in `lines` ends with UNRELIABLE.
         exact, gap, bounds, n, unscored, signature: what only the details of a line show; `gap` is
             the difference from the best row.
     """
@@ -46,6 +50,7 @@ class PageCell:
     said: str | None = field(default=None, metadata=OMITTED)
     dagger: bool | None = field(default=None, metadata=OMITTED)
     caveat: str | None = field(default=None, metadata=OMITTED)
+    doubt: str | None = field(default=None, metadata=OMITTED)
     exact: str | None = field(default=None, metadata=OMITTED)
     gap: str | None = field(default=None, metadata=OMITTED)
     bounds: str | None = field(default=None, metadata=OMITTED)
@@ -90,6 +95,11 @@ def span(interval: tuple[float, float], places: int) -> str:
     return f"[{low}, {high}]"
 
 
+def marked_span(interval: tuple[float, float], places: int, doubt: str | None) -> str:
+    """Write an interval, with a mark where it is unreliable: '[0.000, 0.000] ‡'."""
+    return f"{span(interval, places)} {UNRELIABLE}" if doubt else span(interval, places)
+
+
 def fact(text: str, sort: float | str | None, lines: Sequence[str] = (), tip: str = "") -> PageCell:
     """Return a cell that is no score."""
     return PageCell(text=text, sort=sort, lines=tuple(lines) or None, tip=tip or None)
@@ -98,3 +108,25 @@ def fact(text: str, sort: float | str | None, lines: Sequence[str] = (), tip: st
 def alert(value: int | None) -> PageCell:
     """Return the cell of a count that should be zero."""
     return PageCell(text=count(value), sort=value, css="alert" if value else None)
+
+
+def whisker(
+    interval: Interval | None, value: float, axis: tuple[float, float]
+) -> tuple[float, ...]:
+    """Place a dot and its interval on the axis: the dot, the interval's start, and its width.
+
+    All three are per cent of the axis, in the sense of CSS background-position: x % of the picture
+    lies on x % of the axis. The result is empty when the value lies beyond the axis.
+    """
+    if value > axis[1] and not math.isclose(value, axis[1]):
+        return ()
+    ends = interval or (value, value)
+    low, at, high = (_position(v, axis) for v in (ends[0], value, ends[1]))
+    width = high - low
+    place = 0.0 if width >= 100 else 100 * low / (100 - width)
+    return tuple(round(number, 1) for number in (at, place, width))
+
+
+def _position(value: float, axis: tuple[float, float]) -> float:
+    part = (value - axis[0]) / (axis[1] - axis[0])
+    return 100 * min(max(part, 0.0), 1.0)

@@ -8,15 +8,25 @@ const part = (title, ...content) => {
 };
 
 const facts = (pairs) => make("dl", { class: "facts" },
-  pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, bdi(value)))));
+  pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value instanceof Node ? value : bdi(value)))));
 
-const span = (low, high) => (typeof low === "number" && typeof high === "number" ? `[${fixed(low)}, ${fixed(high)}]` : "–");
+/** An interval; ‡ and, on hover, the reason where it is unreliable. */
+const span = (low, high, doubt) => {
+  if (typeof low !== "number" || typeof high !== "number") return "–";
+  const text = `[${fixed(low)}, ${fixed(high)}]`;
+  return doubt ? make("span", { title: `interval unreliable: ${doubt}` }, `${text} ‡`,
+    make("span", { class: "hidden" }, ` interval unreliable: ${doubt}`)) : text;
+};
+
+/** The reasons of unreliable intervals in a part, a line each. */
+const doubts = (found) => [...new Set(found.filter(Boolean))].map((why) => make("p", { class: "soft" }, "‡ interval unreliable: ", bdi(why)));
 
 const findings = (rows, source) => (rows?.length ? [
   source && make("p", { class: "soft" }, "Labels of ", bdi(source), "; counts are means over draws."),
   plainTable("Findings", ["Finding", { text: "In references", num: 1 }, { text: "Predicted", num: 1 }, { text: "Precision", num: 1 },
     { text: "Recall", num: 1 }, { text: "F1", num: 1 }, "Interval"],
-  rows.map((f) => [f.name, whole(f.support), whole(f.predicted), fixed(f.precision), fixed(f.recall), fixed(f.f1), span(f.f1_low, f.f1_high)])),
+  rows.map((f) => [f.name, whole(f.support), whole(f.predicted), fixed(f.precision), fixed(f.recall), fixed(f.f1), span(f.f1_low, f.f1_high, f.f1_doubt)])),
+  ...doubts(rows.map((f) => f.f1_doubt)),
 ] : []);
 
 const subgroups = (groups) => Object.entries(groups ?? {}).flatMap(([name, values]) => {
@@ -26,15 +36,16 @@ const subgroups = (groups) => Object.entries(groups ?? {}).flatMap(([name, value
     ["Value", { text: "n", num: 1 }, ...keys.map((key) => ({ text: key, num: 1 }))],
     values.map((value) => [value.value, whole(value.n), ...keys.map((key) => {
       const cell = value.cells?.[key];
-      return cell ? make("span", {}, fixed(cell.value), make("small", {}, cell.ci_low == null ? "" : span(cell.ci_low, cell.ci_high))) : "–";
-    })]))];
+      return cell ? make("span", {}, fixed(cell.value), make("small", {}, cell.ci_low == null ? "" : span(cell.ci_low, cell.ci_high, cell.doubt))) : "–";
+    })])),
+    ...doubts(values.flatMap((value) => Object.values(value.cells ?? {}).map((cell) => cell.ci_low == null ? null : cell.doubt)))];
 });
 
 const errors = (given) => {
   if (!given) return [];
   const prior = given.prior_comparisons_without_prior;
   const per = (name, key) => (typeof given[key] === "number"
-    ? [[name, `${fixed(given[key], 2)} ${given[`${key}_interval`] ? span(...given[`${key}_interval`]) : ""}`]] : []);
+    ? [[name, make("span", {}, `${fixed(given[key], 2)} `, given[`${key}_interval`] ? span(...given[`${key}_interval`], given[`${key}_doubt`]) : "")]] : []);
   const shown = [...per("Omissions per report", "omissions"), ...per("Hallucinations per report", "hallucinations")];
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   if (typeof prior?.share === "number") {
@@ -46,15 +57,16 @@ const errors = (given) => {
     given.critical.map((c) => [c.name, whole(c.missed), whole(c.invented), whole(c.support)]))];
 };
 
-const scores = (columns, cells) => plainTable("Every key",
-  ["Key", { text: "Value", num: 1 }, "Interval", "Difference from the best row", { text: "n", num: 1 }, { text: "Unscored", num: 1 }, "Signature, to cite"],
+const scores = (columns, { cells, skill }) => plainTable("Every key",
+  ["Key", { text: "Value", num: 1 }, "Interval", "Skill", "Difference from the best row", { text: "n", num: 1 }, { text: "Unscored", num: 1 }, "Signature, to cite"],
   columns.flatMap((column, i) => {
     if (!column.metric) return [];
     const cell = cells[i];
     const last = cell.why !== undefined ? bdi(`not run: ${cell.why}`)
       : make("span", {}, cell.caveat && make("strong", {}, bdi(cell.caveat), " "),
         cell.signature ? make("code", { class: "signature" }, cell.signature) : "–", cell.signature && copyButton(() => cell.signature));
-    return [[column.id, cell.exact ?? "–", cell.lines?.[0] ?? "–", cell.said === "best" ? "is the best" : cell.gap ?? "–",
+    const interval = cell.doubt ? make("span", {}, cell.lines[0], make("small", {}, `unreliable: ${cell.doubt}`)) : cell.lines?.[0] ?? "–";
+    return [[column.id, cell.exact ?? "–", interval, skill[column.id] ? [skill[column.id].text, skill[column.id].lines?.[0]].filter(Boolean).join(" ") : "–", cell.said === "best" ? "is the best" : cell.gap ?? "–",
       whole(cell.n), cell.bounds ? `${whole(cell.unscored)}: ${cell.bounds}` : whole(cell.unscored), last]];
   }));
 
@@ -88,7 +100,7 @@ const detailsDialog = (closed) => {
       part("Findings", findings(more.findings, more.findings_from)),
       part("Errors", errors(more.errors)),
       part("Subgroups", subgroups(more.subgroups)),
-      part("Every key", scores(board.columns, row.cells)),
+      part("Every key", scores(board.columns, row)),
       part("Files behind these numbers", make("ul", { class: "files" }, row.files.map(([name, href]) => make("li", {}, make("a", { href }, bdi(name)))))),
     ].filter(Boolean));
     if (!dialog.open) dialog.showModal();

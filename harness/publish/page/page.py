@@ -22,11 +22,13 @@ from typing import Any
 from reportcard.core.records import to_json
 from reportcard.data.cohort import plural
 from reportcard.publish.board.boards import Board, BoardCohort, Leaderboard
+from reportcard.publish.board.skill import SENTENCE
 from reportcard.publish.page.cells import MISSING, count
 from reportcard.publish.page.fact_columns import fact_columns, rank_columns
 from reportcard.publish.page.matrix import Matrix, matrix_of
 from reportcard.publish.page.row_view import KINDS, RowView, row_view
 from reportcard.publish.page.score_columns import PageColumn, score_columns
+from reportcard.publish.page.skill_view import skill_cells
 from reportcard.score.stats.family import FAMILY
 
 HERE = Path(__file__).parent
@@ -71,6 +73,10 @@ class PageBoard:
     unknown_ties: list[str]
     caveats: list[str]
     other_version: bool
+    unreliable: list[str]
+    led: Mapping[str, list[str]]
+    not_headlines: list[tuple[str, str]]
+    skill: str | None
     data: BoardData
 
 
@@ -148,15 +154,17 @@ def _board(
     made = [*rank_columns(board), *score_columns(board), *fact_columns(board)]
     columns = tuple(column for column, _ in made)
     name = anchor(board.id, taken)
-    rows = tuple(
-        row_view(
-            entry,
-            board,
-            anchor(f"{name}-{entry.model}", taken),
-            tuple(cell(entry) for _, cell in made),
-        )
-        for entry in board.entries
-    )
+    skill = skill_cells(board)
+    rows = []
+    for entry in board.entries:
+        shown_cells = tuple(cell(entry) for _, cell in made)
+        placed = {
+            column.id: skill[column.id](entry, cell)
+            for column, cell in zip(columns, shown_cells, strict=True)
+            if column.id in skill
+        }
+        at = anchor(f"{name}-{entry.model}", taken)
+        rows.append(row_view(entry, board, at, shown_cells, placed))
     cells = [cell for row in rows for cell in row.cells]
     shown = tuple(i for i, column in enumerate(columns) if column.shown)
     groups, metrics = _spans([columns[i] for i in shown])
@@ -177,8 +185,23 @@ def _board(
         ),
         caveats=sorted({cell.caveat for cell in cells if cell.caveat}),
         other_version=any(cell.dagger for cell in cells),
-        data=BoardData(columns, rows, viewers.get(board.cohort_folder), matrix_of(board, rows)),
+        unreliable=sorted({cell.doubt for cell in cells if cell.doubt}),
+        led=led_columns(board),
+        not_headlines=[(c.key, c.not_headline) for c in board.columns if c.not_headline],
+        skill=SENTENCE if any(found.systems for found in (board.skill or {}).values()) else None,
+        data=BoardData(
+            columns, tuple(rows), viewers.get(board.cohort_folder), matrix_of(board, rows)
+        ),
     )
+
+
+def led_columns(board: Board) -> dict[str, list[str]]:
+    """Return what is said of columns that a floor leads → the headline columns."""
+    found: dict[str, list[str]] = {}
+    for column in board.columns:
+        if column.floor_leads and (column.headline or column.key == board.primary):
+            found.setdefault(column.floor_leads, []).append(column.key)
+    return found
 
 
 def _spans(columns: Sequence[PageColumn]) -> tuple[list[Span], list[Span]]:

@@ -34,7 +34,10 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """A line of the page's table, and the details that it opens."""
+    """A line of the page's table, and the details that it opens.
+
+    `skill` has its cells in the view of skill, by the column's id.
+    """
 
     label: str
     kind: str
@@ -48,9 +51,16 @@ class RowView:
     more: Json
     id: str
     cells: tuple[PageCell, ...]
+    skill: Mapping[str, PageCell]
 
 
-def row_view(entry: Entry, board: Board, anchor: str, cells: tuple[PageCell, ...]) -> RowView:
+def row_view(
+    entry: Entry,
+    board: Board,
+    anchor: str,
+    cells: tuple[PageCell, ...],
+    skill: Mapping[str, PageCell],
+) -> RowView:
     """Return what the page shows of an entry.
 
     Args:
@@ -58,6 +68,7 @@ def row_view(entry: Entry, board: Board, anchor: str, cells: tuple[PageCell, ...
         board: the board that it is on.
         anchor: the id of its line, for links.
         cells: its cells, in the order of the page's columns.
+        skill: its cells in the view of skill, by column.
     """
     return RowView(
         label=entry.label,
@@ -72,6 +83,7 @@ def row_view(entry: Entry, board: Board, anchor: str, cells: tuple[PageCell, ...
         more=entry.details,
         id=anchor,
         cells=cells,
+        skill=skill,
     )
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from reportcard.core.console import UNRELIABLE
+from reportcard.core.records import OMITTED
 from reportcard.publish.board.boards import Board, Cell, Column, Entry
 from reportcard.publish.board.metric_group import groups_of
-from reportcard.publish.page.cells import PageCell, decimals, number, span
+from reportcard.publish.page.cells import (
+    PageCell,
+    decimals,
+    marked_span,
+    number,
+    span,
+    whisker,
+)
+from reportcard.publish.page.skill_view import scale_sentence
 
 UNDEFINED = "Nothing to count: no phrases, or no boxes"
 RANKED = "ranked by"
@@ -26,7 +35,11 @@ MakeCell = Callable[[Entry], PageCell]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageColumn:
-    """A column of the page. `shown`: it is among the columns of the first view."""
+    """A column of the page. `shown`: it is among the columns of the first view.
+
+    `led` says that a floor leads the column; `skill` what is 0 and 1 in it in the view of skill, or
+    why it has none.
+    """
 
     id: str
     group: str
@@ -37,6 +50,8 @@ class PageColumn:
     shown: bool
     primary: bool
     tip: str
+    led: str | None = field(default=None, metadata=OMITTED)
+    skill: str | None = field(default=None, metadata=OMITTED)
 
 
 Made = tuple[PageColumn, MakeCell]
@@ -70,7 +85,11 @@ def _score_column(column: Column, board: Board, group: str) -> Made:
         tip=(
             f"{column.key}: {column.direction} is better. Unit: {column.unit}, from {low} to"
             f" {high}. Version {column.version or 'unknown'}."
+            + (f" No headline here: {column.not_headline}." if column.not_headline else "")
+            + (f" {column.floor_leads.capitalize()}." if column.floor_leads else "")
         ),
+        led=column.floor_leads,
+        skill=scale_sentence(board, column),
     )
     return shown, lambda entry: score_cell(entry.cells[column.key], places, axis)
 
@@ -111,7 +130,9 @@ def score_cell(cell: Cell, places: int, axis: tuple[float, float]) -> PageCell:
     gap = span(cell.difference, places + 1) if cell.difference else None
     if gap:
         tip += f"; difference from the best row: {gap}"
-    lines = [span(cell.interval, places) if cell.interval else "no interval"]
+    if cell.doubt:
+        tip += f"; {UNRELIABLE} interval unreliable: {cell.doubt}"
+    lines = [marked_span(cell.interval, places, cell.doubt) if cell.interval else "no interval"]
     if cell.spread is not None:
         lines.append(f"sd {number(cell.spread, places)}")
     if bounds:
@@ -123,33 +144,14 @@ def score_cell(cell: Cell, places: int, axis: tuple[float, float]) -> PageCell:
         exact=exact,
         tip=tip,
         lines=tuple(lines),
-        whisker=whisker(cell, cell.value, axis),
+        whisker=whisker(cell.interval, cell.value, axis),
         gap=gap,
         dagger=cell.other_version or None,
         caveat=cell.caveat or None,
+        doubt=cell.doubt if cell.interval else None,
     )
     if cell.best:
         return replace(found, css="tied best", said="best")
     if cell.tied_with_best:
         return replace(found, css="tied", mark="≈", said="no significant difference from the best")
     return found
-
-
-def whisker(cell: Cell, value: float, axis: tuple[float, float]) -> tuple[float, ...]:
-    """Place a dot and its interval on the axis: the dot, the interval's start, and its width.
-
-    All three are per cent of the axis, in the sense of CSS background-position: x % of the picture
-    lies on x % of the axis. The result is empty when the value lies beyond the axis.
-    """
-    if value > axis[1] and not math.isclose(value, axis[1]):
-        return ()
-    ends = [value if end is None else end for end in (cell.ci_low, cell.ci_high)]
-    low, at, high = (_position(v, axis) for v in (ends[0], value, ends[1]))
-    width = high - low
-    place = 0.0 if width >= 100 else 100 * low / (100 - width)
-    return tuple(round(number, 1) for number in (at, place, width))
-
-
-def _position(value: float, axis: tuple[float, float]) -> float:
-    part = (value - axis[0]) / (axis[1] - axis[0])
-    return 100 * min(max(part, 0.0), 1.0)

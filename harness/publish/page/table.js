@@ -1,4 +1,4 @@
-// One board's table: sorting, searching, filtering, and choosing columns.
+// One board's table: sorting, searching, filtering, choosing columns, scores or skill.
 "use strict";
 
 /** A cell of data as a td: the same markup as the macro of page.html.j2. */
@@ -18,6 +18,7 @@ const cellOf = (cell) => {
   td.append(cell.text + (cell.dagger ? "†" : ""));
   if (cell.said) td.append(make("span", { class: "hidden" }, ` ${cell.said}`));
   if (cell.lines) td.append(make("small", {}, cell.lines.join("\n")));
+  if (cell.doubt) td.append(make("span", { class: "hidden" }, ` interval unreliable: ${cell.doubt}`));
   if (cell.caveat) td.append(" ", make("span", { class: "tag warn", title: cell.caveat }, "caution"));
   return td;
 };
@@ -41,7 +42,7 @@ class Board {
     const written = [...this.body.rows];
     this.rows = rows.map((data, k) => {
       const row = written[k];
-      const cells = new Map(this.defaults.map((column, i) => [column, row.cells[i + 1]]));
+      const cells = { "": new Map(this.defaults.map((column, i) => [column, row.cells[i + 1]])), skill: new Map() };
       const system = row.cells[0];
       const label = system.querySelector("a.label");
       label.setAttribute("aria-haspopup", "dialog");
@@ -49,7 +50,8 @@ class Board {
       const text = `${data.label} ${data.about || ""} ${data.read} ${data.tags.map((tag) => tag.text).join(" ")}`;
       return { data, row, cells, system, text: text.toLowerCase() };
     });
-    this.headers = new Map();
+    this.view = ""; // "skill": each value between the best floor and the ceiling
+    this.views = { "": new Map(), skill: new Map() }; // the headers of each view
     const keys = this.table.querySelector("tr.keys");
     this.corner = keys.cells[0];
     this.corner.replaceChildren(this.#sorter(null, [...this.corner.childNodes]));
@@ -71,6 +73,7 @@ class Board {
     if (this.kinds) found.kind = this.kinds;
     if (this.tier) found.tier = this.tier;
     if (this.shown !== this.defaults) found.cols = this.shown.map((i) => this.columns[i].id).join(",");
+    if (this.view) found.view = this.view;
     if (this.matrix?.open) found.pairs = "open";
     return found;
   }
@@ -79,8 +82,11 @@ class Board {
     if (this.matrix) this.matrix.open = state.pairs === "open";
     const index = (id) => this.columns.findIndex((column) => column.id === id);
     const asked = (state.cols ?? "").split(",").map(index).filter((i) => i >= 0);
+    const view = state.view === "skill" && this.switch ? "skill" : "";
+    const turned = view !== this.view;
+    this.#turn(view);
     const wanted = state.cols === undefined || !asked.length ? this.defaults : asked;
-    if (wanted.join() !== this.shown.join()) this.#show(wanted);
+    if (turned || wanted.join() !== this.shown.join()) this.#show(wanted);
     this.search.value = state.q ?? "";
     this.kindSelect.value = state.kind ?? "";
     this.kinds = this.kindSelect.value;
@@ -90,6 +96,38 @@ class Board {
     this.sort = way && column !== -1 ? [column, way === "up" ? "ascending" : "descending"] : null;
     this.#order();
     this.#filter();
+  }
+
+  get headers() { return this.views[this.view]; }
+
+  /** A cell's data in the present view: in that of skill, scores without one are a dash. */
+  #data(data, i) {
+    const column = this.columns[i];
+    return this.view && column.metric ? data.skill[column.id] ?? { text: "–", class: "none" } : data.cells[i];
+  }
+
+  /** More skill is always better, whatever the score. */
+  #better(i) {
+    return this.view && this.columns[i].metric ? "higher" : this.columns[i].better;
+  }
+
+  #turn(view) {
+    this.view = view;
+    this.switch?.forEach((button, i) => button.setAttribute("aria-pressed", String((i === 1) === (view === "skill"))));
+    const legend = this.section.querySelector(".legend.skill");
+    if (legend) legend.hidden = !view;
+  }
+
+  /** Show scores or skill: the same rows, order and filters. */
+  #choose(view) {
+    if (view === this.view) return;
+    const best = this.sort && this.sort[0] !== null && this.sort[1] === (this.#better(this.sort[0]) === "higher" ? "descending" : "ascending");
+    this.#turn(view);
+    if (this.sort && this.sort[0] !== null) this.sort[1] = best === (this.#better(this.sort[0]) === "higher") ? "descending" : "ascending";
+    this.#show(this.shown);
+    this.#order(VISIBLE);
+    this.said.value = view ? "Showing skill" : "Showing scores";
+    this.changed();
   }
 
   #header(column, th) {
@@ -106,9 +144,12 @@ class Board {
   #headerOf(i) {
     if (this.headers.has(i)) return this.headers.get(i);
     const column = this.columns[i];
-    return this.#header(i, make("th", { scope: "col", class: `num${column.primary ? " primary" : ""}`, title: column.tip },
-      bdi(column.name), ...(column.arrow ? [" ", make("span", { class: "arrow", "aria-hidden": "true" }, column.arrow),
-        make("span", { class: "hidden" }, `, ${column.better} is better`)] : [])));
+    const skill = this.view && column.metric;
+    return this.#header(i, make("th", { scope: "col", class: `num${column.primary ? " primary" : ""}`,
+      title: skill ? `Skill in ${column.id}: ${column.skill ?? "only of headline columns"}` : column.tip },
+      bdi(column.name), ...(column.arrow ? [" ", make("span", { class: "arrow", "aria-hidden": "true" }, skill ? "↑" : column.arrow),
+        make("span", { class: "hidden" }, `, ${this.#better(i)} is better`)] : []),
+      column.led ? make("small", { class: "led", title: column.led }, "floor leads") : null));
   }
 
   /** Draw these columns, in the board's own order. */
@@ -131,8 +172,9 @@ class Board {
     keys.replaceChildren(this.corner, ...this.shown.map((i) => this.#headerOf(i)));
     for (const { data, row, cells, system } of this.rows) {
       row.replaceChildren(system, ...this.shown.map((i) => {
-        if (!cells.has(i)) cells.set(i, cellOf(data.cells[i]));
-        return cells.get(i);
+        const made = cells[this.view];
+        if (!made.has(i)) made.set(i, cellOf(this.#data(data, i)));
+        return made.get(i);
       }));
     }
     this.boxes?.forEach((box, i) => { box.checked = this.shown.includes(i); });
@@ -141,7 +183,7 @@ class Board {
 
   /** Best first on the first click, the other way on the second, the board's own order on the third. */
   #sortBy(column) {
-    const better = column === null ? "lower" : this.columns[column].better;
+    const better = column === null ? "lower" : this.#better(column);
     const natural = better === "higher" ? "descending" : "ascending";
     const other = natural === "ascending" ? "descending" : "ascending";
     if (!this.sort || this.sort[0] !== column) this.sort = [column, natural];
@@ -158,7 +200,7 @@ class Board {
     if (this.sort) {
       const [column, way] = this.sort;
       const sign = way === "ascending" ? 1 : -1;
-      const read = ({ data }) => (column === null ? data.label : data.cells[column].sort ?? null);
+      const read = ({ data }) => (column === null ? data.label : this.#data(data, column).sort ?? null);
       const keyed = rows.map((row) => [row.data.kind === "ceiling" ? 0 : 1, read(row), row]);
       keyed.sort(([topA, a], [topB, b]) => {
         if (topA !== topB) return topA - topB;
@@ -188,7 +230,7 @@ class Board {
       return;
     }
     const primary = this.columns.findIndex((column) => column.primary);
-    const way = this.columns[primary]?.better === "higher" ? "descending" : "ascending";
+    const way = primary >= 0 && this.#better(primary) === "higher" ? "descending" : "ascending";
     this.headers.get(primary)?.setAttribute("aria-sort", way);
   }
 
@@ -213,7 +255,11 @@ class Board {
     this.tierSelect = tiers.length > 1 ? choice("Tier", "all tiers", tiers.map((tier) => [tier, tier])) : null;
     this.shownRows = make("output", {});
     this.said = make("output", { class: "hidden", "aria-live": "polite" });
-    return make("div", { class: "tools" }, this.search, this.kindSelect, this.tierSelect, this.#picker(), this.shownRows, this.said);
+    this.switch = this.section.querySelector(".legend.skill")
+      ? [["", "Scores", "The scores as the metrics give them"], ["skill", "Skill", "Each value between the best floor (0) and the ceiling (1) of its column"]].map(([view, text, title]) =>
+        button(text, () => this.#choose(view), { title, "aria-pressed": String(view === "") })) : null;
+    const views = this.switch && make("div", { class: "view", role: "group", "aria-label": "Scores or skill" }, this.switch);
+    return make("div", { class: "tools" }, views, this.search, this.kindSelect, this.tierSelect, this.#picker(), this.shownRows, this.said);
   }
 
   #picker() {

@@ -15,16 +15,30 @@ from typing import Any
 from reportcard.core.files import write_atomic
 from reportcard.core.layout import Results
 from reportcard.core.records import to_json
-from reportcard.publish.board.boards import Leaderboard
+from reportcard.publish.board.boards import Leaderboard, Skill
 from reportcard.publish.board.build import collect
 from reportcard.publish.page import page
+from reportcard.publish.page.skill_view import skill_of
 
 FIELDS = (
     *("cohort", "cohort_fingerprint", "protocol", "model", "model_fingerprint", "kind", "status"),
     *("key", "direction", "unit", "value", "ci_low", "ci_high", "spread", "draws", "n", "unscored"),
     *("best", "tied_with_best", "difference_low", "difference_high", "evaluated", "failed"),
     *("empty_candidates", "excluded_empty_reference", "unique_candidates", "not_run", "signature"),
-    *("bounds_low", "bounds_high", "caveat", "source", "second_hand", "conflict", "note"),
+    *(
+        "bounds_low",
+        "bounds_high",
+        "doubt",
+        "skill",
+        "skill_low",
+        "skill_high",
+        "floor_leads",
+        "caveat",
+        "source",
+        "second_hand",
+        "conflict",
+        "note",
+    ),
 )
 
 
@@ -106,7 +120,15 @@ def _lines(found: Leaderboard) -> Iterator[dict[str, Any]]:
                     "difference_high": high,
                     "bounds_low": least,
                     "bounds_high": most,
+                    **_skill(skill_of(board, column, entry)),
+                    "floor_leads": column.floor_leads,
                 }
+
+
+def _skill(found: Skill | None) -> dict[str, float | None]:
+    if found is None:
+        return {}
+    return {"skill": found.value, "skill_low": found.low, "skill_high": found.high}
 
 
 def _published(found: Leaderboard) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,7 @@ from reportcard.publish.board.build import boards_of
 from reportcard.publish.board.comparison import NotComparableError, open_scorer
 from reportcard.publish.board.pairwise_matrix import with_pairs
 from reportcard.publish.board.ranks import with_ranks
+from reportcard.publish.board.skill import with_skill
 from reportcard.publish.board.ties import with_ties
 from reportcard.publish.page.write import tidy
 from reportcard.publish.release.manifest import MANIFEST, RELEASE_VERSION, Manifest
@@ -230,6 +231,7 @@ def _check_leaderboard(found: Verified, folder: Path, scorers: Sequence[Scorer])
         again = with_ties(folder, again, scorers, cached=False)
         again = with_pairs(folder, again, scorers, cached=False)
         again = with_ranks(folder, again, scorers, cached=False)
+        again = with_skill(folder, again, scorers, cached=False)
     for board in again:
         if board.id in boards:
             _check_board(found, boards[board.id], board)
@@ -258,6 +260,8 @@ def _check_board(found: Verified, shown: Board, again: Board) -> None:
                     found.report(
                         f"{where}: {about} is {given.get(what)!r}, the scores say {value!r}"
                     )
+    if compared and not _same(to_json(shown.skill), to_json(again.skill)):
+        found.report(f"{where}: its skill is not that of the rows")
     if compared and not _same(to_json(shown.pairs), to_json(again.pairs)):
         found.report(f"{where}: its pairs are not those of the rows")
 
