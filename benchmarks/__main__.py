@@ -13,6 +13,7 @@ NAMES = [
     "ranks",
     "coverage",
     "power",
+    "first_place",
     "scale",
     "score_at_scale",
     "rerun",

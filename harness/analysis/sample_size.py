@@ -114,7 +114,10 @@ def check_difference(scorers: Sequence[Scorer], only: str | None, difference: fl
                     f" {low:g} to {high:g}."
                 )
     if len(units) > 1:
-        listed = "; ".join(f"{unit}: {', '.join(names)}" for unit, names in units.items())
+        listed = "; ".join(
+            f"{unit}: {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else "")
+            for unit, names in units.items()
+        )
         raise ReportCardError(
             f"--difference {difference:g} is in the unit of a score, and these have several"
             f" ({listed}). Say which is meant: --metric {next(iter(units.values()))[0]}"

@@ -31,8 +31,8 @@ def comparison_table(cohort: str, names: tuple[str, str], found: PairedCompariso
             number(d.b),
             number(d.value),
             f"{number(d.low)} … {number(d.high)}" + (f" {UNRELIABLE}" if one.doubt else ""),
-            f"{d.p:.4f}",
-            "–" if one.p_holm is None else f"{one.p_holm:.4f}",
+            _chance(d.p),
+            _chance(one.p_holm),
             "–" if one.effect.size is None else f"{one.effect.size:+.2f}",
             f"{d.n:,}",
             _needed(one),
@@ -56,6 +56,13 @@ def comparison_table(cohort: str, names: tuple[str, str], found: PairedCompariso
         out.print(Text(line))
     for caveat in dict.fromkeys(one.caveat for one in found.keys if one.caveat):
         out.print(Text(f"caution: {caveat}", style="bold"))
+
+
+def _chance(p: float | None) -> str:
+    """Write a p-value; a small one is not 0."""
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 0.00005 else f"{p:.4f}"
 
 
 def _needed(one: KeyComparison) -> str:
