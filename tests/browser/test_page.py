@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,84 @@ def test_the_column_picker_shows_and_hides(visit: Visit, model: Json) -> None:
     row = page.locator(".board.open .scores tbody tr").nth(1)
     cell = next(r for r in model["boards"][0]["rows"] if r["kind"] != "ceiling")["cells"]
     assert f"{cell['bleu.bleu_1']['value']:.3f}" in row.inner_text()
+
+
+def test_skill_is_a_view_of_the_same_rows(visit: Visit, model: Json) -> None:
+    page = visit(model)
+    assert not page.locator(".board.open .legend.skill").is_visible()
+    page.locator(".board.open").get_by_role("button", name="Skill", exact=True).click()
+    assert "0 is the best floor" in page.locator(".board.open .legend.skill").inner_text()
+    top = {kind: page.locator(f".board.open tr.{kind}").first for kind in ("ceiling", "floor")}
+    assert "1.000\nby definition" in top["ceiling"].inner_text()
+    assert "0.000\nby definition" in top["floor"].inner_text()
+    head = page.get_by_role("columnheader", name="radcliq_v1")
+    assert "higher is better" in head.inner_text()  # whatever the score's own direction
+    assert "0 is floor_01 (0.250), 1 is ceiling_00 (1.000)" in head.get_attribute("title")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    best_first = labels(page)
+    page.locator(".board.open").get_by_role("button", name="Scores", exact=True).click()
+    head = page.get_by_role("columnheader", name="radcliq_v1")
+    assert head.get_attribute("aria-sort") == "ascending"  # still best first
+    floors = {"floor_01"}  # a floor is 0 in this view, wherever its score lies
+    assert [x for x in labels(page) if x not in floors] == [
+        x for x in best_first if x not in floors
+    ]
+    assert not page.locator(".board.open .legend.skill").is_visible()
+
+
+def test_skill_is_in_the_permalink_with_sort_and_filter(visit: Visit, model: Json) -> None:
+    page = visit(model)
+    page.locator(".board.open").get_by_role("button", name="Skill", exact=True).click()
+    page.get_by_label("Kind of system").first.select_option("model")
+    assert "view=skill" in page.url
+    again = visit(model, "#" + page.url.split("#")[1])
+    pressed = again.locator(".board.open").get_by_role("button", name="Skill", exact=True)
+    assert pressed.get_attribute("aria-pressed") == "true"
+    assert labels(again) == labels(page)
+    shown = again.locator(".board.open tbody tr:visible").first.inner_text()
+    assert shown == page.locator(".board.open tbody tr:visible").first.inner_text()
+
+
+def test_a_column_without_skill_says_so(visit: Visit, model: Json) -> None:
+    page = visit(model)
+    page.locator(".board.open").get_by_role("button", name="Skill", exact=True).click()
+    head = page.get_by_role("columnheader", name="iou_2")
+    assert "no skill: no floor has a score" in head.get_attribute("title")
+    assert "no floor has a score" in page.locator(".board.open .legend.skill").inner_text()
+    bare = copy.deepcopy(model)
+    for board in bare["boards"]:
+        del board["skill"]
+    page = visit(bare)
+    assert page.get_by_role("button", name="Skill", exact=True).count() == 0
+
+
+def test_unreliable_intervals_are_marked_in_cells_and_in_every_table_of_the_details(
+    visit: Visit, model: Json
+) -> None:
+    doubted = copy.deepcopy(model)
+    row = next(row for row in doubted["boards"][0]["rows"] if row["kind"] == "model")
+    why = "the moon was full"
+    row["cells"]["bleu.bleu_4"]["doubt"] = f"{why} in bleu"
+    row["details"]["findings"][0]["f1_doubt"] = f"{why} in findings"
+    row["details"]["subgroups"]["view"][0]["cells"]["bleu.bleu_4"]["doubt"] = f"{why} in PA"
+    row["details"]["errors"] |= {
+        **{"omissions_interval": [0.4, 0.4], "omissions_doubt": f"{why} in errors"},
+    }
+    doubted["boards"][0]["columns"][3]["floor_leads"] = "led by a floor (floor_01): so it is"
+    page = visit(doubted)
+    cell = page.locator(f".board.open td[title*='{why}']")
+    assert cell.count() == 1
+    assert "] ‡" in cell.inner_text()
+    assert page.locator(".board.open thead .led").all_inner_texts() == ["floor leads"]
+    page.get_by_role("link", name=row["label"]).click()
+    dialog = page.get_by_role("dialog")
+    for title, part in (("Findings", "findings"), ("Subgroups", "PA"), ("Every key", "bleu")):
+        section = dialog.locator("section", has=page.get_by_role("heading", name=title))
+        assert f"{why} in {part}" in section.inner_text()
+        assert "‡" in section.inner_text()
+    errors = dialog.locator("section", has=page.get_by_role("heading", name="Errors"))
+    assert errors.locator(f"[title*='{why} in errors']").count() == 1
 
 
 def test_a_permalink_brings_everything_back(visit: Visit, model: Json) -> None:
@@ -235,6 +314,7 @@ def test_the_matrix_compares_by_keyboard_and_mouse(visit: Visit, model: Json) ->
     page = visit(model)
     assert page.locator(".board.open .matrix").count() == 0  # drawn when it is opened
     page.locator(".board.open .pairs summary").click()
+    page.locator(".board.open .matrix").wait_for()
     cells = page.locator(".board.open .matrix tbody tr").nth(0).locator("td")
     assert cells.count() == len(rows)
     gap = first["cells"][board["primary"]]["value"] - last["cells"][board["primary"]]["value"]

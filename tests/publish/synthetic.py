@@ -66,6 +66,7 @@ def _board(rng: random.Random, name: str, models: int, of_row: Json) -> Json:
         "primary": primary,
         "columns": columns,
         "rows": rows,
+        "skill": {c["key"]: _skill(c, rows) for c in columns if c["headline"]},
         **_pairs(primary, rows),
     }
 
@@ -126,6 +127,23 @@ def _row(rng: random.Random, i: int, columns: list[Json], of_row: Json) -> Json:
         "mode_collapse": i == 5,
         "details": _details(rng),
         **of_row,
+    }
+
+
+def _skill(column: Json, rows: list[Json]) -> Json:
+    """As skill.py gives it: the floor is 0, the ceiling 1, and a system counts from the floor."""
+    key = column["key"]
+    ceiling, floor = ([row for row in rows if row["kind"] == k] for k in ("ceiling", "floor"))
+    if key == "grounding.iou_2" or not floor:
+        return {"unknown": "no floor has a score"}
+    sign = -1 if column["direction"] == "lower" else 1
+    systems = {ceiling[0]["model"]: {"value": 1.0}, floor[0]["model"]: {"value": 0.0}}
+    for row in rows:
+        value = sign * row["cells"][key]["value"]
+        systems.setdefault(row["model"], {"value": value, "low": value - 0.2, "high": value + 0.1})
+    return {
+        **{"floor": floor[0]["model"], "floor_value": 0.25, "ceiling": ceiling[0]["model"]},
+        **{"ceiling_value": 1.0, "systems": systems},
     }
 
 

@@ -28,7 +28,7 @@ from reportcard.publish.page.fact_columns import fact_columns, rank_columns
 from reportcard.publish.page.matrix import Matrix, matrix_of
 from reportcard.publish.page.row_view import KINDS, RowView, row_view
 from reportcard.publish.page.score_columns import PageColumn, score_columns
-from reportcard.publish.page.skill_view import skill_cells
+from reportcard.publish.page.skill_view import skill_cells, zero_of
 from reportcard.score.stats.family import FAMILY
 
 HERE = Path(__file__).parent
@@ -47,12 +47,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class BoardData:
-    """What the scripts read of a board: a JSON element in the page."""
+    """What the scripts read of a board: a JSON element in the page.
+
+    `zero` is the place of 0 on the axis of skill, from 0 to 1.
+    """
 
     columns: tuple[PageColumn, ...]
     rows: tuple[RowView, ...]
     viewer: str | None
     matrix: Matrix | None
+    zero: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +194,11 @@ def _board(
         not_headlines=[(c.key, c.not_headline) for c in board.columns if c.not_headline],
         skill=SENTENCE if any(found.systems for found in (board.skill or {}).values()) else None,
         data=BoardData(
-            columns, tuple(rows), viewers.get(board.cohort_folder), matrix_of(board, rows)
+            columns,
+            tuple(rows),
+            viewers.get(board.cohort_folder),
+            matrix_of(board, rows),
+            zero_of(board),
         ),
     )
 

@@ -70,6 +70,12 @@ def axis_of(board: Board) -> tuple[float, float]:
     return max(LOWEST, min([0.0, *ends])), 1.0
 
 
+def zero_of(board: Board) -> float:
+    """Return the place of 0 on the axis, from 0 to 1."""
+    low, high = axis_of(board)
+    return round(-low / (high - low), 4)
+
+
 def skill_text(skill: Skill) -> tuple[str, str]:
     """Return a skill and its interval as text; the ends of the scale have no interval."""
     interval = skill.interval

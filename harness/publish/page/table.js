@@ -31,13 +31,14 @@ class Board {
   constructor(section, changed, open) {
     this.section = section;
     this.changed = changed;
-    const { columns, rows, viewer, matrix } = JSON.parse(section.querySelector("script.data").textContent);
+    const { columns, rows, viewer, matrix, zero } = JSON.parse(section.querySelector("script.data").textContent);
     this.columns = columns;
     this.data = rows;
     this.viewer = viewer; // the study viewer's page, or null
     this.matrix = matrix ? new Matrix(section, matrix, changed) : null;
     this.defaults = columns.flatMap((column, i) => (column.shown ? [i] : []));
     this.table = section.querySelector("table.scores");
+    this.table.style.setProperty("--zero", zero); // where skill 0 lies on its axis
     this.body = this.table.tBodies[0];
     const written = [...this.body.rows];
     this.rows = rows.map((data, k) => {
@@ -116,6 +117,7 @@ class Board {
     this.switch?.forEach((button, i) => button.setAttribute("aria-pressed", String((i === 1) === (view === "skill"))));
     const legend = this.section.querySelector(".legend.skill");
     if (legend) legend.hidden = !view;
+    this.table.classList.toggle("skill", view === "skill");
   }
 
   /** Show scores or skill: the same rows, order and filters. */
@@ -131,8 +133,9 @@ class Board {
   }
 
   #header(column, th) {
-    const button = this.#sorter(column, [...th.childNodes]);
-    th.replaceChildren(button);
+    const led = [...th.querySelectorAll(".led")]; // below the button, whose last sign is the order
+    led.forEach((mark) => mark.remove());
+    th.replaceChildren(this.#sorter(column, [...th.childNodes]), ...led);
     this.headers.set(column, th);
     return th;
   }
