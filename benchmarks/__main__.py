@@ -12,6 +12,7 @@ NAMES = [
     "resampling",
     "ranks",
     "coverage",
+    "skill",
     "power",
     "first_place",
     "scale",

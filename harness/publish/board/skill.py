@@ -43,6 +43,7 @@ from reportcard.score.stats.resampling import (
     replicate_scores,
 )
 
+Ends = tuple[str, str]  # the entries that are 0 and 1
 VERSION = 1  # of this computation
 SENTENCE = (
     "Skill: (value − floor) / (ceiling − floor), so 0 is the best floor of the column, 1 is the"
@@ -61,14 +62,14 @@ class _Scale:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sampled:
+class Sampled:
     """The score of an entry: of the cohort, of each resample, and without each study."""
 
     point: float
     replicates: Array
     without: Array
 
-    def placed(self, floor: _Sampled, ceiling: _Sampled, sign: int) -> _Sampled:
+    def placed(self, floor: Sampled, ceiling: Sampled, sign: int) -> Sampled:
         """Return the skill of this score. NaN where the ceiling is not better than the floor.
 
         sign: 1 where higher is better, −1 where lower is.
@@ -79,7 +80,7 @@ class _Sampled:
             return np.asarray((value - low) / room)
 
         point = ratio(*(np.array(part.point) for part in (self, floor, ceiling)))
-        return _Sampled(
+        return Sampled(
             float(point),
             ratio(self.replicates, floor.replicates, ceiling.replicates),
             ratio(self.without, floor.without, ceiling.without),
@@ -164,8 +165,7 @@ def _metric_skill(
     except NotComparableError as error:
         return {column.key: KeySkill(unknown=str(error)) for column in columns}
     names = [column.name for column in columns]
-    sampler = _Sampler(prepared, names, comparison.stats.recipe == "bca")
-    tail = (1 - comparison.stats.confidence) / 2
+    sampler = SkillSampler(prepared, names, comparison.stats.recipe == "bca")
     found = {}
     for scale in scales:
         rated = [entry for entry in entries if entry.has_score(scale.column)]
@@ -178,13 +178,13 @@ def _metric_skill(
             systems={
                 entry.model: skill
                 for entry in rated
-                if (skill := _skill(entry, scale, sampler, tail)) is not None
+                if (skill := _skill(entry, scale, sampler)) is not None
             },
         )
     return found
 
 
-class _Sampler:
+class SkillSampler:
     """Computes scores of entries on the studies that they, the floor and the ceiling have scored.
 
     names: the metric's keys. bca: also compute the scores without each study, which that interval
@@ -198,29 +198,49 @@ class _Sampler:
             model: np.asarray(np.isnan(rows).any(axis=(0, 2)))
             for model, rows in prepared.rows.items()
         }
-        self._made: dict[tuple[str, bytes], dict[str, _Sampled]] = {}
+        self._made: dict[tuple[str, bytes], dict[str, Sampled]] = {}
 
-    def common(self, model: str, scale: _Scale) -> Array:
-        """Return which studies do not count: an entry, its floor or its ceiling has no score."""
-        names = (model, scale.floor.model, scale.ceiling.model)
-        return np.asarray(np.any([self.unscored[name] for name in names], axis=0))
+    def skill(self, model: str, ends: Ends, name: str, sign: int) -> Sampled:
+        """Return the skill of an entry: of the cohort, and of each resample.
 
-    def doubt(self, model: str, scale: _Scale, value: float, ends: Interval) -> str | None:
-        """Return why the interval of an entry's skill is unreliable, or None."""
-        masked, name = self.common(model, scale), scale.column.name
-        rows = np.where(masked[:, None], np.nan, self.prepared.rows[model])
-        found = {name: {"value": value, "ci_low": ends[0], "ci_high": ends[1]}}
+        Args:
+            model: the entry.
+            ends: the entries that are 0 and 1, the floor and the ceiling.
+            name: the metric's key.
+            sign: 1 where higher is better, −1 where lower is.
+        """
+        masked = self._common(model, ends)
+        own, floor, ceiling = (self._sampled(who, masked)[name] for who in (model, *ends))
+        return own.placed(floor, ceiling, sign)
+
+    def interval(self, found: Sampled) -> Interval:
+        """Return the interval of a skill; NaN where no resample has any."""
+        tail = (1 - self.prepared.confidence) / 2
+        at = [tail, 1 - tail]
+        if self.bca:
+            at = bca_levels(found.replicates, found.point, acceleration(found.without), at)
+        low, high = quantiles(found.replicates, at)
+        return float(low), float(high)
+
+    def doubt(
+        self, model: str, ends: Ends, name: str, value: float, interval: Interval
+    ) -> str | None:
+        """Return why the interval of an entry's skill is unreliable, or None.
+
+        Args:
+            model, ends, name: as for `skill`.
+            value: the skill.
+            interval: its interval.
+        """
+        rows = np.where(self._common(model, ends)[:, None], np.nan, self.prepared.rows[model])
+        found = {name: {"value": value, "ci_low": interval[0], "ci_high": interval[1]}}
         return doubts_of(self.prepared.scorer.metric, rows, found).get(name)
 
-    def skill(self, model: str, scale: _Scale) -> _Sampled:
-        """Return the skill of an entry: of the cohort, and of each resample."""
-        ends = scale.floor.model, scale.ceiling.model
-        masked = self.common(model, scale)
-        own, floor, ceiling = (self._sampled(name, masked) for name in (model, *ends))
-        key, sign = scale.column.name, -scale.column.sign
-        return own[key].placed(floor[key], ceiling[key], sign)
+    def _common(self, model: str, ends: Ends) -> Array:
+        """Return which studies do not count: the entry, its floor or its ceiling has no score."""
+        return np.asarray(np.any([self.unscored[who] for who in (model, *ends)], axis=0))
 
-    def _sampled(self, model: str, masked: Array) -> dict[str, _Sampled]:
+    def _sampled(self, model: str, masked: Array) -> dict[str, Sampled]:
         place = (model, masked.tobytes())
         if place not in self._made:
             rows = np.where(masked[:, None], 0.0, self.prepared.rows[model])
@@ -230,7 +250,7 @@ class _Sampler:
             if self.bca:
                 without = jackknife_scores(rows, self._only, self.prepared.resampler)
             self._made[place] = {
-                name: _Sampled(float(np.mean(points[name])), replicates[name], without[name])
+                name: Sampled(float(np.mean(points[name])), replicates[name], without[name])
                 for name in self.names
             }
         return self._made[place]
@@ -240,21 +260,16 @@ class _Sampler:
         return {name: found[name] for name in self.names}
 
 
-def _skill(entry: Entry, scale: _Scale, sampler: _Sampler, tail: float) -> Skill | None:
-    """Return the skill of an entry with its interval; None where it is undefined.
-
-    tail: the probability on either side of the interval.
-    """
-    if entry.model in (scale.floor.model, scale.ceiling.model):
-        return Skill(0.0 if entry.model == scale.floor.model else 1.0)
-    found = sampler.skill(entry.model, scale)
+def _skill(entry: Entry, scale: _Scale, sampler: SkillSampler) -> Skill | None:
+    """Return the skill of an entry with its interval; None where it is undefined."""
+    ends, column = (scale.floor.model, scale.ceiling.model), scale.column
+    if entry.model in ends:
+        return Skill(float(ends.index(entry.model)))
+    found = sampler.skill(entry.model, ends, column.name, -column.sign)
     if np.isnan(found.point):
         return None
-    at = [tail, 1 - tail]
-    if sampler.bca:
-        at = bca_levels(found.replicates, found.point, acceleration(found.without), at)
-    low, high = (float(end) for end in quantiles(found.replicates, at))
-    doubt = sampler.doubt(entry.model, scale, found.point, (low, high))
+    low, high = sampler.interval(found)
+    doubt = sampler.doubt(entry.model, ends, column.name, found.point, (low, high))
     undefined = float(np.isnan(found.replicates).mean())
     if undefined > 0:
         doubt = f"the ceiling is not better than the floor in {undefined:.1%} of the resamples"
