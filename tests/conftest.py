@@ -10,8 +10,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
-# A shell starts background jobs with Ctrl-C ignored, and children would inherit that: the tests that
-# interrupt a process would wait for ever.
+# A shell starts background jobs with Ctrl-C ignored, and children would inherit that: the tests
+# that interrupt a process would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
