@@ -29,7 +29,8 @@ key=value settings (all of them: the YAML files in conf/), the common ones:
   model.KEY=VALUE      an option of the model (conf/model/NAME.yaml); model.label=NAME renames its
                        row; models with weights take: weights base max_new_tokens dtype device
                        batch_size sampling kv_cache
-  plugin=FILE.py       a model, metric or dataset of your own
+  plugin=FILE.py       a model, metric or dataset of your own; also a folder or dotted.module, and
+                       :CLASS behind any of them
 """
 
 

@@ -76,7 +76,10 @@ def power_table(title: str, plans: Sequence[Plan]) -> None:
     """Print the studies for 80 and 90 % power per key, and what this cohort can show."""
     table = Table(title=Text(title), title_justify="left")
     table.add_column("metric")
-    for name in ("difference", "n", "power at n", "n for 80 %", "n for 90 %", "detectable at n"):
+    for name in (
+        *("difference", "n", "power at n", "studies for 80 %", "studies for 90 %"),
+        "detectable at n",
+    ):
         table.add_column(name, justify="right")
     for plan in plans:
         table.add_row(

@@ -113,7 +113,7 @@ def test_power_of_two_rows_and_of_one(
     rows = ["fixed_normal_report", "indication_retrieval"]
     words = ["power", *rows, "--metric", "rouge.rouge_l", "--json", str(out)]
     assert main([*words, *ran]) == 0
-    assert "n for 80 %" in capsys.readouterr().out
+    assert "studies for 80 %" in capsys.readouterr().out
     (plan,) = json.loads(out.read_text())["cohorts"][0]["keys"]
     assert plan["studies_80"] < plan["studies_90"]
     assert plan["n"] == 5

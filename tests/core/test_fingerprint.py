@@ -143,8 +143,9 @@ class Reworded(ast.NodeTransformer):
 def test_comments_docstrings_and_blank_lines_change_no_model(
     path: Path, changed: Callable[[Path, str], set[str]]
 ) -> None:
+    if path.resolve() not in read_by():
+        return  # no fingerprint depends on the file
     text = path.read_text("utf-8")
-    assert python_source.code_digest(path)
     assert changed(path, f"\n# A comment.\n\n{text}\n\n# Another one.\n") == set()
     # Written out of the tree, so that no comment, blank line or layout of the file is left.
     tree = Reworded().visit(ast.parse(text))

@@ -49,7 +49,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     published: dict[str, Path] = {}
 
     def snapshot_download(repo: str, revision: str, local_files_only: bool = False) -> str:
-        snapshot = tmp_path / "cache" / repo / revision
+        folder = tmp_path / "cache" / f"models--{repo.replace('/', '--')}"  # as the hub names it
+        snapshot = folder / "snapshots" / revision
         if not snapshot.is_dir():
             if local_files_only:
                 raise FileNotFoundError(repo)
@@ -57,6 +58,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return published
 
