@@ -165,9 +165,9 @@ def test_only_the_reference_at_the_best_value_is_beyond_doubt() -> None:
     assert exact(Cell(1.0, 0.9, 1.0, doubt=why), column()).doubt == why
 
 
-def shown(board: Board) -> str:
+def shown(board: Board, width: int = 240) -> str:
     out = io.StringIO()
-    render(Leaderboard(2, (board,)), Console(file=out, width=240))
+    render(Leaderboard(2, (board,)), Console(file=out, width=width))
     return " ".join(out.getvalue().split())
 
 
@@ -189,6 +189,8 @@ def test_page_terminal_and_json_say_that_a_floor_leads_and_set_no_floor_in_bold(
         assert not cells["floor"].best
         assert cells["second"].difference
     assert f"▽ led by a floor (floor): {NOT_SEPARATED}" in shown(board)
+    narrow = shown(board, width=70).split("▽ led")[1].split("‡")[0]
+    assert all(c.key in narrow for c in board.columns if c.headline)  # also those without room
     html = bench.page()
     assert "floor leads</small>" in html
     assert NOT_SEPARATED in re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)

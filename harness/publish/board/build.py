@@ -100,10 +100,10 @@ def _entry(
     cells = {column.key: _cell(files, column, name.label) for column in columns}
     card = read_card(results_dir, run)
     counts = _counts(files)
-    about = disclosed(results_dir, run, files, cells, counts, card)
     model = card.card
     if model.kind == "ceiling" and model.sees_references:
         cells = {column.key: exact(cells[column.key], column) for column in columns}
+    about = disclosed(results_dir, run, files, cells, counts, card)
     return Entry(
         label=name.label if unique else run.system,
         model=run.system,

@@ -11,7 +11,7 @@ from reportcard.publish.board.boards import Board, Cell, Column, Entry, Leaderbo
 from reportcard.publish.board.skill import SENTENCE
 from reportcard.publish.board.vision import vision_sentence
 from reportcard.publish.page.cells import count, decimals, number
-from reportcard.publish.page.page import overlap_sentence
+from reportcard.publish.page.page import led_columns, overlap_sentence
 from reportcard.publish.page.skill_view import skill_lines, skill_of, skill_text, why_without
 from reportcard.score.stats.family import FAMILY
 
@@ -153,11 +153,7 @@ def _footnotes(board: Board, columns: Sequence[Column], skill: bool) -> list[str
         " ≈ no significant difference from the best",
         FAMILY,
     ]
-    led: dict[str, list[str]] = {}
-    for column in columns:
-        if column.floor_leads:
-            led.setdefault(column.floor_leads, []).append(column.key)
-    lines += [f"▽ {why} ({', '.join(keys)})" for why, keys in led.items()]
+    lines += [f"▽ {why} ({', '.join(keys)})" for why, keys in led_columns(board).items()]
     lines += unreliable_lines(
         (column.key, _doubt(board, column, entry, skill))
         for entry in board.entries
