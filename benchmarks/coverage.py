@@ -27,7 +27,13 @@ import numpy.typing as npt
 from reportcard.api import Array, Pair
 from reportcard.config.settings import Plugin
 from reportcard.data.sources.openi import OpenI
-from reportcard.score.scorer import Scorer, open_metrics, scores_of_sample
+from reportcard.score.scorer import (
+    Scorer,
+    doubt_of_interval,
+    open_metrics,
+    sample_doubts,
+    scores_of_sample,
+)
 from reportcard.score.stats.resampling import Recipe, Resampler, estimate
 
 SIZES = (64, 590, 3199)
@@ -64,7 +70,7 @@ def population(root: str, nearest_one: int = 15) -> list[tuple[str, str]]:
 
 
 def rows_of(scorer: Scorer, texts: list[tuple[str, str]]) -> Array:
-    """The rows of every pair of the population, (n, k)."""
+    """Return the rows of every pair of the population, (n, k)."""
     pairs = [
         Pair(str(i), candidate, reference, {}) for i, (candidate, reference) in enumerate(texts)
     ]
@@ -82,7 +88,7 @@ def rows_of(scorer: Scorer, texts: list[tuple[str, str]]) -> Array:
 def cohorts(
     n: int, size: int, by_patient: bool, samples: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]]:
-    """Places in the population of each drawn cohort, and the patient of each study."""
+    """Yield the places in the population of each drawn cohort, and the patient of each study."""
     rng = np.random.default_rng(n + by_patient)
     patients = None
     if by_patient:
@@ -100,38 +106,49 @@ def cohorts(
 
 def measure(
     scorer: Scorer, rows: Array, n: int, by_patient: bool, samples: int, resamples: int
-) -> dict[tuple[str, str], dict[str, float]]:
-    """(recipe, key) → coverage, share of flagged intervals, bias and mean width."""
+) -> dict[tuple[str, str], dict[str, float | None]]:
+    """Return (recipe, key) → coverage of all and of unflagged intervals, bias and mean width.
+
+    An interval is flagged as in a score file (`doubt`): by the metric, or because it has no width.
+    """
     names = KEYS[scorer.label]
     found: dict[tuple[str, str], list[tuple[float, ...]]] = {}
-    doubtful = dict.fromkeys(names, 0)
     total = rows.sum(axis=0)
     for i, (places, patients) in enumerate(cohorts(n, len(rows), by_patient, samples)):
         sample = rows[places]
         scores = scores_of_sample(scorer.metric, sample)
         truth = scores(total)
-        if hasattr(scorer.metric, "doubts"):
-            for name in scorer.metric.doubts(sample.sum(axis=0)).keys() & doubtful.keys():
-                doubtful[name] += 1
+        doubts = sample_doubts(scorer.metric, sample)
         for recipe in RECIPES:
             sampler = Resampler(len(sample), resamples, i, patients, recipe)
             for name, e in estimate(sample[None], scores, sampler).items():
                 if name in names and not np.isnan(e.value):
                     true = float(truth[name])
                     inside = e.low - 1e-9 <= true <= e.high + 1e-9
+                    flagged = name in doubts or doubt_of_interval(len(sample), e.low, e.high)
                     found.setdefault((recipe, name), []).append(
-                        (float(inside), e.value - true, e.high - e.low)
+                        (float(inside), e.value - true, e.high - e.low, float(bool(flagged)))
                     )
     return {
         (recipe, name): {
             "coverage": float(np.mean([v[0] for v in values])),
             "bias": float(np.mean([v[1] for v in values])),
             "width": float(np.mean([v[2] for v in values])),
-            "flagged": doubtful[name] / samples,
+            "flagged": float(np.mean([v[3] for v in values])),
+            "unflagged_coverage": _mean([v[0] for v in values if not v[3]]),
             "defined": len(values) / samples,
         }
         for (recipe, name), values in found.items()
     }
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a table shows it; "–" where there is none."""
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def main() -> None:
@@ -151,8 +168,8 @@ def main() -> None:
     tables = {scorer.label: rows_of(scorer, texts) for scorer in scorers}
     print(f"population: {len(texts)} pairs; {args.samples} cohorts per size; 95 % intervals")
     saved: list[dict[str, Any]] = []
-    print("\n| key | drawn by | n | recipe | coverage | flagged | bias | width |")
-    print("|---|---|---:|---|---:|---:|---:|---:|")
+    print("\n| key | drawn by | n | recipe | coverage | flagged | of the others | bias | width |")
+    print("|---|---|---:|---|---:|---:|---:|---:|---:|")
     for scorer in scorers:
         for by_patient in (False, True):
             for n in args.sizes:
@@ -164,7 +181,8 @@ def main() -> None:
                     unit = "patient" if by_patient else "study"
                     print(
                         f"| {scorer.label}.{name} | {unit} | {n} | {recipe} |"
-                        f" {100 * values['coverage']:.1f} % | {100 * values['flagged']:.0f} % |"
+                        f" {percent(values['coverage'])} | {percent(values['flagged'])} |"
+                        f" {percent(values['unflagged_coverage'])} |"
                         f" {values['bias']:+.4f} | {values['width']:.4f} |",
                         flush=True,
                     )

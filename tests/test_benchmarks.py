@@ -55,3 +55,24 @@ def test_ray_engine_runs_in_small() -> None:
     for part in ("replicas", "overhead", "saturation", "soak"):
         assert f"-- {part}" in printed
     assert "1,000 requests in" in printed
+
+
+def test_coverage_flags_intervals_as_score_files_do() -> None:
+    """An interval without width is flagged, and one of too few studies is flagged at any width."""
+    from benchmarks.coverage import measure, rows_of
+    from reportcard.config.settings import Plugin
+    from reportcard.score.scorer import open_metrics
+
+    (bleu,) = open_metrics([Plugin("bleu", "bleu")])
+    same = [("the lungs are clear without effusion", "the heart is of normal size")] * 40
+    mixed = [*same, *[(reference, reference) for _, reference in same]]
+
+    def found(pairs: list[tuple[str, str]], n: int) -> dict[str, float | None]:
+        rows = rows_of(bleu, pairs)
+        return measure(bleu, rows, n, False, samples=5, resamples=50)["bca", "bleu_4"]
+
+    assert found(same, 40)["flagged"] == 1
+    assert found(same, 40)["unflagged_coverage"] is None
+    assert found(mixed, 20)["flagged"] == 1
+    enough = found(mixed, 40)
+    assert (enough["flagged"], enough["unflagged_coverage"]) == (0, enough["coverage"])

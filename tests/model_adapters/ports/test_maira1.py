@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,6 +44,21 @@ def test_without_weights_it_says_that_none_are_released() -> None:
     assert found.text.endswith("given the following indication: cough ASSISTANT:")
     assert (found.ids, found.max_new_tokens) == (None, 150)
     assert model.identity["weights"] == "absent"
+
+
+@pytest.mark.parametrize(("given", "heads"), [({}, 2), ({"num_attention_heads": 4}, 4)])
+def test_heads_are_those_of_the_config_or_64_wide(
+    folder: Path, tmp_path: Path, given: dict[str, int], heads: int
+) -> None:
+    shutil.copytree(folder, tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, **({"vision_config": given} if given else {})}))
+    model = Maira1(weights=str(tmp_path / "m"), device="cpu")
+    model.load()
+    assert model._network is not None
+    assert model._network.encode.tower.config.num_attention_heads == heads
+    model.close()
 
 
 def test_a_control_token_in_an_indication_is_text(folder: Path) -> None:
