@@ -297,6 +297,7 @@ def test_the_import_rule_leaves_the_contract_to_plugins() -> None:
     assert {name for name in modules_for_plugins() if not name.startswith(whole)} == {
         "reportcard.llm.judge.contract",
         "reportcard.core.files",
+        "reportcard.core.model_answer",
         "reportcard.core.user_files",
         "reportcard.core.weights",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +60,13 @@ def read_by() -> dict[Path, set[str]]:
         finally:
             python_source.read_source = real
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_parsed_files() -> Iterator[None]:
+    """The syntax trees of hundreds of edited files would slow every later garbage collection."""
+    yield
+    python_source._parse.cache_clear()
 
 
 @cache
