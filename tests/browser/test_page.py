@@ -268,7 +268,7 @@ def test_rank_interval_disclosures_and_flags_are_in_the_table(visit: Visit, mode
     page = visit(model)
     first = page.locator(".board.open .scores tbody tr", has=page.get_by_role("rowheader")).nth(1)
     assert "1–3" in first.inner_text()
-    assert "first in 60.0 % of resamples" in first.inner_text()
+    assert "first in 60.0 % of resamples" in " ".join(first.inner_text().split())
     text = page.locator(".board.open table.scores").inner_text()
     assert "read frontal 500, lateral 30" in text
     assert "re-scored from predictions" in text

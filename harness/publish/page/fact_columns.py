@@ -56,7 +56,7 @@ def _rank_cell(entry: Entry) -> PageCell:
         return fact(MISSING, None)
     text = f"{rank.low}" if rank.low == rank.high else f"{rank.low}–{rank.high}"
     share = rank.share_first
-    lines = [] if share is None else [f"first in {percent(share)} of resamples"]
+    lines = [] if share is None else [f"first in {percent(share)}", "of resamples"]
     lines += ["a floor"] if rank.floor else []
     return fact(text, rank.low + rank.high / 1000, lines)
 
