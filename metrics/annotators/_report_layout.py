@@ -68,6 +68,7 @@ _WRAP_WIDTH = 40  # characters: a shorter line was not broken for its length
 _NO = (
     r"not (?:present|seen|identified|evident|detected|visualized|visualised|noted|applicable)"
     r"|none(?: (?:seen|identified|present|noted|evident|visualized|detected))?|no evidence"
+    r"|resolved|cleared|excluded|ruled out|unlikely"
     r"|no|nil|neg|negative|absent|false|denied|-ve|\(\s*-\s*\)|\(\s*neg(?:ative)?\s*\)|\[\s*\]"
     r"|[✗✘☐]|-(?=\s*$)"
 )
@@ -106,6 +107,10 @@ _CHECK_BOXES = (
     (re.compile(r"(?:\[\s?x\s?\]|[☑☒✓✔])\s*(?=\w)", re.I), ". "),
     (re.compile(r"[✗✘]\s*(?=\w)"), ". no "),
 )
+# "Effusion [x]": the box stands behind the finding where the item begins with a word.
+_BOX = re.compile(r"\[\s?x?\s?\]|[☐☑☒✓✔✗✘]", re.I)
+_EMPTY_BOX = re.compile(r"\[\s*\]|[☐✗✘]")
+_ASKED = re.compile(r"(?<=\w)\?\s+(?=[a-z])")  # "Effusion? small on the left"
 _ANSWER_FIRST = re.compile(
     r"\s*(?:(?:pertinent )?negatives?(?: findings?)?(?: for)?|absent(?: findings?)?"
     r"|not (?:seen|present)|no(?: evidence of| signs? of)?|none of(?: the following)?|without)"
@@ -127,6 +132,7 @@ _SHORTHAND = (
     (re.compile(r"[Øø∅]\s*(?=[A-Za-z])"), "no "),
     (re.compile(r"(?:^|(?<=[\s(]))\?\s?(?=[A-Za-z])"), "possible "),
     (re.compile(r"\band/or\b", re.I), "or"),
+    (re.compile(r"\b(?:inconsistent|not consistent|not compatible) with\b", re.I), "not"),
 )  # fmt: skip
 _DASH = re.compile(r"\s*(?:[–—]+|(?<=\s)-+(?=\s)|--+)\s*")
 _NUMBER_RANGE = re.compile(r"(?<=\d)\s*[–—]\s*(?=\d)")
@@ -295,8 +301,13 @@ def _said(item: str) -> str:
     item = _first_answer(item)
     if _SIGN_FIRST.match(item):  # "(-) effusion (+) edema": the signs stand before
         item = _MINUS.sub(". no ", _PLUS.sub(". ", item))
+    if _BOX.search(item) and not _BOX.match(item.lstrip()):
+        item = _BOX.sub(
+            lambda box: " is absent. " if _EMPTY_BOX.match(box[0]) else " is present. ", item
+        )
     for pattern, words in (*_CHECK_BOXES, *_SIGNS, *_ANSWERS, *_SHORTHAND):
         item = pattern.sub(words, item)
+    item = _ASKED.sub(": ", item).replace("[", "(").replace("]", ")")
     item = _DASH.sub(" - ", _NUMBER_RANGE.sub("-", item))
     item = re.sub(r"\s+", " ", item)
     item = re.sub(r"\s+([.,;:?!])", r"\1", item)

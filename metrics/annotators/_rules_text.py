@@ -85,11 +85,13 @@ def clauses(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[in
 
 
 def breaks(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int]:
-    """Places of the dashes and colons that begin something new: "no edema - effusion persists".
+    """Places where something new begins for every cue: dashes, colons, and before "a versus b".
 
-    Not where a list hangs on the word before ("negative for: …") or goes on behind ("- or …").
+    A dash or colon is none where a list hangs on the word before ("negative for: …") or goes on
+    behind ("- or …"). The comma before "opacity, atelectasis versus pneumonia" keeps the doubt of
+    "versus" to the two that it compares.
     """
-    return [
+    places = [
         i
         for i, word in enumerate(found)
         if word in ("-", ":")
@@ -97,6 +99,10 @@ def breaks(found: Sequence[str], cues: Mapping[str, frozenset[str]]) -> list[int
         and found[i - 1] not in cues["announces"]
         and found[i + 1] not in cues["joins"]
     ]
+    for i, word in enumerate(found):
+        if word in ("versus", "vs"):
+            places += [j for j in range(i) if found[j] == ","][-1:]
+    return sorted({*places})
 
 
 def _is_clause(
