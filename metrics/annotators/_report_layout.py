@@ -111,6 +111,12 @@ _CHECK_BOXES = (
 _BOX = re.compile(r"\[\s?x?\s?\]|[☐☑☒✓✔✗✘]", re.I)
 _EMPTY_BOX = re.compile(r"\[\s*\]|[☐✗✘]")
 _ASKED = re.compile(r"(?<=\w)\?\s+(?=[a-z])")  # "Effusion? small on the left"
+# "Lungs: clear" is one statement; other colons end the reach of a denial.
+_STATED = re.compile(
+    r"\b(lungs?|lung fields|pleural spaces?|costophrenic (?:angles|sulci))\s*:\s*"
+    r"(?=(?:are |grossly |bilaterally )?(?:clear|sharp|intact)\b)",
+    re.I,
+)
 _ANSWER_FIRST = re.compile(
     r"\s*(?:(?:pertinent )?negatives?(?: findings?)?(?: for)?|absent(?: findings?)?"
     r"|not (?:seen|present)|no(?: evidence of| signs? of)?|none of(?: the following)?|without)"
@@ -307,7 +313,7 @@ def _said(item: str) -> str:
         )
     for pattern, words in (*_CHECK_BOXES, *_SIGNS, *_ANSWERS, *_SHORTHAND):
         item = pattern.sub(words, item)
-    item = _ASKED.sub(": ", item).replace("[", "(").replace("]", ")")
+    item = _STATED.sub(r"\1 ", _ASKED.sub(": ", item)).replace("[", "(").replace("]", ")")
     item = _DASH.sub(" - ", _NUMBER_RANGE.sub("-", item))
     item = re.sub(r"\s+", " ", item)
     item = re.sub(r"\s+([.,;:?!])", r"\1", item)
