@@ -28,9 +28,9 @@ from typing import Any
 from reportcard.api import Json
 from reportcard.llm.judge.contract import (
     TEXT_COUNT,
+    AnswerReading,
     BadAnswerError,
     FoundObject,
-    Reading,
     as_reading,
     closed_object,
     has_keys,
@@ -70,7 +70,7 @@ def rating_schema() -> Json:
     return closed_object(dict.fromkeys(PARTS, counts))
 
 
-def parse_rating(answer: str) -> Reading:
+def parse_rating(answer: str) -> AnswerReading:
     """Return the last rating of an answer as it has it, not yet checked, and the drafts before it.
 
     Raises BadAnswerError where there is none.
@@ -86,13 +86,13 @@ def parse_rating(answer: str) -> Reading:
         if not found:
             raise BadAnswerError("neither a JSON object nor the two lists of errors")
         quoted = any(_QUOTE.search(match.group(2)) for match in _LIST.finditer(answer))
-        return Reading(found[-1], (TEXT_COUNT,) if quoted else (), tuple(found[:-1]))
+        return AnswerReading(found[-1], (TEXT_COUNT,) if quoted else (), tuple(found[:-1]))
     reading = as_reading(objects)
     before = _complete(answer[: objects[0].begin])
     after = _complete(answer[objects[-1].end :])
     if not after:
-        return Reading(reading.value, reading.repairs, (*before, *reading.drafts))
-    return Reading(after[-1], (), (*before, *reading.drafts, reading.value, *after[:-1]))
+        return AnswerReading(reading.value, reading.repairs, (*before, *reading.drafts))
+    return AnswerReading(after[-1], (), (*before, *reading.drafts, reading.value, *after[:-1]))
 
 
 def _in_numbers(found: FoundObject) -> FoundObject:

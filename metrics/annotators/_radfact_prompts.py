@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from reportcard.api import Json, ReportCardError
-from reportcard.llm.judge.contract import Message, Reading, closed_object, prompt_id
+from reportcard.llm.judge.contract import AnswerReading, Message, closed_object, prompt_id
 from reportcard.metrics._upstream import read_at
 from reportcard.metrics.annotators._radfact_answers import (
     STATUSES,
@@ -106,7 +106,9 @@ def reportcard_prompts() -> Prompts:
     )
 
 
-def _own(name: str, schema: Callable[[Json], Json], parse: Callable[[str], Reading]) -> Prompt:
+def _own(
+    name: str, schema: Callable[[Json], Json], parse: Callable[[str], AnswerReading]
+) -> Prompt:
     found = yaml.safe_load((OWN / name).read_text(encoding="utf-8"))
     sample = schema(found["examples"][0]["ask"])
     shots = ((_json(one["ask"]), _json(one["answer"])) for one in found["examples"])

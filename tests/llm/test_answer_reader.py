@@ -14,8 +14,8 @@ from reportcard.llm.judge.answer_reader import (
     NESTING,
     TEXT_COUNT,
     TRAILING_COMMA,
+    AnswerReading,
     BadAnswerError,
-    Reading,
     json_reader,
     yaml_reader,
 )
@@ -47,7 +47,7 @@ read_entailment = yaml_reader("status", "evidence", "phrase")
 def test_json_is_mended_where_it_has_one_meaning(
     answer: str, value: Any, repairs: tuple[str, ...]
 ) -> None:
-    assert read_a(answer) == Reading(value, repairs)
+    assert read_a(answer) == AnswerReading(value, repairs)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_json_whose_meaning_is_a_guess_is_not_mended(answer: str) -> None:
 
 
 def test_the_last_complete_object_counts_and_the_others_are_drafts() -> None:
-    assert read_a('{"a": 3} No: {"a": 2,} Or {"a": 1} and {"a": 9') == Reading(
+    assert read_a('{"a": 3} No: {"a": 2,} Or {"a": 1} and {"a": 9') == AnswerReading(
         {"a": 1}, (), ({"a": 3}, {"a": 2})
     )
 
@@ -100,13 +100,13 @@ def meant(phrase: str, *evidence: str) -> dict[str, Any]:
 def test_yaml_is_mended_where_it_has_one_meaning(
     answer: str, value: Any, repairs: tuple[str, ...]
 ) -> None:
-    assert read_entailment(answer) == Reading(value, repairs)
+    assert read_entailment(answer) == AnswerReading(value, repairs)
 
 
 def test_of_several_fences_the_last_complete_one_counts() -> None:
     fences = [f"```yaml\n{answered(text)}```" for text in ("first", "second")]
     reading = read_entailment("\nNo, wait:\n".join(fences) + "\n```yaml\nphrase: th")
-    assert reading == Reading(meant("second"), (), (meant("first"),))
+    assert reading == AnswerReading(meant("second"), (), (meant("first"),))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Reads a verdict out of the words of a judge, and mends only what has one possible meaning.
 
-    answer ──thoughts dropped──▶ text ──json_reader, yaml_reader──▶ Reading ──check──▶ verdict
+    answer ──thoughts dropped──▶ text ──json_reader, yaml_reader──▶ AnswerReading ──check──▶ verdict
 
 Of several complete verdicts in one answer the last is meant: a model that corrects itself does so
 below. The earlier ones are its drafts. What is mended, each under the name that is counted:
@@ -49,7 +49,7 @@ class BadAnswerError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AnswerReading:
     """What was read out of an answer.
 
     value    the last complete object of the answer
@@ -83,14 +83,14 @@ def loose_json(answer: str) -> Any:
     return json_reader()(answer).value
 
 
-def json_reader(*keys: str) -> Callable[[str], Reading]:
+def json_reader(*keys: str) -> Callable[[str], AnswerReading]:
     """Return a parser of answers that hold one JSON object with at least one of these keys.
 
     Without keys any object is one. An object that has none of them is prose, unless no object has
     one: then it is read, so that the check can say what is missing.
     """
 
-    def read(answer: str) -> Reading:
+    def read(answer: str) -> AnswerReading:
         every = list(objects_in(answer, keys))
         if not every:
             raise BadAnswerError("no JSON object in the answer")
@@ -99,9 +99,11 @@ def json_reader(*keys: str) -> Callable[[str], Reading]:
     return read
 
 
-def as_reading(found: Sequence[FoundObject]) -> Reading:
+def as_reading(found: Sequence[FoundObject]) -> AnswerReading:
     """Return the last of some objects as the reading, and the others as its drafts."""
-    return Reading(found[-1].value, found[-1].repairs, tuple(each.value for each in found[:-1]))
+    return AnswerReading(
+        found[-1].value, found[-1].repairs, tuple(each.value for each in found[:-1])
+    )
 
 
 def has_keys(value: Any, keys: Sequence[str]) -> bool:
@@ -181,7 +183,7 @@ def with_numbers(value: Any) -> Any:
     return value
 
 
-def yaml_reader(*keys: str) -> Callable[[str], Reading]:
+def yaml_reader(*keys: str) -> Callable[[str], AnswerReading]:
     """Return a parser of answers in YAML, fenced or not, in which every scalar is a text.
 
     The loader knows no tags, numbers or booleans (a finding may read "No"); size and depth are
@@ -189,7 +191,7 @@ def yaml_reader(*keys: str) -> Callable[[str], Reading]:
     texts, and lists of texts, under the keys.
     """
 
-    def read(answer: str) -> Reading:
+    def read(answer: str) -> AnswerReading:
         fences = list(_FENCED.finditer(answer))
         complete = [fence for fence in fences if fence["end"]] or fences
         texts = [(f["body"], bool(_USUAL_FENCE.fullmatch(f["opening"]))) for f in complete]

@@ -21,9 +21,9 @@ from reportcard.api import Custody, Json
 from reportcard.core.files import digest
 from reportcard.core.model_answer import answer_in
 from reportcard.llm.judge.answer_reader import TEXT_COUNT as TEXT_COUNT
+from reportcard.llm.judge.answer_reader import AnswerReading as AnswerReading
 from reportcard.llm.judge.answer_reader import BadAnswerError as BadAnswerError
 from reportcard.llm.judge.answer_reader import FoundObject as FoundObject
-from reportcard.llm.judge.answer_reader import Reading as Reading
 from reportcard.llm.judge.answer_reader import as_reading as as_reading
 from reportcard.llm.judge.answer_reader import has_keys as has_keys
 from reportcard.llm.judge.answer_reader import json_reader as json_reader
@@ -62,7 +62,7 @@ class Question:
     prompt      name and digest of the static part: `reportcard@1a2b3c4d`
     check       turns a parsed answer into the verdict's value; raises BadAnswerError
     parse       turns an answer, without the thoughts in it, into what `check` reads, or into a
-                Reading of it; raises BadAnswerError
+                AnswerReading of it; raises BadAnswerError
     schema      JSON schema of the answer, for servers that constrain decoding; None: free text
     sampling    temperature, top_p, …, as the endpoint names them
     max_tokens  limit of the answer
@@ -97,7 +97,7 @@ class Question:
             if not text.strip():
                 raise BadAnswerError(ONLY_THOUGHTS if answer.strip() else EMPTY)
             found = self.parse(text)
-            reading = found if isinstance(found, Reading) else Reading(found)
+            reading = found if isinstance(found, AnswerReading) else AnswerReading(found)
             value = self.check(reading.value)
         except BadAnswerError:
             raise
