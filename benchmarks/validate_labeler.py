@@ -6,8 +6,8 @@ openi      the MeSH tags that trained indexers gave every Open-I report. Tags �
            mesh_to_chexpert.yaml. Phrases were tuned on studies with an even number alone ("dev");
            "held out" are the odd ones.
 radlabels  1,000 synthetic chest reports of the PyPI wheel radlabels 0.2.0 (MIT, arXiv 2607.06597)
-           with its labels of 49 findings. Findings → labels: radlabels_to_chexpert.yaml. Nothing
-           was tuned on them.
+           with its labels of 49 findings. Findings → labels: radlabels_to_chexpert.yaml. Cues
+           were looked for in disagreements of even numbers; the odd ones were not read.
 
 A label is predicted when it is positive, and expected when the reference says present. A second set
 of tables counts what either side calls uncertain as positive.
